@@ -1,0 +1,150 @@
+"""What an assistant is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from core.crypto import EncryptedTextField
+from core.models import OwnedQuerySet, OwnedRow
+from knowledge.models import KnowledgeBase
+from providers.models import Asr, Llm, Voice
+from tooling.models import Tool
+
+
+class FirstTurn(models.TextChoices):
+    BOT = "bot_first", _("The assistant speaks first")
+    USER = "user_first", _("The user speaks first")
+
+
+class Language(models.TextChoices):
+    ZH = "zh", _("Chinese")
+    EN = "en", _("English")
+
+
+class ConfigMode(models.TextChoices):
+    PLATFORM = "platform", _("This platform")
+    DIFY = "dify", "Dify"
+    FASTGPT = "fastgpt", "FastGPT"
+    NONE = "none", _("None")
+
+
+class Assistant(OwnedRow):
+    """An assistant: what it says, hears, knows and may do. Fields as in the platform API."""
+
+    name = models.CharField(_("name"), max_length=100)
+    prompt = models.TextField(
+        _("prompt"), blank=True, help_text=_("Who the assistant is. {{name}} inserts a variable.")
+    )
+    language = models.CharField(
+        _("language"), max_length=8, choices=Language.choices, default=Language.ZH
+    )
+
+    first_turn_mode = models.CharField(
+        _("first turn"), max_length=16, choices=FirstTurn.choices, default=FirstTurn.BOT
+    )
+    opener = models.TextField(_("opener"), blank=True, help_text=_("What the assistant says first."))
+    generated_opener_enabled = models.BooleanField(
+        _("let the model write the opener"), default=False
+    )
+    manual_opener_tool_calls = models.JSONField(
+        _("tool calls after the opener"),
+        default=list,
+        blank=True,
+        help_text=_('A list of {"toolName": …, "arguments": {…}}.'),
+    )
+    opener_audio_enabled = models.BooleanField(_("prepare the opener's audio"), default=False)
+
+    llm = models.ForeignKey(
+        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name=_("language model"), help_text=_("Empty: the default model."),
+    )
+    asr = models.ForeignKey(
+        Asr, models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name=_("speech recogniser"), help_text=_("Empty: the default for the language."),
+    )
+    voice = models.ForeignKey(
+        Voice, models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name=_("voice"), help_text=_("Empty: the default for the language."),
+    )
+    embedder = models.ForeignKey(
+        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name=_("embedding model"),
+    )
+    reranker = models.ForeignKey(
+        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name=_("rerank model"),
+    )
+
+    voice_output_enabled = models.BooleanField(_("speak answers"), default=True)
+    speed = models.FloatField(
+        _("speed"), default=1.0, validators=[MinValueValidator(0.5), MaxValueValidator(2)]
+    )
+    hotwords = ArrayField(
+        models.CharField(max_length=100), verbose_name=_("hotwords"), default=list, blank=True
+    )
+    bot_cannot_be_interrupted = models.BooleanField(_("cannot be interrupted"), default=False)
+    interruption_sensitivity_ms = models.PositiveIntegerField(
+        _("speech that interrupts (ms)"),
+        default=500,
+        validators=[MinValueValidator(50), MaxValueValidator(5000)],
+    )
+    end_of_turn_silence_ms = models.PositiveIntegerField(
+        _("silence that ends a turn (ms)"),
+        default=500,
+        validators=[MinValueValidator(100), MaxValueValidator(3000)],
+    )
+    asr_interim_enabled = models.BooleanField(_("interim transcripts"), default=False)
+
+    tools = models.ManyToManyField(Tool, blank=True, verbose_name=_("tools"))
+    knowledge_bases = models.ManyToManyField(
+        KnowledgeBase, blank=True, related_name="assistants", verbose_name=_("knowledge bases")
+    )
+
+    config_mode = models.CharField(
+        _("brain"), max_length=16, choices=ConfigMode.choices, default=ConfigMode.PLATFORM
+    )
+    api_url = models.CharField(_("API address of the brain"), max_length=500, blank=True)
+    api_key = EncryptedTextField(_("API key of the brain"), blank=True, default="")
+
+    is_public = models.BooleanField(
+        _("public"),
+        default=False,
+        help_text=_("Anyone with the link may talk to it, without a key."),
+    )
+    allowed_origins = ArrayField(
+        models.CharField(max_length=200),
+        verbose_name=_("allowed origins"),
+        default=list,
+        blank=True,
+        help_text=_("Of a public assistant, as https://host. Empty: this server's own pages."),
+    )
+    call_count = models.PositiveIntegerField(_("calls"), default=0, editable=False)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("assistant")
+        verbose_name_plural = _("assistants")
+        ordering: ClassVar = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OpenerAudio(models.Model):
+    """The opener of an assistant, spoken ahead of time."""
+
+    assistant = models.OneToOneField(
+        Assistant, models.CASCADE, primary_key=True, related_name="opener_audio"
+    )
+    # Of the text, the voice and its speed: a change of any makes the audio stale.
+    text_hash = models.CharField(max_length=64)
+    pcm = models.BinaryField(help_text="pcm_s16le, 16 kHz, mono")
+    duration_ms = models.PositiveIntegerField()
+    error = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now=True)

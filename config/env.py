@@ -1,0 +1,92 @@
+"""Every environment variable the product reads, in one table.
+
+`settings.py` and the supervisor read variables through `read` only, so that a wrong value fails at
+start with the variable's name, and the README's configuration table can be checked against `KNOWN`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SettingError(SystemExit):
+    """A variable has a value that cannot be used; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """One variable as the README documents it."""
+
+    name: str
+    default: str
+    help: str
+    is_secret: bool
+
+
+KNOWN: dict[str, Variable] = {}
+
+
+def as_bool(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def as_list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def as_ports(text: str) -> list[int]:
+    ports = [int(item) for item in as_list(text)]
+    if not ports or any(not 0 < port < 65536 for port in ports):
+        raise ValueError("expected port numbers between 1 and 65535, separated by commas")
+    return ports
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return number
+
+
+def read(
+    name: str,
+    cast: Callable[[str], T],
+    *,
+    default: str,
+    help: str,
+    is_secret: bool = False,
+) -> T:
+    """The value of a variable, or of the file that `NAME_FILE` points to when it is a secret.
+
+    Raises SettingError, naming the variable, when the text cannot be read as what it should be.
+    """
+    KNOWN[name] = Variable(name, default, help, is_secret)
+    text: str | None = os.environ.get(name)
+    file_name = os.environ.get(f"{name}_FILE") if is_secret else None
+    if text and file_name:
+        raise SettingError(f"{name}: set either {name} or {name}_FILE, not both")
+    if file_name:
+        try:
+            text = Path(file_name).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingError(f"{name}_FILE: {error.strerror}: {file_name}") from None
+    try:
+        return cast(text if text else default)
+    except ValueError as error:
+        shown = "" if is_secret else f" {text!r}"
+        raise SettingError(f"{name}{shown}: {error}") from None
+
+
+def known() -> dict[str, Any]:
+    return dict(KNOWN)

@@ -1,0 +1,288 @@
+"""The only settings module. Every variable is read through `config.env.read`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.management.utils import get_random_secret_key
+from django.utils.translation import gettext_lazy as _
+
+from config.env import as_bool, as_list, as_ports, positive, read
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where it runs -----------------------------------------------------------------------------
+DATA_DIR = read(
+    "DATA_DIR",
+    lambda text: (BASE_DIR / text).resolve(),
+    default="var",
+    help="Folder for the embedded database, Redis, uploads and generated secrets.",
+)
+# What `manage.py up` generated or started is written there, so that other commands find it.
+environ.Env.read_env(DATA_DIR / "runtime.env", overwrite=False)
+
+HOST = read("HOST", str, default="127.0.0.1", help="Address the web processes listen on.")
+PORTS = read(
+    "PORTS", as_ports, default="8000,8080,8091", help="Ports, comma-separated; each serves it all."
+)
+WEB_PROCESSES = read(
+    "WEB_PROCESSES", int, default="0", help="Web processes; 0 means one per processor core."
+)
+WORKER_THREADS = read(
+    "WORKER_THREADS", positive, default="20", help="Background jobs that wait on the network."
+)
+PARSE_PROCESSES = read(
+    "PARSE_PROCESSES", positive, default="1", help="Background processes that parse documents."
+)
+LOG_LEVEL = read(
+    "LOG_LEVEL", str.upper, default="INFO", help="DEBUG, INFO, WARNING or ERROR, on stderr."
+)
+
+# --- Security ----------------------------------------------------------------------------------
+DEBUG = read("DEBUG", as_bool, default="false", help="Development only: tracebacks in answers.")
+SECRET_KEY = (
+    read(
+        "SECRET_KEY",
+        str,
+        default="",
+        help="Signs sessions, tokens and links. `manage.py up` generates one in DATA_DIR.",
+        is_secret=True,
+    )
+    # Commands that need no stable key (up, makemigrations, check) run with one of their own.
+    or get_random_secret_key()
+)
+FIELD_KEYS = read(
+    "FIELD_KEYS",
+    as_list,
+    default="",
+    help="Fernet keys for stored secrets, newest first. `manage.py up` generates one.",
+    is_secret=True,
+)
+ALLOWED_HOSTS = read(
+    "ALLOWED_HOSTS",
+    as_list,
+    default="localhost,127.0.0.1,[::1]",
+    help="Host names that the server answers to; `*` for any.",
+)
+HTTPS = read(
+    "HTTPS",
+    as_bool,
+    default="false",
+    help="True behind a TLS proxy: secure cookies, HSTS, redirect; trusts X-Forwarded-Proto.",
+)
+CSRF_TRUSTED_ORIGINS = read(
+    "CSRF_TRUSTED_ORIGINS",
+    as_list,
+    default="",
+    help="Further origins of the console, as `https://host`, comma-separated.",
+)
+OUTBOUND_ALLOW = read(
+    "OUTBOUND_ALLOW",
+    as_list,
+    default="",
+    help="Private addresses that outbound requests may reach: CIDR[:port], comma-separated.",
+)
+# A callable that adds what operators allowed in the console (core must not import providers).
+OUTBOUND_RULES_SOURCE = "providers.outbound.operator_rules"
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+X_FRAME_OPTIONS = "DENY"
+
+# --- Limits ------------------------------------------------------------------------------------
+PLATFORM_REQUESTS_PER_MINUTE = read(
+    "PLATFORM_REQUESTS_PER_MINUTE",
+    positive,
+    default="100",
+    help="Requests a minute per credential on /api/v1, unless its key says otherwise.",
+)
+VOICE_SOCKETS_PER_USER = read(
+    "VOICE_SOCKETS_PER_USER", positive, default="10", help="Concurrent voice sockets per user."
+)
+VOICE_INACTIVITY_S = read(
+    "VOICE_INACTIVITY_S", positive, default="60", help="A silent voice socket is closed after this."
+)
+ACCESS_TOKEN_LIFETIME_S = 86_400
+REFRESH_TOKEN_LIFETIME_S = 30 * 86_400
+
+# --- Model vendors used at the first start -----------------------------------------------------
+OPENAI_API_KEY = read(
+    "OPENAI_API_KEY", str, default="", help="First start: adds OpenAI.", is_secret=True
+)
+OPENAI_BASE_URL = read(
+    "OPENAI_BASE_URL", str, default="", help="With OPENAI_API_KEY: another address that speaks it."
+)
+ANTHROPIC_API_KEY = read(
+    "ANTHROPIC_API_KEY", str, default="", help="First start: adds Anthropic.", is_secret=True
+)
+DASHSCOPE_API_KEY = read(
+    "DASHSCOPE_API_KEY", str, default="", help="First start: adds DashScope.", is_secret=True
+)
+OLLAMA_BASE_URL = read(
+    "OLLAMA_BASE_URL", str, default="", help="First start: adds Ollama, e.g. http://127.0.0.1:11434"
+)
+
+# --- Stores ------------------------------------------------------------------------------------
+DATABASE_URL = read(
+    "DATABASE_URL",
+    str,
+    default="postgres://app@127.0.0.1:5432/app",
+    help="An own Postgres (16+) with pgvector; without it `manage.py up` starts an embedded one.",
+    is_secret=True,
+)
+REDIS_URL = read(
+    "REDIS_URL",
+    str,
+    default="redis://127.0.0.1:6379/0",
+    help="An own Redis or Valkey (6.2+); without it `manage.py up` starts an embedded one.",
+    is_secret=True,
+)
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **environ.Env.db_url_config(DATABASE_URL),
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+MEDIA_ROOT = DATA_DIR / "media"
+
+# --- Django ------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "config.apps.ConfigConfig",
+    "daphne",
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "django_celery_beat",
+    "core",
+    "accounts",
+    "providers",
+    "knowledge",
+    "tooling",
+    "assistants",
+    "conversations",
+    "realtime",
+]
+MIDDLEWARE = [
+    "core.middleware.FamilyErrorMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "accounts.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = read("TIME_ZONE", str, default="UTC", help="Time zone of the console and of assistants.")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = DEBUG
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.CredentialAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.CredentialThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "rest_framework.parsers.JSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "core.schema.FamilySchema",
+    "EXCEPTION_HANDLER": "core.families.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "AI Video Assistant",
+    "DESCRIPTION": "Assistants that talk, see and act.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+UNFOLD: dict[str, Any] = {"SITE_TITLE": "AI Video Assistant", "SITE_HEADER": "AI Video Assistant"}
+
+# --- Background work ---------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "chat"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# kombu looks for abandoned messages every 100 s unless told otherwise, and hands a message to a
+# second worker when the first needs longer than the visibility time-out.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 12 * 3600,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = TIME_ZONE
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+}

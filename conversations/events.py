@@ -1,0 +1,112 @@
+"""What happens in a turn, as typed events. Every API encodes these and nothing else.
+
+Order: one TurnStarted; then any number of the others; then exactly one TurnFinished or TurnFailed.
+A ToolReturned follows each ToolCalled of the same `call_id`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from providers.types import Usage
+
+StopReason = Literal["stop", "length", "tool_limit", "content_filter", "interrupted"]
+Executor = Literal["client", "server"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The turn was accepted; `turn` counts the turns of the conversation from 1."""
+
+    turn: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """More of what the model thinks aloud; never part of the answer."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model asked for a tool. `arguments` were validated against the tool's schema."""
+
+    call_id: str
+    name: str
+    arguments: dict[str, Any]
+    executor: Executor
+    wait_for_response: bool
+    timeout_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """What came back. `code` is HTTP-like: 200 done or accepted, 4xx refused, 5xx failed, 504 late."""
+
+    call_id: str
+    name: str
+    output: str
+    executor: Executor
+    code: int
+    message: str
+    duration_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage that the answer may rest on."""
+
+    index: int
+    document: str
+    text: str
+    knowledge_base_id: str
+    document_id: str
+    chunk_id: str
+    page: int | None
+    score: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cited:
+    """Passages that were put before the model."""
+
+    citations: tuple[Citation, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """The turn ended well, or was cut short (`reason`)."""
+
+    reason: StopReason
+    usage: Usage
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """The turn ended badly. `message` may be shown to the user; details are in the log."""
+
+    code: str
+    message: str
+    is_retryable: bool
+    usage: Usage
+
+
+TurnEvent = (
+    TurnStarted
+    | TextDelta
+    | ThinkingDelta
+    | ToolCalled
+    | ToolReturned
+    | Cited
+    | TurnFinished
+    | TurnFailed
+)

@@ -1,0 +1,130 @@
+"""What was said: conversations, their messages, and the record of each call."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from assistants.models import Assistant
+from core.ids import short_id
+from core.models import Timestamped
+
+
+class Channel(models.TextChoices):
+    VOICE = "voice", _("Voice")
+    CHAT = "chat", _("Chat")
+    TASK = "task", _("Task")
+
+
+class Conversation(Timestamped):
+    """A conversation of a user with an assistant, on any surface."""
+
+    id = models.CharField(max_length=64, primary_key=True, default=short_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations",
+        verbose_name=_("owner"),
+    )
+    assistant = models.ForeignKey(
+        Assistant, models.SET_NULL, null=True, blank=True, related_name="conversations",
+        verbose_name=_("assistant"),
+    )
+    # Kept as they were, so that history stays readable after the assistant is gone.
+    assistant_key = models.CharField(max_length=64, db_index=True, editable=False)
+    assistant_name = models.CharField(_("assistant's name"), max_length=100, editable=False)
+    channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
+    title = models.CharField(_("title"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
+        ordering: ClassVar = ["-created_at"]
+        indexes: ClassVar = [models.Index(fields=["owner", "-created_at"])]
+
+    def __str__(self) -> str:
+        return self.title or self.id
+
+
+class Role(models.TextChoices):
+    USER = "user", _("User")
+    ASSISTANT = "assistant", _("Assistant")
+    TOOL = "tool", _("Tool")
+    SYSTEM = "system", _("System")
+
+
+class Message(models.Model):
+    """One message. `text` is what the other side really got: of an interrupted answer, what was heard."""
+
+    id = models.BigAutoField(primary_key=True)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    turn = models.PositiveIntegerField(_("turn"))
+    seq = models.PositiveIntegerField(_("position"))
+    role = models.CharField(_("role"), max_length=16, choices=Role.choices)
+    text = models.TextField(_("text"), blank=True)
+    generated_text = models.TextField(
+        _("generated text"), blank=True, help_text=_("Of an interrupted answer: all that was made.")
+    )
+    is_interrupted = models.BooleanField(_("interrupted"), default=False)
+    # role assistant: [{"id","name","arguments"}]; role tool: {"call_id","name","status","is_error"}
+    tool_calls = models.JSONField(_("tool calls"), default=list, blank=True)
+    tool_result = models.JSONField(_("tool result"), null=True, blank=True)
+    confidence = models.FloatField(_("confidence"), null=True, blank=True)
+    start_ms = models.PositiveIntegerField(
+        _("start (ms)"), null=True, help_text=_("From the start of the call.")
+    )
+    end_ms = models.PositiveIntegerField(_("end (ms)"), null=True)
+    input_tokens = models.PositiveIntegerField(_("input tokens"), default=0)
+    output_tokens = models.PositiveIntegerField(_("output tokens"), default=0)
+    metrics = models.JSONField(_("times (ms)"), default=dict, blank=True)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering: ClassVar = ["seq"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["conversation", "seq"], name="message_seq_once")
+        ]
+
+
+class CallStatus(models.TextChoices):
+    CONNECTED = "connected", _("Connected")
+    MISSED = "missed", _("Missed")
+    FAILED = "failed", _("Failed")
+
+
+class CallSource(models.TextChoices):
+    DEBUG = "debug", _("Console")
+    EXTERNAL = "external", _("External")
+
+
+class Call(models.Model):
+    """The record of one voice call (the contract's CallRecord); shares the conversation's id."""
+
+    conversation = models.OneToOneField(
+        Conversation, models.CASCADE, primary_key=True, related_name="call"
+    )
+    source = models.CharField(_("source"), max_length=16, choices=CallSource.choices)
+    # Missed until the session starts; a call that a crash left open is closed by the sweeper.
+    status = models.CharField(
+        _("status"), max_length=16, choices=CallStatus.choices, default=CallStatus.MISSED
+    )
+    started_at = models.DateTimeField(_("started"), auto_now_add=True, db_index=True)
+    ended_at = models.DateTimeField(_("ended"), null=True)
+    summary = models.TextField(_("summary"), blank=True)
+    cost = models.DecimalField(_("cost"), max_digits=12, decimal_places=6, default=0)
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
+    error_code = models.CharField(_("error code"), max_length=64, blank=True)
+    error_message = models.CharField(_("error"), max_length=500, blank=True)
+    heartbeat_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("call")
+        verbose_name_plural = _("calls")
+        ordering: ClassVar = ["-started_at"]
+
+    def __str__(self) -> str:
+        return self.conversation_id

@@ -1,0 +1,32 @@
+"""The only bridge from async code to the database.
+
+A sync function is the unit of database work; async code awaits `in_db(function, …)`. It runs in a
+small pool of threads of its own: asgiref's default would put all sockets of a process on one.
+Nothing lazy may come back: no model instance with unread relations, no queryset.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="db")
+
+
+async def in_db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Runs database work off the event loop and returns its plain result."""
+
+    @functools.wraps(function)
+    def work() -> R:
+        close_old_connections()
+        return function(*args, **kwargs)
+
+    return await sync_to_async(work, thread_sensitive=False, executor=_THREADS)()

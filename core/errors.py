@@ -1,0 +1,129 @@
+"""The one tree of errors that may reach a client. Edges render it in their family's shape.
+
+    AppError                    code, http_status, message, param, retry_after
+    ├── InvalidRequest          400  a field is wrong; `details` maps fields to messages
+    ├── Unauthenticated         401  no credential, or a bad one
+    ├── Forbidden               403  the credential may not do this
+    ├── NotFound                404  unknown, or somebody else's
+    │   └── RouteNotFound       404  no such path
+    ├── MethodNotAllowed        405
+    ├── Conflict                409  the row is in the way
+    ├── PayloadTooLarge         413
+    ├── UnsupportedMediaType    415
+    ├── RateLimited             429  with retry_after in seconds
+    ├── ProviderError           502  a model vendor failed; is_permanent tells whether to try again
+    └── Unavailable             503  a part of ours is down or overloaded
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """An error with a message for the client. `message` is a translatable English sentence."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    http_status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_code = code or self.code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(AppError):
+    code = "VALIDATION_ERROR"
+    http_status = 400
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        details: dict[str, list[str]] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.details = details or ({param: [message]} if param else {})
+
+
+class Unauthenticated(AppError):
+    code = "UNAUTHORIZED"
+    http_status = 401
+
+
+class Forbidden(AppError):
+    code = "FORBIDDEN"
+    http_status = 403
+
+
+class NotFound(AppError):
+    code = "NOT_FOUND"
+    http_status = 404
+
+
+class RouteNotFound(NotFound):
+    code = "ROUTE_NOT_FOUND"
+
+
+class MethodNotAllowed(AppError):
+    code = "METHOD_NOT_ALLOWED"
+    http_status = 405
+
+
+class Conflict(AppError):
+    code = "CONFLICT"
+    http_status = 409
+
+
+class PayloadTooLarge(AppError):
+    code = "PAYLOAD_TOO_LARGE"
+    http_status = 413
+
+
+class UnsupportedMediaType(AppError):
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    http_status = 415
+
+
+class RateLimited(AppError):
+    code = "RATE_LIMITED"
+    http_status = 429
+
+
+class ProviderError(AppError):
+    """A model vendor refused, failed, or answered nonsense. Translated once, where it enters.
+
+    `message` says in our words what went wrong, without keys or the vendor's raw text.
+    `is_permanent`: the same request will fail again (bad key, unknown model, refused content).
+    """
+
+    code = "UPSTREAM_ERROR"
+    http_status = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_permanent: bool,
+        upstream_status: int | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.is_permanent = is_permanent
+        self.upstream_status = upstream_status
+
+
+class Unavailable(AppError):
+    code = "UNAVAILABLE"
+    http_status = 503

@@ -1,0 +1,55 @@
+"""Abstract bases only: core has no tables of its own."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from core.ids import short_id
+
+
+class Timestamped(models.Model):
+    """When a row was made and last changed."""
+
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    class Meta:
+        abstract = True
+
+
+class OwnedQuerySet(models.QuerySet["OwnedRow"]):
+    """Rows that belong to a user; a row without an owner is a system row."""
+
+    def visible_to(self, user_id: int, *, is_operator: bool) -> Self:
+        """What a user may read: own rows and system rows; operators read everything."""
+        return self if is_operator else self.filter(Q(owner_id=user_id) | Q(owner=None))
+
+    def editable_by(self, user_id: int, *, is_operator: bool) -> Self:
+        """What a user may change: own rows; operators change everything."""
+        return self if is_operator else self.filter(owner_id=user_id)
+
+
+class OwnedRow(Timestamped):
+    """A row of one user, or of the system (owner null: visible to all, changed by operators)."""
+
+    id = models.CharField(max_length=64, primary_key=True, default=short_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        verbose_name=_("owner"),
+        help_text=_("Empty: a system row, visible to every user."),
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_system(self) -> bool:
+        return self.owner_id is None

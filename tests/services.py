@@ -1,0 +1,55 @@
+"""A pytest plugin: Postgres and Redis of this test run, unless the environment names others.
+
+Loaded with `-p tests.services`, before Django reads its settings. Worker processes of pytest-xdist
+inherit the addresses; everything dies with the process that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from config.supervisor import postgres, redis
+from config.supervisor.process import free_port
+
+PASSWORD = "test"
+
+
+def _stop(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ava-tests-"))
+    folder.chmod(0o755)
+    processes: list[subprocess.Popen[bytes]] = []
+    atexit.register(_stop, processes, folder)
+    os.environ["DATA_DIR"] = str(folder / "data")
+    os.environ["SECRET_KEY"] = "tests-" * 10
+    os.environ["FIELD_KEYS"] = Fernet.generate_key().decode()
+    if "DATABASE_URL" not in os.environ:
+        port = free_port()
+        processes.append(postgres.start(folder / "postgres", port=port, password=PASSWORD))
+        os.environ["DATABASE_URL"] = f"postgres://app:{PASSWORD}@127.0.0.1:{port}/postgres"
+    if "REDIS_URL" not in os.environ:
+        port = free_port()
+        processes.append(redis.start(folder / "redis", port=port, password=PASSWORD))
+        os.environ["REDIS_URL"] = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+
+
+_start()

@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ToolingConfig(AppConfig):
+    name = "tooling"
+    verbose_name = _("Tools")
