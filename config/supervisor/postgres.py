@@ -34,10 +34,12 @@ def initialise(folder: Path, *, password: str) -> None:
     uid = database_uid(folder)
     if uid is not None:
         os.chown(folder, uid, -1)
-    read_end, write_end = os.pipe()
-    os.write(write_end, password.encode())
-    os.close(write_end)
+    password_file = folder.with_name(folder.name + ".password")
     try:
+        password_file.touch(mode=0o600)
+        password_file.write_text(password)
+        if uid is not None:
+            os.chown(password_file, uid, -1)
         result = subprocess.run(
             [
                 str(binaries() / "initdb"),
@@ -45,11 +47,10 @@ def initialise(folder: Path, *, password: str) -> None:
                 *("-U", "app"),
                 "--auth-local=scram-sha-256",
                 "--auth-host=scram-sha-256",
-                f"--pwfile=/dev/fd/{read_end}",
+                f"--pwfile={password_file}",
                 "--locale=C.UTF-8",
                 "--encoding=UTF8",
             ],
-            pass_fds=[read_end],
             capture_output=True,
             text=True,
             user=uid,
@@ -57,7 +58,7 @@ def initialise(folder: Path, *, password: str) -> None:
             cwd="/",
         )
     finally:
-        os.close(read_end)
+        password_file.unlink(missing_ok=True)
     if result.returncode != 0:
         raise StartError(f"initdb failed: {result.stderr.strip().splitlines()[-1]}")
 
