@@ -1,0 +1,169 @@
+"""Accounts and API keys in the console."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from accounts.models import ApiKey, Scope, User
+from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions, TypedModelAdmin
+
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(OperatorPermissions, DjangoUserAdmin, TypedModelAdmin):  # type: ignore[misc]  # two ModelAdmin bases, as unfold documents
+    """People who may use the product. Staff are operators."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    compressed_fields = True
+    list_display: ClassVar = ["username", "email", "show_role", "is_active", "last_login"]
+    list_filter: ClassVar = ["is_staff", "is_active"]
+    search_fields: ClassVar = ["username", "email"]
+    readonly_fields: ClassVar = ["last_login", "date_joined"]
+    filter_horizontal: ClassVar = []
+    fieldsets: ClassVar = [
+        (None, {"fields": ["username", "password"]}),
+        (_("Person"), {"fields": ["email", "avatar", "description"]}),
+        (
+            _("Rights"),
+            {
+                "fields": ["is_active", "is_staff", "is_superuser"],
+                "description": _(
+                    "Staff are operators: they use this console and see everything. "
+                    "Only superusers may change who is staff."
+                ),
+            },
+        ),
+        (_("Dates"), {"fields": ["last_login", "date_joined"]}),
+    ]
+    add_fieldsets: ClassVar = [
+        (None, {"fields": ["username", "usable_password", "password1", "password2"]})
+    ]
+
+    @display(description=_("role"), label={"operator": "info", "user": "success"})
+    def show_role(self, user: User) -> tuple[str, Any]:
+        return ("operator", _("Operator")) if user.is_operator else ("user", _("User"))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        rights = [] if request.user.is_superuser else ["is_staff", "is_superuser"]
+        return [*self.readonly_fields, *rights]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # An operator who could set a superuser's password would be one.
+        if obj is not None and obj.is_superuser and not request.user.is_superuser:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is not None and (obj.is_superuser and not request.user.is_superuser):
+            return False
+        return super().has_delete_permission(request, obj)
+
+
+class ApiKeyForm(ConsoleForm):
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"),
+        choices=Scope.choices,
+        initial=list(Scope.values),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=_("What the key may be used for."),
+    )
+    allowed_models = forms.CharField(
+        label=_("Allowed models"),
+        required=False,
+        help_text=_("Names of models on the gateway, comma-separated. Empty: all."),
+    )
+
+    def clean_allowed_models(self) -> list[str]:
+        names = self.cleaned_data["allowed_models"]
+        return [name.strip() for name in names.split(",") if name.strip()]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["allowed_models"] = ", ".join(self.instance.allowed_models)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ConsoleAdmin):
+    """Keys of the API. The key itself is shown once, right after it was made."""
+
+    form = ApiKeyForm
+    list_display: ClassVar = [
+        "name",
+        "show_prefix",
+        "owner",
+        "show_state",
+        "scope_list",
+        "last_used_at",
+        "expires_at",
+    ]
+    list_filter: ClassVar = ["is_enabled"]
+    list_select_related: ClassVar = ["owner"]
+    search_fields: ClassVar = ["name", "prefix", "owner__username"]
+    autocomplete_fields: ClassVar = ["owner"]
+    readonly_fields: ClassVar = ["show_prefix", "last_used_at", "created_at"]
+    actions: ClassVar = ["disable"]
+    fieldsets: ClassVar = [
+        (None, {"fields": ["name", "owner", "scopes", "is_enabled", "expires_at"]}),
+        (
+            _("Limits"),
+            {"fields": ["requests_per_minute", "allowed_models", "monthly_token_budget"]},
+        ),
+        (_("Use"), {"fields": ["show_prefix", "last_used_at", "created_at"]}),
+    ]
+
+    @display(description=_("key"))
+    def show_prefix(self, key: ApiKey) -> str:
+        return f"{key.prefix}…" if key.prefix else "-"
+
+    @display(
+        description=_("state"),
+        label={"usable": "success", "expired": "warning", "disabled": "danger"},
+    )
+    def show_state(self, key: ApiKey) -> tuple[str, Any]:
+        if not key.is_enabled:
+            return "disabled", _("Disabled")
+        return ("expired", _("Expired")) if key.is_expired else ("usable", _("Usable"))
+
+    @display(description=_("scopes"))
+    def scope_list(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.action(description=_("Disable the selected keys"))
+    def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = queryset.update(is_enabled=False)
+        self.message_user(request, _("%(count)d keys disabled.") % {"count": count})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        key = ApiKey.generate()
+        obj.set_key(key)
+        super().save_model(request, obj, form, change)
+        messages.warning(
+            request,
+            format_html(
+                "{} <code style='user-select:all'>{}</code>",
+                _("Copy the key now, it is not shown again:"),
+                key,
+            ),
+        )

@@ -1,0 +1,127 @@
+"""Assistants in the console."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import action, display
+
+from assistants.models import Assistant, OpenerAudio
+from core.console import ConsoleAdmin
+from providers.models import LlmType
+
+_TYPE_OF_FIELD = {
+    "llm": LlmType.TEXT,
+    "embedder": LlmType.EMBEDDING,
+    "reranker": LlmType.RERANK,
+}
+
+
+@admin.register(Assistant)
+class AssistantAdmin(ConsoleAdmin):
+    """Who talks: prompt, models, voice, tools, and how turns are taken."""
+
+    list_display: ClassVar = [
+        "name",
+        "language",
+        "show_llm",
+        "show_owner",
+        "show_access",
+        "call_count",
+        "show_talk",
+    ]
+    list_filter: ClassVar = ["language", "is_public", "config_mode"]
+    list_select_related: ClassVar = ["owner", "llm"]
+    search_fields: ClassVar = ["name", "prompt", "id"]
+    autocomplete_fields: ClassVar = ["owner"]
+    filter_horizontal: ClassVar = ["tools"]
+    readonly_fields: ClassVar = ["id", "call_count", "show_opener_audio", "created_at"]
+    actions_detail: ClassVar = ["talk"]
+    fieldsets: ClassVar = [
+        (None, {"fields": ["name", "language", "prompt", "owner"]}),
+        (
+            _("First turn"),
+            {
+                "classes": ["tab"],
+                "fields": [
+                    "first_turn_mode",
+                    "opener",
+                    "generated_opener_enabled",
+                    "opener_audio_enabled",
+                    "show_opener_audio",
+                    "manual_opener_tool_calls",
+                ],
+            },
+        ),
+        (
+            _("Models"),
+            {"classes": ["tab"], "fields": ["llm", "asr", "voice", "speed", "hotwords"]},
+        ),
+        (
+            _("Turn-taking"),
+            {
+                "classes": ["tab"],
+                "fields": [
+                    "voice_output_enabled",
+                    "bot_cannot_be_interrupted",
+                    "interruption_sensitivity_ms",
+                    "end_of_turn_silence_ms",
+                    "asr_interim_enabled",
+                ],
+            },
+        ),
+        (_("Tools"), {"classes": ["tab"], "fields": ["tools"]}),
+        (
+            _("Access"),
+            {
+                "classes": ["tab"],
+                "fields": ["is_public", "allowed_origins", "id", "call_count", "created_at"],
+            },
+        ),
+    ]
+
+    def formfield_for_foreignkey(
+        self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name in _TYPE_OF_FIELD and db_field.related_model is not None:
+            kwargs["queryset"] = db_field.related_model._default_manager.filter(
+                type=_TYPE_OF_FIELD[db_field.name]
+            )
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    @display(description=_("language model"))
+    def show_llm(self, assistant: Assistant) -> Any:
+        return assistant.llm or _("Default")
+
+    @display(description=_("owner"))
+    def show_owner(self, assistant: Assistant) -> Any:
+        return assistant.owner or _("System")
+
+    @display(description=_("access"), label={"public": "warning", "private": "info"})
+    def show_access(self, assistant: Assistant) -> tuple[str, Any]:
+        return ("public", _("Public")) if assistant.is_public else ("private", _("Private"))
+
+    @display(description="")
+    def show_talk(self, assistant: Assistant) -> str:
+        return format_html(
+            '<a class="font-semibold text-primary-600" href="/talk/{}">{}</a>',
+            assistant.pk,
+            _("Talk"),
+        )
+
+    @display(description=_("opener's audio"))
+    def show_opener_audio(self, assistant: Assistant) -> Any:
+        audio = OpenerAudio.objects.filter(assistant=assistant).defer("pcm").first()
+        if audio is None:
+            return _("Not made yet")
+        return audio.error or _("%(seconds).1f seconds") % {"seconds": audio.duration_ms / 1000}
+
+    @action(description=_("Talk"), icon="mic", url_path="talk")
+    def talk(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return redirect(f"/talk/{object_id}")

@@ -1,0 +1,119 @@
+"""Calls and what was said in them, in the console."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import display
+
+from conversations.models import Call, CallSource, CallStatus, Conversation, Message
+from core.console import OperatorPermissions, ReadOnlyAdmin
+
+
+class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
+    """The transcript, in order, with what the operator needs to understand each message."""
+
+    model = Message
+    extra = 0
+    can_delete = False
+    fields: ClassVar = ["role", "text", "show_interruption", "show_times", "error"]
+    readonly_fields: ClassVar = fields
+    ordering: ClassVar = ["seq"]
+    hide_title = True
+    verbose_name_plural = _("transcript")
+
+    has_module_permission = OperatorPermissions.has_module_permission
+    has_view_permission = OperatorPermissions.has_view_permission
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description=_("interrupted"))
+    def show_interruption(self, message: Message) -> Any:
+        if not message.is_interrupted:
+            return "-"
+        return _("not heard: %(text)s") % {"text": message.generated_text[len(message.text) :]}
+
+    @display(description=_("times (ms)"))
+    def show_times(self, message: Message) -> str:
+        return ", ".join(f"{name} {value}" for name, value in message.metrics.items()) or "-"
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    """Every conversation with its transcript."""
+
+    list_display: ClassVar = [
+        "id",
+        "assistant_name",
+        "owner",
+        "channel",
+        "show_status",
+        "message_count",
+        "created_at",
+    ]
+    list_filter: ClassVar = ["channel", "call__status", ("created_at", RangeDateTimeFilter)]
+    list_select_related: ClassVar = ["owner", "call"]
+    search_fields: ClassVar = ["id", "assistant_name", "owner__username", "assistant_key"]
+    date_hierarchy = "created_at"
+    inlines: ClassVar = [MessageInline]
+    fieldsets: ClassVar = [
+        (None, {"fields": ["assistant_name", "owner", "channel", "created_at"]}),
+        (
+            _("Call"),
+            {"fields": ["show_status", "show_source", "show_duration", "show_error"]},
+        ),
+    ]
+    readonly_fields: ClassVar = ["show_status", "show_source", "show_duration", "show_error"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        rows: QuerySet[Conversation] = super().get_queryset(request)
+        return rows.annotate(messages_total=Count("messages"))
+
+    @display(description=_("messages"), ordering="messages_total")
+    def message_count(self, row: Any) -> int:
+        return int(row.messages_total)
+
+    @display(
+        description=_("status"),
+        label={
+            CallStatus.CONNECTED: "success",
+            CallStatus.MISSED: "warning",
+            CallStatus.FAILED: "danger",
+        },
+    )
+    def show_status(self, row: Conversation) -> Any:
+        call = _call_of(row)
+        return (call.status, call.get_status_display()) if call else "-"
+
+    @display(description=_("source"))
+    def show_source(self, row: Conversation) -> Any:
+        call = _call_of(row)
+        return CallSource(call.source).label if call else "-"
+
+    @display(description=_("duration"))
+    def show_duration(self, row: Conversation) -> Any:
+        call = _call_of(row)
+        if call is None:
+            return "-"
+        if call.ended_at is None:
+            return _("still running")
+        return str(call.ended_at - call.started_at).split(".")[0]
+
+    @display(description=_("error"))
+    def show_error(self, row: Conversation) -> str:
+        call = _call_of(row)
+        return f"{call.error_code}: {call.error_message}" if call and call.error_code else "-"
+
+
+def _call_of(row: Conversation) -> Call | None:
+    return getattr(row, "call", None)

@@ -1,0 +1,117 @@
+"""What every page of the operators' console shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.db import models
+from django.forms.widgets import CheckboxInput
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from core.crypto import EncryptedTextField, mask
+
+if TYPE_CHECKING:
+    TypedModelAdmin = ModelAdmin[models.Model]
+    TypedModelForm = forms.ModelForm[models.Model]
+else:
+    TypedModelAdmin = ModelAdmin
+    TypedModelForm = forms.ModelForm
+
+_KEEP = object()
+
+
+class SecretWidget(UnfoldAdminTextInputWidget):
+    """Shows that a secret is stored, never the secret; an empty box keeps it."""
+
+    template_name = "console/secret_widget.html"
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, None, attrs)
+        context["widget"]["mask"] = mask(value) if isinstance(value, str) else ""
+        context["widget"]["remove_name"] = f"{name}-remove"
+        context["widget"]["attrs"]["autocomplete"] = "off"
+        return context
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        if CheckboxInput().value_from_datadict(data, files, f"{name}-remove"):
+            return ""
+        return data.get(name) or _KEEP
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        return False
+
+
+class SecretFormField(forms.Field):
+    """A stored secret on a form: a new value, nothing (keep), or the tick that removes it."""
+
+    widget = SecretWidget
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return data is not _KEEP and data != (initial or "")
+
+
+class ConsoleForm(TypedModelForm):
+    """A form that keeps the secrets it was not asked to change."""
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or self.cleaned_data
+        for name, value in cleaned.items():
+            if value is _KEEP:
+                cleaned[name] = getattr(self.instance, name)
+        return cleaned
+
+
+class OperatorPermissions:
+    """Every operator (staff) sees and changes everything; there are no finer grades."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_active and request.user.is_staff
+
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self.has_module_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_module_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self.has_module_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self.has_module_permission(request)
+
+
+class ConsoleAdmin(OperatorPermissions, TypedModelAdmin):
+    """The base of every model page."""
+
+    form = ConsoleForm
+    compressed_fields = True
+    warn_unsaved_form = True
+    list_filter_submit = True
+    list_per_page = 50
+    show_full_result_count = False
+
+    def formfield_for_dbfield(
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.Field | None:
+        if isinstance(db_field, EncryptedTextField):
+            return SecretFormField(
+                label=db_field.verbose_name,
+                required=False,
+                help_text=db_field.help_text or _("Stored encrypted. Leave empty to keep it."),
+            )
+        field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
+        return field
+
+
+class ReadOnlyAdmin(ConsoleAdmin):
+    """Rows that the product writes and people only read or delete."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False

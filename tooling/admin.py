@@ -1,0 +1,51 @@
+"""Tools in the console."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+
+from core.console import ConsoleAdmin
+from tooling.models import Category, Tool
+
+
+@admin.register(Tool)
+class ToolAdmin(ConsoleAdmin):
+    """What assistants can do. Of the system's own tools only "enabled" can be changed."""
+
+    list_display: ClassVar = ["name", "id", "show_category", "description", "is_enabled"]
+    list_filter: ClassVar = ["category", "is_enabled"]
+    search_fields: ClassVar = ["id", "name", "description"]
+    fieldsets: ClassVar = [
+        (None, {"fields": ["id", "name", "description", "is_enabled"]}),
+        (
+            _("Calls"),
+            {"fields": ["category", "wait_for_response", "parameter_schema", "parameter_defaults"]},
+        ),
+    ]
+
+    @display(description=_("runs on"), label={Category.QUERY: "info", Category.SYSTEM: "warning"})
+    def show_category(self, tool: Tool) -> tuple[str, Any]:
+        is_server = tool.category == Category.QUERY
+        return tool.category, _("the server") if is_server else _("the client")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [
+            "id",
+            "name",
+            "description",
+            "category",
+            "wait_for_response",
+            "parameter_schema",
+            "parameter_defaults",
+        ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
