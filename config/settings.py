@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.core.management.utils import get_random_secret_key
+from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 from config.env import as_bool, as_list, as_ports, positive, read
@@ -149,12 +150,13 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
     }
 }
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
 MEDIA_ROOT = DATA_DIR / "media"
 
 # --- Django ------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "config.apps.ConfigConfig",
     "daphne",
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
@@ -179,6 +181,8 @@ INSTALLED_APPS = [
     "assistants",
     "conversations",
     "realtime",
+    # Last, so that it can take back admin pages that other apps registered.
+    "config.apps.ConfigConfig",
 ]
 MIDDLEWARE = [
     "core.middleware.FamilyErrorMiddleware",
@@ -218,7 +222,9 @@ PASSWORD_HASHERS = [
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
-TIME_ZONE = read("TIME_ZONE", str, default="UTC", help="Time zone of the console and of assistants.")
+TIME_ZONE = read(
+    "TIME_ZONE", str, default="UTC", help="Time zone of the console and of assistants."
+)
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -256,7 +262,76 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
 }
-UNFOLD: dict[str, Any] = {"SITE_TITLE": "AI Video Assistant", "SITE_HEADER": "AI Video Assistant"}
+
+
+def _page(title: str, icon: str, name: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{name}")}
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "AI Video Assistant",
+    "SITE_HEADER": "AI Video Assistant",
+    "SITE_SYMBOL": "graphic_eq",
+    "SITE_URL": "/admin/",
+    "SHOW_LANGUAGES": True,
+    "DASHBOARD_CALLBACK": "config.console.dashboard",
+    "COMMAND": {"search_models": True},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.1% .014 220)",
+            "100": "oklch(94.1% .030 220)",
+            "200": "oklch(89.0% .058 220)",
+            "300": "oklch(81.5% .095 221)",
+            "400": "oklch(71.5% .125 222)",
+            "500": "oklch(61.5% .126 224)",
+            "600": "oklch(52.5% .108 226)",
+            "700": "oklch(45.5% .092 227)",
+            "800": "oklch(40.0% .078 228)",
+            "900": "oklch(35.5% .066 229)",
+            "950": "oklch(26.0% .050 230)",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "navigation": [
+            {
+                "items": [_page(_("Home"), "home", "index")],
+            },
+            {
+                "title": _("Assistants"),
+                "items": [
+                    _page(_("Assistants"), "support_agent", "assistants_assistant_changelist"),
+                    _page(_("Tools"), "construction", "tooling_tool_changelist"),
+                    _page(_("Conversations"), "forum", "conversations_conversation_changelist"),
+                ],
+            },
+            {
+                "title": _("Models"),
+                "items": [
+                    _page(_("Language models"), "psychology", "providers_llm_changelist"),
+                    _page(_("Speech recognisers"), "hearing", "providers_asr_changelist"),
+                    _page(_("Voices"), "record_voice_over", "providers_voice_changelist"),
+                    _page(_("Embedding models"), "scatter_plot", "providers_embedder_changelist"),
+                    _page(_("Rerank models"), "sort", "providers_reranker_changelist"),
+                    _page(_("Providers"), "cloud", "providers_provider_changelist"),
+                ],
+            },
+            {
+                "title": _("Access"),
+                "items": [
+                    _page(_("Users"), "group", "accounts_user_changelist"),
+                    _page(_("API keys"), "key", "accounts_apikey_changelist"),
+                    _page(
+                        _("Allowed private addresses"),
+                        "lan",
+                        "providers_outboundrule_changelist",
+                    ),
+                ],
+            },
+        ],
+    },
+}
 
 # --- Background work ---------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL

@@ -1,0 +1,170 @@
+"""The console's home page: what happened lately, and what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Count, Q
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from assistants.models import Assistant, OpenerAudio
+from config.health import part_states
+from conversations.models import Call, CallStatus
+from knowledge.models import KnowledgeBase
+from providers.models import Asr, Llm, LlmType, Voice
+
+TREND_DAYS = 14
+RECENT_DAYS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something an operator should act on, and where."""
+
+    text: str
+    url: str
+    is_urgent: bool = False
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Adds the home page's figures to unfold's context."""
+    parts = part_states()
+    context.update(
+        cards=list(_cards()),
+        parts=parts,
+        problems=[*_part_problems(parts), *_model_problems(), *_call_problems()],
+        trend=json.dumps(_trend()),
+        has_calls=Call.objects.exists(),
+        talk_to=Assistant.objects.order_by("owner_id", "created_at")[:5],
+    )
+    return context
+
+
+def _cards() -> Iterator[dict[str, Any]]:
+    since = timezone.now() - dt.timedelta(days=RECENT_DAYS)
+    calls = Call.objects.filter(started_at__gte=since).aggregate(
+        total=Count("pk"), failed=Count("pk", filter=Q(status=CallStatus.FAILED))
+    )
+    calls_url = reverse("admin:conversations_conversation_changelist")
+    yield {
+        "title": _("Calls in 7 days"),
+        "value": calls["total"],
+        "note": ngettext("%(n)d failed", "%(n)d failed", calls["failed"]) % {"n": calls["failed"]},
+        "url": calls_url,
+    }
+    yield {
+        "title": _("Assistants"),
+        "value": Assistant.objects.count(),
+        "note": _("%(n)d public") % {"n": Assistant.objects.filter(is_public=True).count()},
+        "url": reverse("admin:assistants_assistant_changelist"),
+    }
+    models = Llm.objects.filter(is_enabled=True, type=LlmType.TEXT)
+    yield {
+        "title": _("Language models"),
+        "value": models.count(),
+        "note": _("%(n)d not built in") % {"n": models.exclude(vendor="builtin").count()},
+        "url": reverse("admin:providers_llm_changelist"),
+    }
+    yield {
+        "title": _("Voices and recognisers"),
+        "value": Voice.objects.filter(is_enabled=True).count()
+        + Asr.objects.filter(is_enabled=True).count(),
+        "note": _("%(n)d knowledge bases") % {"n": KnowledgeBase.objects.count()},
+        "url": reverse("admin:providers_voice_changelist"),
+    }
+
+
+def _trend() -> dict[str, Any]:
+    """Calls per day, as Chart.js wants them."""
+    today = timezone.localdate()
+    days = [today - dt.timedelta(days=back) for back in range(TREND_DAYS - 1, -1, -1)]
+    rows = (
+        Call.objects.filter(started_at__date__gte=days[0])
+        .annotate(day=TruncDate("started_at"))
+        .values_list("day", "status")
+        .annotate(total=Count("pk"))
+    )
+    counted = {(day, status): total for day, status, total in rows}
+    colours = {
+        CallStatus.CONNECTED: "var(--color-primary-600)",
+        CallStatus.MISSED: "var(--color-base-300)",
+        CallStatus.FAILED: "oklch(63.7% .237 25.331)",
+    }
+    return {
+        "labels": [day.strftime("%m-%d") for day in days],
+        "datasets": [
+            {
+                "label": str(status.label),
+                "data": [counted.get((day, status.value), 0) for day in days],
+                "backgroundColor": colours[status],
+                "stack": "calls",
+            }
+            for status in CallStatus
+        ],
+    }
+
+
+def _part_problems(parts: dict[str, str]) -> Iterator[Problem]:
+    for name, state in parts.items():
+        if state != "ok":
+            yield Problem(
+                _("%(part)s: %(state)s") % {"part": name, "state": state},
+                reverse("admin:index"),
+                is_urgent=True,
+            )
+
+
+def _model_problems() -> Iterator[Problem]:
+    for model, noun in (
+        (Llm, _("language model")),
+        (Asr, _("speech recogniser")),
+        (Voice, _("voice")),
+    ):
+        enabled = model.objects.filter(is_enabled=True)
+        if model is Llm:
+            enabled = enabled.filter(type=LlmType.TEXT)
+        if not enabled.exclude(vendor="builtin").exists():
+            yield Problem(
+                _("No real %(noun)s is configured; assistants use the offline one.")
+                % {"noun": noun},
+                reverse(f"admin:providers_{model._meta.model_name}_add"),
+            )
+        for row in enabled.filter(last_check_ok=False):
+            yield Problem(
+                _("The last test of %(name)s failed: %(message)s")
+                % {"name": row.name, "message": row.last_check_message},
+                reverse(f"admin:providers_{model._meta.model_name}_change", args=[row.pk]),
+                is_urgent=True,
+            )
+
+
+def _call_problems() -> Iterator[Problem]:
+    for audio in OpenerAudio.objects.exclude(error="").select_related("assistant").defer("pcm"):
+        yield Problem(
+            _("The opener of %(name)s could not be spoken: %(error)s")
+            % {"name": audio.assistant.name, "error": audio.error},
+            reverse("admin:assistants_assistant_change", args=[audio.assistant_id]),
+            is_urgent=True,
+        )
+    since = timezone.now() - dt.timedelta(days=1)
+    failed = Call.objects.filter(status=CallStatus.FAILED, started_at__gte=since).count()
+    if failed:
+        yield Problem(
+            ngettext(
+                "%(n)d call failed in the last 24 hours.",
+                "%(n)d calls failed in the last 24 hours.",
+                failed,
+            )
+            % {"n": failed},
+            reverse("admin:conversations_conversation_changelist") + "?call__status__exact=failed",
+            is_urgent=True,
+        )
