@@ -1,0 +1,167 @@
+"""When audio may be sent: at the pace of speech, a little ahead, on an absolute clock. Pure.
+
+A pause of the network or of this process shifts nothing: each frame has its own due time, counted
+from the first. Marks (captions, start, end) travel in the same queue, so their order is the sound's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import Generic, TypeVar
+
+BYTES_PER_MS = 32
+FRAME_MS = 20
+FRAME_BYTES = FRAME_MS * BYTES_PER_MS
+
+MarkT = TypeVar("MarkT")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frames:
+    """Audio to be sent now: one or more whole frames of 640 bytes."""
+
+    pcm: bytes
+
+
+class Pacer(Generic[MarkT]):
+    """The way out for the audio of one response; `now_ms` is any monotonic clock.
+
+    `push` audio and `mark` what belongs before the audio that follows; `take` what is due, ask
+    again at `next_at_ms`. At most `lead_ms` of sound is out before its time, and a listener who
+    ran dry gets the lead again. `plays_from_ms` says until when the listener still hears the
+    response before.
+    """
+
+    def __init__(
+        self, *, lead_ms: int = 250, ahead_ms: int = 3000, plays_from_ms: float = 0.0
+    ) -> None:
+        self._lead_ms = lead_ms
+        self._ahead_ms = ahead_ms
+        self._plays_from_ms = plays_from_ms
+        self._start_ms: float | None = None
+        self._queue = bytearray()
+        self._marks: deque[tuple[int, MarkT]] = deque()
+        self._pushed_bytes = 0
+        self._sent_bytes = 0
+        self._is_finished = False
+        self._is_cleared = False
+
+    @property
+    def sent_ms(self) -> int:
+        """How much audio `take` has handed out."""
+        return self._sent_bytes // BYTES_PER_MS
+
+    @property
+    def pushed_ms(self) -> int:
+        """How much audio was pushed: the offset of whatever is pushed next."""
+        return self._pushed_bytes // BYTES_PER_MS
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all was handed out and nothing more will come."""
+        return self._is_cleared or (self._is_finished and not self._queue and not self._marks)
+
+    @property
+    def silent_at_ms(self) -> float:
+        """When the listener will have heard all that was sent."""
+        if self._start_ms is None:
+            return self._plays_from_ms
+        return self._start_ms + self.sent_ms
+
+    def push(self, pcm: bytes) -> None:
+        """Adds audio of any whole number of samples; dropped after `clear`."""
+        if self._is_finished:
+            raise RuntimeError("audio pushed after finish()")
+        if not self._is_cleared:
+            self._queue += pcm
+            self._pushed_bytes += len(pcm)
+
+    def mark(self, mark: MarkT) -> None:
+        """Adds a mark that `take` gives just before the frame with the next pushed byte."""
+        if not self._is_cleared:
+            self._marks.append((self._pushed_bytes, mark))
+
+    def finish(self) -> None:
+        """No more audio will come: the last frame may be filled up, trailing marks may go."""
+        self._is_finished = True
+
+    def clear(self) -> None:
+        """Drops everything that was not handed out; nothing is handed out after it."""
+        self._is_cleared = True
+        self._queue.clear()
+        self._marks.clear()
+
+    def take(self, now_ms: float) -> list[Frames | MarkT]:
+        """What may be sent now, in order; neighbouring frames are joined."""
+        out: list[Frames | MarkT] = []
+        joined = bytearray()
+        while self._frame_is_ready() and self._due_ms(now_ms) <= now_ms:
+            self._anchor(now_ms)
+            marks = self._marks_up_to(self._sent_bytes + FRAME_BYTES)
+            if marks and joined:
+                out.append(Frames(bytes(joined)))
+                joined.clear()
+            out += marks
+            joined += self._next_frame()
+        if joined:
+            out.append(Frames(bytes(joined)))
+        if self._is_finished and not self._queue:
+            out += self._marks_up_to(None)
+        return out
+
+    def next_at_ms(self, now_ms: float, *, frames: int = 1) -> float | None:
+        """When `take` has `frames` more frames to give; None until something is pushed."""
+        if not self._frame_is_ready():
+            return now_ms if self._is_finished and self._marks else None
+        count = min(frames, -(-len(self._queue) // FRAME_BYTES))
+        return max(now_ms, self._due_ms(now_ms) + (count - 1) * FRAME_MS)
+
+    def played_ms(self, now_ms: float) -> int:
+        """How much the listener has heard by now, as far as the clock can tell."""
+        if self._start_ms is None:
+            return 0
+        return max(0, min(self.sent_ms, int(now_ms - self._start_ms)))
+
+    def ahead_ms(self, now_ms: float) -> int:
+        """How much audio is made but not yet heard."""
+        return self.sent_ms + len(self._queue) // BYTES_PER_MS - self.played_ms(now_ms)
+
+    def wants_more(self, now_ms: float) -> bool:
+        """Whether more audio should be made; false while `ahead_ms` of it wait to be heard."""
+        return not self._is_cleared and self.ahead_ms(now_ms) < self._ahead_ms
+
+    def wants_more_at_ms(self, now_ms: float) -> float:
+        """When `wants_more` will be true, if `take` is called in time until then."""
+        start_ms = max(now_ms, self._plays_from_ms) if self._start_ms is None else self._start_ms
+        lag_ms = max(0.0, start_ms - now_ms)
+        return now_ms + lag_ms + max(0, self.ahead_ms(now_ms) - self._ahead_ms + 1)
+
+    def _frame_is_ready(self) -> bool:
+        return len(self._queue) >= FRAME_BYTES or (self._is_finished and bool(self._queue))
+
+    def _due_ms(self, now_ms: float) -> float:
+        if self._start_ms is None:
+            start_ms = max(now_ms, self._plays_from_ms)
+        else:
+            start_ms = self._start_ms
+        return start_ms + self.sent_ms + FRAME_MS - self._lead_ms
+
+    def _anchor(self, now_ms: float) -> None:
+        """Starts the clock with the first frame, and anew where the listener ran dry."""
+        if self._start_ms is None:
+            self._start_ms = max(now_ms, self._plays_from_ms)
+        elif now_ms > self._start_ms + self.sent_ms:
+            self._start_ms = now_ms - self.sent_ms
+
+    def _next_frame(self) -> bytes:
+        frame = bytes(self._queue[:FRAME_BYTES]).ljust(FRAME_BYTES, b"\0")
+        del self._queue[:FRAME_BYTES]
+        self._sent_bytes += FRAME_BYTES
+        return frame
+
+    def _marks_up_to(self, end_byte: int | None) -> list[MarkT]:
+        marks: list[MarkT] = []
+        while self._marks and (end_byte is None or self._marks[0][0] < end_byte):
+            marks.append(self._marks.popleft()[1])
+        return marks
