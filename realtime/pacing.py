@@ -1,7 +1,7 @@
 """When audio may be sent: at the pace of speech, a little ahead, on an absolute clock. Pure.
 
-A pause of the network or of this process shifts nothing: each frame has its own due time, counted
-from the first. Marks (captions, start, end) travel in the same queue, so their order is the sound's.
+A pause of the network or of this process shifts nothing: each frame has its due time, counted
+from the first. Marks (captions, start, end) travel in the same queue, in the order of the sound.
 """
 
 from __future__ import annotations
@@ -133,24 +133,24 @@ class Pacer(Generic[MarkT]):
 
     def wants_more_at_ms(self, now_ms: float) -> float:
         """When `wants_more` will be true, if `take` is called in time until then."""
-        start_ms = max(now_ms, self._plays_from_ms) if self._start_ms is None else self._start_ms
-        lag_ms = max(0.0, start_ms - now_ms)
+        lag_ms = max(0.0, self._plays_since(now_ms) - now_ms)
         return now_ms + lag_ms + max(0, self.ahead_ms(now_ms) - self._ahead_ms + 1)
 
     def _frame_is_ready(self) -> bool:
         return len(self._queue) >= FRAME_BYTES or (self._is_finished and bool(self._queue))
 
     def _due_ms(self, now_ms: float) -> float:
+        return self._plays_since(now_ms) + self.sent_ms + FRAME_MS - self._lead_ms
+
+    def _plays_since(self, now_ms: float) -> float:
         if self._start_ms is None:
-            start_ms = max(now_ms, self._plays_from_ms)
-        else:
-            start_ms = self._start_ms
-        return start_ms + self.sent_ms + FRAME_MS - self._lead_ms
+            return max(now_ms, self._plays_from_ms)
+        return self._start_ms
 
     def _anchor(self, now_ms: float) -> None:
         """Starts the clock with the first frame, and anew where the listener ran dry."""
         if self._start_ms is None:
-            self._start_ms = max(now_ms, self._plays_from_ms)
+            self._start_ms = self._plays_since(now_ms)
         elif now_ms > self._start_ms + self.sent_ms:
             self._start_ms = now_ms - self.sent_ms
 

@@ -43,7 +43,7 @@ def heard_text(segments: Sequence[SpokenSegment], heard_ms: float) -> str:
 
 
 class Playout:
-    """The account of one response: its segments, their sound, and what the client says it played."""
+    """The account of one response: its segments, their sound, what the client says it played."""
 
     def __init__(self) -> None:
         self._segments: list[SpokenSegment] = []

