@@ -5,21 +5,32 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from providers.types import AsrSpec, EmbedderSpec, LlmSpec, VoiceSpec
+from django.conf import settings
+from django.utils.translation import gettext as _
 
+from assistants.models import Assistant, ConfigMode, FirstTurn
+from assistants.models import Language as AssistantLanguage
+from assistants.opener import fresh_opener_audio
+from core.errors import NotFound
+from providers.specs import (
+    asr_spec,
+    default_asr,
+    default_embedder,
+    default_llm,
+    default_voice,
+    embedder_spec,
+    is_usable,
+    llm_spec,
+    voice_spec,
+)
+from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, VoiceSpec
+from tooling.catalogue import BUILTIN_TOOLS, CLIENT_TIMEOUT_MS, SERVER_TIMEOUT_MS
+from tooling.models import Category, Tool
+from tooling.types import ToolSpec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ToolSpec:
-    """A tool that the assistant may use. Client tools run on the caller's device."""
+Language = Literal["zh", "en"]
 
-    id: str
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    defaults: dict[str, Any]
-    executor: Literal["client", "server"]
-    wait_for_response: bool
-    timeout_ms: int
+__all__ = ["AssistantRuntime", "OpenerToolCall", "ToolSpec", "TurnTaking"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class AssistantRuntime:
     id: str
     owner_id: int | None
     name: str
-    language: Literal["zh", "en"]
+    language: Language
     prompt: str
     first_turn: Literal["bot_first", "user_first"]
     opener: str
@@ -61,3 +72,117 @@ class AssistantRuntime:
     knowledge_base_ids: tuple[str, ...]
     embedder: EmbedderSpec | None
     time_zone: str
+
+
+_RELATED = (
+    "llm__provider",
+    "asr__provider",
+    "voice__provider",
+    "embedder__provider",
+    "opener_audio",
+)
+
+
+def load_runtime(assistant_id: str) -> AssistantRuntime:
+    """The snapshot of an assistant, in one unit of database work.
+
+    Chosen models that are missing or disabled are replaced by the owner's defaults. Who may use the
+    assistant is not asked here: `assistants.access` answers that. Raises NotFound.
+    """
+    row = Assistant.objects.select_related(*_RELATED).filter(pk=assistant_id).first()
+    if row is None:
+        raise NotFound(_("Assistant not found."), code="ASSISTANT_NOT_FOUND")
+    return runtime_of(row)
+
+
+def runtime_of(row: Assistant) -> AssistantRuntime:
+    """The snapshot of a row that is already at hand."""
+    language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
+    voice = _voice(row)
+    opener_audio = fresh_opener_audio(row, voice)
+    return AssistantRuntime(
+        id=row.pk,
+        owner_id=row.owner_id,
+        name=row.name,
+        language=language,
+        prompt=row.prompt,
+        first_turn="bot_first" if row.first_turn_mode == FirstTurn.BOT else "user_first",
+        opener=row.opener,
+        generates_opener=row.generated_opener_enabled,
+        opener_tool_calls=tuple(
+            OpenerToolCall(call["toolName"], call.get("arguments") or {})
+            for call in row.manual_opener_tool_calls
+        ),
+        opener_pcm=bytes(opener_audio.pcm) if opener_audio else None,
+        llm=_llm(row),
+        recogniser=_recogniser(row),
+        voice=voice,
+        voice_output=row.voice_output_enabled,
+        turn_taking=TurnTaking(
+            can_be_interrupted=not row.bot_cannot_be_interrupted,
+            interruption_ms=row.interruption_sensitivity_ms,
+            end_of_turn_silence_ms=row.end_of_turn_silence_ms,
+            interim_transcripts=row.asr_interim_enabled,
+        ),
+        tools=tuple(_tool(tool, language) for tool in row.tools.filter(is_enabled=True)),
+        knowledge_base_ids=tuple(row.knowledge_bases.values_list("pk", flat=True)),
+        embedder=_embedder(row),
+        time_zone=settings.TIME_ZONE,
+    )
+
+
+def _llm(row: Assistant) -> LlmSpec | None:
+    match row.config_mode:
+        case ConfigMode.FASTGPT:
+            return _fastgpt(row)
+        case ConfigMode.DIFY:
+            # Dify speaks a protocol of its own, which no client of ours speaks.
+            return None
+    chosen = row.llm if is_usable(row.llm) else default_llm(row.owner_id)
+    return llm_spec(chosen) if chosen else None
+
+
+def _fastgpt(row: Assistant) -> LlmSpec | None:
+    """FastGPT answers on an OpenAI-shaped endpoint; the application is chosen by its key."""
+    if not row.api_url:
+        return None
+    endpoint = Endpoint(
+        row_id=f"assistant:{row.pk}",
+        vendor="openai_compatible",
+        base_url=row.api_url,
+        api_key=row.api_key,
+        model_name="fastgpt",
+    )
+    return LlmSpec(endpoint=endpoint, name="FastGPT")
+
+
+def _recogniser(row: Assistant) -> AsrSpec | None:
+    chosen = row.asr if is_usable(row.asr) else default_asr(row.owner_id, row.language)
+    return asr_spec(chosen, hotwords=tuple(row.hotwords)) if chosen else None
+
+
+def _voice(row: Assistant) -> VoiceSpec | None:
+    chosen = row.voice if is_usable(row.voice) else default_voice(row.owner_id, row.language)
+    return voice_spec(chosen, speed=row.speed) if chosen else None
+
+
+def _embedder(row: Assistant) -> EmbedderSpec | None:
+    chosen = row.embedder if is_usable(row.embedder) else default_embedder(row.owner_id)
+    return embedder_spec(chosen) if chosen else None
+
+
+def _tool(tool: Tool, language: Language) -> ToolSpec:
+    builtin = BUILTIN_TOOLS.get(tool.pk) if tool.is_system else None
+    is_server = tool.category == Category.QUERY
+    return ToolSpec(
+        id=tool.pk,
+        name=builtin.name.get(language) if builtin else tool.name,
+        description=builtin.description.get(language) if builtin else tool.description,
+        parameters=builtin.parameters(language) if builtin else tool.parameter_schema,
+        defaults=tool.parameter_defaults,
+        executor="server" if is_server else "client",
+        wait_for_response=tool.wait_for_response,
+        timeout_ms=(
+            builtin.timeout_ms if builtin else SERVER_TIMEOUT_MS if is_server else CLIENT_TIMEOUT_MS
+        ),
+    )

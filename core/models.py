@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, TypeVar
 
 from django.conf import settings
 from django.db import models
@@ -22,7 +22,10 @@ class Timestamped(models.Model):
         abstract = True
 
 
-class OwnedQuerySet(models.QuerySet["OwnedRow"]):
+Row = TypeVar("Row", bound="OwnedRow", covariant=True)
+
+
+class OwnedQuerySet(models.QuerySet[Row]):
     """Rows that belong to a user; a row without an owner is a system row."""
 
     def visible_to(self, user_id: int, *, is_operator: bool) -> Self:

@@ -1,0 +1,175 @@
+"""What a conversation gets to know of an assistant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from assistants.actions import create_demo_assistant
+from assistants.models import Assistant, OpenerAudio
+from assistants.opener import opener_hash
+from assistants.runtime import load_runtime
+from core.errors import NotFound
+from providers.catalogue import sync_builtin_models
+from providers.models import Asr, Llm, Provider, Voice
+from tooling.catalogue import sync_builtin_tools
+from tooling.models import Tool
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def catalogue(db: None) -> None:
+    sync_builtin_models()
+    sync_builtin_tools()
+
+
+def test_it_makes_two_examples_that_everybody_sees_and_only_once() -> None:
+    first, second = create_demo_assistant(), create_demo_assistant()
+    assert [row.pk for row in first] == [row.pk for row in second] == ["demo", "demo-zh"]
+    assert Assistant.objects.filter(owner=None).count() == 2
+
+
+def test_it_gives_the_english_example_everything_it_needs_offline() -> None:
+    create_demo_assistant()
+    runtime = load_runtime("demo")
+    assert runtime.llm is not None
+    assert runtime.llm.endpoint.model_name == "demo"
+    assert runtime.recogniser is not None
+    assert runtime.recogniser.endpoint.model_name == "pocketsphinx"
+    assert runtime.voice is not None
+    assert runtime.voice.voice_key == "en-us"
+    assert [tool.id for tool in runtime.tools] == ["calculator", "current_time"]
+    assert {tool.executor for tool in runtime.tools} == {"server"}
+    assert runtime.opener.startswith("Hello")
+
+
+def test_it_speaks_chinese_to_the_model_about_tools_of_a_chinese_assistant() -> None:
+    create_demo_assistant()
+    runtime = load_runtime("demo-zh")
+    assert runtime.voice is not None
+    assert runtime.voice.voice_key == "cmn"
+    assert runtime.recogniser is None
+    assert runtime.tools[0].description == "执行数学计算"
+
+
+def test_it_prefers_own_models_then_real_ones_then_the_built_in(alice: User) -> None:
+    assistant = Assistant.objects.create(name="a", owner=alice, language="en")
+    assert _llm_name(assistant) == "demo"
+    Llm.objects.create(name="shared", vendor="openai", model_name="gpt-shared")
+    assert _llm_name(assistant) == "gpt-shared"
+    own = Llm.objects.create(name="own", vendor="openai", model_name="gpt-own", owner=alice)
+    assert _llm_name(assistant) == "gpt-own"
+    Llm.objects.filter(pk=own.pk).update(is_enabled=False)
+    assert _llm_name(assistant) == "gpt-shared"
+
+
+def test_it_never_takes_somebody_elses_model_as_default(alice: User, bob: User) -> None:
+    assistant = Assistant.objects.create(name="a", owner=alice, language="en")
+    Llm.objects.create(name="bobs", vendor="openai", model_name="gpt-bob", owner=bob)
+    Asr.objects.create(name="bobs", vendor="openai", model_name="whisper", owner=bob)
+    assert _llm_name(assistant) == "demo"
+    recogniser = load_runtime(assistant.pk).recogniser
+    assert recogniser is not None
+    assert recogniser.endpoint.model_name == "pocketsphinx"
+
+
+def test_it_replaces_a_chosen_model_that_was_disabled(alice: User) -> None:
+    chosen = Llm.objects.create(name="own", vendor="openai", model_name="gpt-own", owner=alice)
+    assistant = Assistant.objects.create(name="a", owner=alice, llm=chosen)
+    assert _llm_name(assistant) == "gpt-own"
+    Llm.objects.filter(pk=chosen.pk).update(is_enabled=False)
+    assert _llm_name(assistant) == "demo"
+
+
+def test_it_fills_in_address_and_key_of_the_provider(alice: User) -> None:
+    provider = Provider.objects.create(
+        name="p", vendor="openai", base_url="https://llm.example/v1", api_key="sk-provider"
+    )
+    llm = Llm.objects.create(name="m", vendor="openai", provider=provider, owner=alice)
+    assistant = Assistant.objects.create(name="a", owner=alice, llm=llm)
+    assert _endpoint(assistant) == ("https://llm.example/v1", "sk-provider")
+
+
+def test_it_never_sends_the_systems_key_to_an_address_of_a_user(alice: User) -> None:
+    provider = Provider.objects.create(name="p", vendor="openai", api_key="sk-provider")
+    values: dict[str, Any] = {"vendor": "openai", "provider": provider}
+    address = "https://elsewhere.example/v1"
+    system = Llm.objects.create(name="s", base_url=address, **values)
+    own = Llm.objects.create(name="m", base_url=address, owner=alice, **values)
+    shared = Assistant.objects.create(name="a", owner=alice, llm=system)
+    private = Assistant.objects.create(name="b", owner=alice, llm=own)
+    assert _endpoint(shared) == (address, "sk-provider")
+    assert _endpoint(private) == (address, "")
+
+
+def test_it_adds_the_assistants_hotwords_and_multiplies_the_speeds(alice: User) -> None:
+    asr = Asr.objects.create(name="r", vendor="openai", owner=alice, hotwords=["Anna", "Bert"])
+    voice = Voice.objects.create(name="v", vendor="openai", owner=alice, speed=1.5)
+    assistant = Assistant.objects.create(
+        name="a", owner=alice, asr=asr, voice=voice, hotwords=["Bert", "Cleo"], speed=1.2
+    )
+    runtime = load_runtime(assistant.pk)
+    assert runtime.recogniser is not None
+    assert runtime.voice is not None
+    assert runtime.recogniser.hotwords == ("Anna", "Bert", "Cleo")
+    assert runtime.voice.speed == pytest.approx(1.8)
+
+
+def test_it_leaves_out_disabled_tools(alice: User) -> None:
+    assistant = Assistant.objects.create(name="a", owner=alice)
+    assistant.tools.set(Tool.objects.filter(pk__in=["calculator", "search"]))
+    Tool.objects.filter(pk="search").update(is_enabled=False)
+    assert [tool.id for tool in load_runtime(assistant.pk).tools] == ["calculator"]
+
+
+def test_it_uses_prepared_audio_only_while_it_says_the_opener(alice: User) -> None:
+    assistant = Assistant.objects.create(
+        name="a", owner=alice, language="en", opener="Hello.", opener_audio_enabled=True
+    )
+    voice = load_runtime(assistant.pk).voice
+    assert voice is not None
+    OpenerAudio.objects.create(
+        assistant=assistant, text_hash=opener_hash("Hello.", voice), pcm=b"\1\0", duration_ms=1
+    )
+    assert load_runtime(assistant.pk).opener_pcm == b"\1\0"
+    Assistant.objects.filter(pk=assistant.pk).update(speed=1.1)
+    assert load_runtime(assistant.pk).opener_pcm is None
+    Assistant.objects.filter(pk=assistant.pk).update(speed=1.0, opener="Hi.")
+    assert load_runtime(assistant.pk).opener_pcm is None
+
+
+def test_it_asks_fastgpt_at_the_assistants_own_address(alice: User) -> None:
+    assistant = Assistant.objects.create(
+        name="a",
+        owner=alice,
+        config_mode="fastgpt",
+        api_url="https://fastgpt.example/api/v1",
+        api_key="fastgpt-key",
+    )
+    assert _endpoint(assistant) == ("https://fastgpt.example/api/v1", "fastgpt-key")
+
+
+def test_it_needs_few_queries(alice: User, django_assert_max_num_queries: Any) -> None:
+    create_demo_assistant()
+    with django_assert_max_num_queries(8):
+        load_runtime("demo")
+
+
+def test_it_does_not_find_an_unknown_assistant() -> None:
+    with pytest.raises(NotFound) as caught:
+        load_runtime("nobody")
+    assert caught.value.error_code == "ASSISTANT_NOT_FOUND"
+
+
+def _llm_name(assistant: Assistant) -> str:
+    llm = load_runtime(assistant.pk).llm
+    return llm.endpoint.model_name if llm else ""
+
+
+def _endpoint(assistant: Assistant) -> tuple[str, str]:
+    llm = load_runtime(assistant.pk).llm
+    assert llm is not None
+    return llm.endpoint.base_url, llm.endpoint.api_key
