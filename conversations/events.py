@@ -50,7 +50,10 @@ class ToolCalled:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolReturned:
-    """What came back. `code` is HTTP-like: 200 done or accepted, 4xx refused, 5xx failed, 504 late."""
+    """What came back. `code` as in HTTP: 200 done or accepted, 4xx refused, 5xx failed, 504 late.
+
+    One without a ToolCalled before it is a call that was refused and never ran.
+    """
 
     call_id: str
     name: str

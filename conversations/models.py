@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from assistants.models import Assistant
@@ -24,11 +25,20 @@ class Conversation(Timestamped):
 
     id = models.CharField(max_length=64, primary_key=True, default=short_id, editable=False)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations",
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="conversations",
         verbose_name=_("owner"),
+        help_text=_("Empty: a caller without an account; operators see it."),
     )
     assistant = models.ForeignKey(
-        Assistant, models.SET_NULL, null=True, blank=True, related_name="conversations",
+        Assistant,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="conversations",
         verbose_name=_("assistant"),
     )
     # Kept as they were, so that history stays readable after the assistant is gone.
@@ -55,7 +65,7 @@ class Role(models.TextChoices):
 
 
 class Message(models.Model):
-    """One message. `text` is what the other side really got: of an interrupted answer, what was heard."""
+    """One message. `text` is what the other side got: of an interrupted answer, what was heard."""
 
     id = models.BigAutoField(primary_key=True)
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
@@ -67,7 +77,8 @@ class Message(models.Model):
         _("generated text"), blank=True, help_text=_("Of an interrupted answer: all that was made.")
     )
     is_interrupted = models.BooleanField(_("interrupted"), default=False)
-    # role assistant: [{"id","name","arguments"}]; role tool: {"call_id","name","status","is_error"}
+    # Rows as in conversations.types: ToolCallRow on the assistant's messages, ToolResultRow on the
+    # tool's, whose text is the output.
     tool_calls = models.JSONField(_("tool calls"), default=list, blank=True)
     tool_result = models.JSONField(_("tool result"), null=True, blank=True)
     confidence = models.FloatField(_("confidence"), null=True, blank=True)
@@ -79,7 +90,7 @@ class Message(models.Model):
     output_tokens = models.PositiveIntegerField(_("output tokens"), default=0)
     metrics = models.JSONField(_("times (ms)"), default=dict, blank=True)
     error = models.CharField(_("error"), max_length=500, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("message")
@@ -88,6 +99,9 @@ class Message(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["conversation", "seq"], name="message_seq_once")
         ]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.text[:80]}"
 
 
 class CallStatus(models.TextChoices):
@@ -112,14 +126,14 @@ class Call(models.Model):
     status = models.CharField(
         _("status"), max_length=16, choices=CallStatus.choices, default=CallStatus.MISSED
     )
-    started_at = models.DateTimeField(_("started"), auto_now_add=True, db_index=True)
+    started_at = models.DateTimeField(_("started"), default=timezone.now, db_index=True)
     ended_at = models.DateTimeField(_("ended"), null=True)
     summary = models.TextField(_("summary"), blank=True)
     cost = models.DecimalField(_("cost"), max_digits=12, decimal_places=6, default=0)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
     error_code = models.CharField(_("error code"), max_length=64, blank=True)
     error_message = models.CharField(_("error"), max_length=500, blank=True)
-    heartbeat_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    heartbeat_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
 
     class Meta:
         verbose_name = _("call")

@@ -1,0 +1,145 @@
+"""What a model is told of earlier turns. Pure: entries in, messages out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from conversations.types import MessageEntry
+from providers.types import (
+    AssistantMessage,
+    ChatMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+
+MESSAGE_OVERHEAD_TOKENS = 4
+NO_RESULT = "No result: the call was cut off before it answered."
+INTERRUPTED_NOTE = "[interrupted by the user here]"
+
+
+def chat_messages(entries: Iterable[MessageEntry]) -> tuple[ChatMessage, ...]:
+    """Stored messages as a model sees them; an interrupted answer holds only what was heard."""
+    return tuple(message for entry in entries if (message := _chat_message(entry)))
+
+
+def prepare(messages: Sequence[ChatMessage], *, budget_tokens: int) -> tuple[ChatMessage, ...]:
+    """A history that every vendor accepts, of at most so many tokens, cut between turns."""
+    return trim(merge(repair(messages)), budget_tokens=budget_tokens)
+
+
+def repair(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """Every call followed by exactly one result, in the order of the calls; no other results."""
+    results = _results_by_call(messages)
+    repaired: list[ChatMessage] = []
+    for position, message in enumerate(messages):
+        if isinstance(message, ToolMessage):
+            continue
+        if not isinstance(message, AssistantMessage):
+            repaired.append(message)
+            continue
+        calls = tuple({call.id: call for call in reversed(message.tool_calls)}.values())[::-1]
+        repaired.append(dataclasses.replace(message, tool_calls=calls))
+        for call in calls:
+            missing = ToolMessage(call.id, call.name, NO_RESULT, is_error=True)
+            repaired.append(results.get((position, call.id), missing))
+    return tuple(repaired)
+
+
+def merge(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """Neighbours of one speaker as one message; empty ones and system messages left out."""
+    merged: list[ChatMessage] = []
+    for message in messages:
+        if isinstance(message, SystemMessage) or _is_empty(message):
+            continue
+        previous = merged[-1] if merged else None
+        if isinstance(previous, UserMessage) and isinstance(message, UserMessage):
+            merged[-1] = UserMessage(_joined(previous.text, message.text))
+        elif (
+            isinstance(previous, AssistantMessage)
+            and isinstance(message, AssistantMessage)
+            and not previous.tool_calls
+        ):
+            text = _joined(previous.text, message.text)
+            merged[-1] = AssistantMessage(text, message.tool_calls)
+        else:
+            merged.append(message)
+    return tuple(merged)
+
+
+def trim(messages: Sequence[ChatMessage], *, budget_tokens: int) -> tuple[ChatMessage, ...]:
+    """The newest whole turns that fit. A turn begins with what the user says."""
+    starts = [at for at, message in enumerate(messages) if isinstance(message, UserMessage)]
+    if messages and (not starts or starts[0] != 0):
+        starts.insert(0, 0)
+    kept, spent, end = len(messages), 0, len(messages)
+    for start in reversed(starts):
+        spent += sum(message_tokens(message) for message in messages[start:end])
+        if spent > budget_tokens:
+            break
+        kept = end = start
+    return tuple(messages[kept:])
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text is: one per CJK character, one per four others."""
+    wide = sum(1 for character in text if _is_cjk(character))
+    return wide + -(-(len(text) - wide) // 4)
+
+
+def message_tokens(message: ChatMessage) -> int:
+    """About how many tokens a message takes, calls included."""
+    tokens = MESSAGE_OVERHEAD_TOKENS + estimate_tokens(message.text)
+    if isinstance(message, AssistantMessage):
+        for call in message.tool_calls:
+            tokens += MESSAGE_OVERHEAD_TOKENS + estimate_tokens(call.name + call.arguments)
+    return tokens
+
+
+def _chat_message(entry: MessageEntry) -> ChatMessage | None:
+    match entry.role:
+        case "user":
+            return UserMessage(entry.text)
+        case "assistant":
+            text = entry.text
+            if entry.is_interrupted:
+                text = f"{text.rstrip()} {INTERRUPTED_NOTE}".lstrip()
+            return AssistantMessage(text, entry.tool_calls)
+        case "tool" if entry.outcome is not None:
+            outcome = entry.outcome
+            return ToolMessage(outcome.call_id, outcome.name, entry.text, outcome.is_error)
+        case _:
+            return None
+
+
+def _results_by_call(messages: Sequence[ChatMessage]) -> dict[tuple[int, str], ToolMessage]:
+    """Which result answers which call: of calls with one id, the latest before the result."""
+    asked: dict[str, int] = {}
+    results: dict[tuple[int, str], ToolMessage] = {}
+    for position, message in enumerate(messages):
+        if isinstance(message, AssistantMessage):
+            asked.update({call.id: position for call in message.tool_calls})
+        elif isinstance(message, ToolMessage) and message.call_id in asked:
+            results.setdefault((asked[message.call_id], message.call_id), message)
+    return results
+
+
+def _is_empty(message: ChatMessage) -> bool:
+    calls: tuple[ToolCall, ...] = getattr(message, "tool_calls", ())
+    return not isinstance(message, ToolMessage) and not message.text.strip() and not calls
+
+
+def _joined(first: str, second: str) -> str:
+    return "\n".join(text for text in (first, second) if text)
+
+
+def _is_cjk(character: str) -> bool:
+    return (
+        "\u2e80" <= character <= "\u9fff"
+        or "\uac00" <= character <= "\ud7af"
+        or "\uf900" <= character <= "\ufaff"
+        or "\uff00" <= character <= "\uffef"
+        or character >= "\U00020000"
+    )

@@ -1,0 +1,380 @@
+"""The only writer of conversations: what was said, and the record of each call.
+
+A call in progress makes no database call. What it records goes into memory of bounded size, and one
+background task per event loop writes it in batches. While the database is away nothing is lost as
+long as the process lives and the bound is not reached; beyond it the oldest messages are dropped,
+counted and logged, and never the state of a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import weakref
+from collections import deque
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from assistants.models import Assistant
+from assistants.runtime import AssistantRuntime
+from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
+from conversations.types import MessageEntry, ToolCallRow, ToolResultRow
+from core.db import in_db
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_INTERVAL_S = 20.0
+MAX_WAITING_CHARS = 32_000_000
+MAX_BATCH = 500
+MAX_ERROR_CHARS = 500
+RETRY_FIRST_S = 0.1
+RETRY_LONGEST_S = 5.0
+GATHER_S = 0.05
+CLOSE_WAIT_S = 3.0
+FLUSH_WAIT_S = 5.0
+
+
+# What the database refuses however often it is asked: a row whose conversation was deleted, a text
+# that it cannot hold.
+_REFUSED = (DatabaseError, TypeError, ValueError)
+_AWAY = (OperationalError, InterfaceError)
+
+
+class CallJournal:
+    """The journal of one call. All methods belong to the event loop that opened it."""
+
+    def __init__(self, writer: _Writer, call_id: str) -> None:
+        self.id = call_id
+        self._writer = writer
+        self._seq = 0
+        self._is_started = False
+        self._is_closed = False
+
+    def started(
+        self, *, source: CallSource | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """The session began: the call counts as connected, and its time runs from now."""
+        self._is_started = True
+        fields: dict[str, Any] = {"status": CallStatus.CONNECTED, "started_at": timezone.now()}
+        if source is not None:
+            fields["source"] = source
+        if metadata is not None:
+            fields["metadata"] = without_nul(metadata)
+        self._writer.change(self.id, fields)
+
+    def record(self, entry: MessageEntry) -> None:
+        """Keeps a message. Returns at once; entries are numbered in the order of these calls."""
+        self._seq += 1
+        self._writer.add(_message(self.id, self._seq, entry))
+
+    def heartbeat(self) -> None:
+        """Says that the call is alive. The writer says so itself as long as this object lives."""
+        self._writer.change(self.id, {"heartbeat_at": timezone.now()})
+
+    async def close(
+        self,
+        status: CallStatus | None = None,
+        *,
+        error_code: str = "",
+        error_message: str = "",
+    ) -> None:
+        """Ends the call, and waits a little for all of it to be written. Again: nothing happens.
+
+        Without a status: failed with an error, connected if the session began, else missed.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        now = timezone.now()
+        self._writer.change(
+            self.id,
+            {
+                "status": status or self._status(error_code),
+                "ended_at": now,
+                "heartbeat_at": now,
+                "error_code": error_code[:64],
+                "error_message": without_nul(error_message)[:MAX_ERROR_CHARS],
+            },
+        )
+        self._writer.open_calls.discard(self)
+        await self._writer.flush(timeout_s=CLOSE_WAIT_S)
+
+    def _status(self, error_code: str) -> CallStatus:
+        if error_code:
+            return CallStatus.FAILED
+        return CallStatus.CONNECTED if self._is_started else CallStatus.MISSED
+
+
+async def open_call(
+    runtime: AssistantRuntime,
+    *,
+    owner_id: int | None,
+    source: CallSource = CallSource.EXTERNAL,
+    metadata: dict[str, Any] | None = None,
+) -> CallJournal:
+    """The journal of a new call, which counts as missed until it is started.
+
+    The only part that waits for the database: call it before the session starts.
+    """
+    call_id = await in_db(
+        _create_call, runtime, owner_id, CallSource(source), without_nul(metadata or {})
+    )
+    writer = _writer()
+    journal = CallJournal(writer, call_id)
+    writer.open_calls.add(journal)
+    return journal
+
+
+async def flush(timeout_s: float = FLUSH_WAIT_S) -> bool:
+    """Waits until everything recorded on this event loop is written; False if time ran out.
+
+    To be awaited when the process shuts down.
+    """
+    return await _writer().flush(timeout_s=timeout_s)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is written in one transaction. Writing it twice leaves the same rows."""
+
+    messages: list[Message]
+    changes: dict[str, dict[str, Any]]
+    # Everything that was handed in up to this count is in this batch or was written before.
+    completes: int
+
+
+class _Writer:
+    """Writes for all calls of one event loop, in the order in which things were handed in."""
+
+    def __init__(self) -> None:
+        self.open_calls: weakref.WeakSet[CallJournal] = weakref.WeakSet()
+        self.dropped = 0
+        self._messages: deque[Message] = deque()
+        self._changes: dict[str, dict[str, Any]] = {}
+        self._batch: _Batch | None = None
+        self._waiting_chars = 0
+        self._accepted = 0
+        self._written = 0
+        self._work = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._flushes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, message: Message) -> None:
+        self._messages.append(message)
+        self._waiting_chars += _size(message)
+        while self._waiting_chars > MAX_WAITING_CHARS and self._messages:
+            self._waiting_chars -= _size(self._messages.popleft())
+            self.dropped += 1
+            logger.error("The journal is full: %d messages lost so far", self.dropped)
+        self._wake()
+
+    def change(self, call_id: str, fields: dict[str, Any]) -> None:
+        self._changes.setdefault(call_id, {}).update(fields)
+        self._wake()
+
+    async def flush(self, *, timeout_s: float) -> bool:
+        """Waits for what was handed in so far; False if time ran out."""
+        target = self._accepted
+        self._flushes += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._written < target:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._flushes -= 1
+        return True
+
+    def _wake(self) -> None:
+        self._accepted += 1
+        self._work.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="journal")
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        next_beat = clock() + HEARTBEAT_INTERVAL_S
+        try:
+            while self._written < self._accepted or self.open_calls:
+                await self._wait_for_work(until=next_beat)
+                if clock() >= next_beat:
+                    next_beat = clock() + HEARTBEAT_INTERVAL_S
+                    for call in list(self.open_calls):
+                        call.heartbeat()
+                if not self._flushes:
+                    # Records come in bursts; a moment's wait puts a burst into one transaction.
+                    await asyncio.sleep(GATHER_S)
+                while self._written < self._accepted:
+                    await self._write_next()
+        except asyncio.CancelledError:
+            await self._write_last()
+            raise
+
+    async def _wait_for_work(self, *, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+
+    async def _write_next(self) -> None:
+        """Writes one batch, however long the database is away."""
+        self._work.clear()
+        self._batch = self._batch or self._take_batch()
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                await in_db(_write, self._batch)
+                break
+            except _AWAY as error:
+                logger.warning("The journal cannot reach the database, trying again: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_LONGEST_S)
+        self._waiting_chars -= sum(map(_size, self._batch.messages))
+        self._written = max(self._written, self._batch.completes)
+        self._batch = None
+        self._progress.set()
+
+    def _take_batch(self) -> _Batch:
+        count = min(len(self._messages), MAX_BATCH)
+        messages = [self._messages.popleft() for _ in range(count)]
+        changes, self._changes = self._changes, {}
+        completes = self._written if self._messages else self._accepted
+        return _Batch(messages, changes, completes)
+
+    async def _write_last(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_WAIT_S):
+                while self._written < self._accepted:
+                    await self._write_next()
+        except TimeoutError:
+            lost = len(self._messages) + (len(self._batch.messages) if self._batch else 0)
+            logger.error("The journal ends with %d messages unwritten", lost)
+
+
+_writers: dict[asyncio.AbstractEventLoop, _Writer] = {}
+
+
+def _writer() -> _Writer:
+    loop = asyncio.get_running_loop()
+    if loop not in _writers:
+        for closed in [known for known in _writers if known.is_closed()]:
+            del _writers[closed]
+        _writers[loop] = _Writer()
+    return _writers[loop]
+
+
+def _create_call(
+    runtime: AssistantRuntime, owner_id: int | None, source: CallSource, metadata: dict[str, Any]
+) -> str:
+    with transaction.atomic():
+        counted = Assistant.objects.filter(pk=runtime.id).update(call_count=F("call_count") + 1)
+        conversation = Conversation.objects.create(
+            owner_id=owner_id,
+            # The assistant may have been deleted since it was loaded.
+            assistant_id=runtime.id if counted else None,
+            assistant_key=runtime.id,
+            assistant_name=runtime.name,
+            channel=Channel.VOICE,
+        )
+        Call.objects.create(conversation=conversation, source=source, metadata=metadata)
+    return conversation.pk
+
+
+def _write(batch: _Batch) -> None:
+    try:
+        _write_together(batch.messages, batch.changes)
+    except _AWAY:
+        raise
+    except _REFUSED:
+        # One bad row must not take the others with it, nor be tried for ever.
+        _write_singly(batch)
+
+
+def _write_together(messages: list[Message], changes: dict[str, dict[str, Any]]) -> None:
+    alive = [call_id for call_id, fields in changes.items() if fields.keys() == {"heartbeat_at"}]
+    with transaction.atomic():
+        # A batch whose commit was not confirmed is written again.
+        Message.objects.bulk_create(messages, ignore_conflicts=True)
+        if alive:
+            Call.objects.filter(pk__in=alive).update(heartbeat_at=timezone.now())
+        for call_id in changes.keys() - set(alive):
+            Call.objects.filter(pk=call_id).update(**changes[call_id])
+
+
+def _write_singly(batch: _Batch) -> None:
+    pieces: list[tuple[str, list[Message], dict[str, dict[str, Any]]]] = [
+        *((message.conversation_id, [message], {}) for message in batch.messages),
+        *((call_id, [], {call_id: fields}) for call_id, fields in batch.changes.items()),
+    ]
+    for call_id, messages, changes in pieces:
+        try:
+            _write_together(messages, changes)
+        except _AWAY:
+            raise
+        except _REFUSED as error:
+            logger.error("The journal of %s lost a record: %s", call_id, error)
+
+
+def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
+    outcome = entry.outcome
+    calls = [
+        ToolCallRow(id=call.id, name=call.name, arguments=without_nul(call.arguments))
+        for call in entry.tool_calls
+    ]
+    result = outcome and ToolResultRow(
+        call_id=outcome.call_id,
+        name=outcome.name,
+        code=outcome.code,
+        message=without_nul(outcome.message),
+        is_error=outcome.is_error,
+        duration_ms=outcome.duration_ms,
+    )
+    return Message(
+        conversation_id=call_id,
+        turn=entry.turn,
+        seq=seq,
+        role=entry.role,
+        text=without_nul(entry.text),
+        generated_text=without_nul(entry.generated_text),
+        is_interrupted=entry.is_interrupted,
+        tool_calls=calls,
+        tool_result=result,
+        confidence=entry.confidence,
+        start_ms=_milliseconds(entry.start_ms),
+        end_ms=_milliseconds(entry.end_ms),
+        input_tokens=entry.usage.input_tokens,
+        output_tokens=entry.usage.output_tokens,
+        metrics=entry.metrics,
+        error=without_nul(entry.error)[:MAX_ERROR_CHARS],
+        created_at=entry.at,
+    )
+
+
+def _milliseconds(value: int | None) -> int | None:
+    return None if value is None else max(0, value)
+
+
+def _size(message: Message) -> int:
+    calls = sum(len(call["arguments"]) for call in message.tool_calls)
+    return 200 + len(message.text) + len(message.generated_text) + calls
+
+
+def without_nul(value: Any) -> Any:
+    """The same text, list or dict without NUL characters, which Postgres cannot store."""
+    match value:
+        case str():
+            return value.replace("\x00", "")
+        case list():
+            return [without_nul(item) for item in value]
+        case dict():
+            return {without_nul(key): without_nul(item) for key, item in value.items()}
+        case _:
+            return value

@@ -1,0 +1,240 @@
+"""The agent loop: a request in, typed events out."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from django.utils.translation import gettext as _
+
+from assistants.runtime import AssistantRuntime
+from conversations import history
+from conversations.events import (
+    StopReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+    ToolReturned,
+    TurnEvent,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+)
+from conversations.prompting import fill, with_builtins
+from conversations.toolbox import (
+    Adopt,
+    ClientToolResult,
+    ClientTools,
+    Toolbox,
+    is_json_object,
+    tool_message,
+)
+from core.errors import AppError, ProviderError
+from providers.registry import chat_model
+from providers.types import (
+    AssistantMessage,
+    ChatEnd,
+    ChatMessage,
+    ChatPart,
+    ChatRequest,
+    LlmSpec,
+    SystemMessage,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    ToolCallPart,
+    ToolSchema,
+    Usage,
+    UserMessage,
+)
+
+__all__ = ["ClientToolResult", "ClientTools", "TurnRequest", "run_turn"]
+
+MAX_MODEL_CALLS = 10
+DEFAULT_CONTEXT_TOKENS = 16_000
+# What stands for the user's words where the assistant speaks first.
+OPENING_CUES = {
+    "en": "(The conversation begins. Say hello to the user.)",
+    "zh": "（对话开始，请先向用户问好。）",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What one turn is asked. An empty `text` asks the assistant to open the conversation."""
+
+    turn: int
+    text: str
+    history: tuple[ChatMessage, ...]
+    variables: dict[str, str]
+    system_override: str | None = None
+
+
+async def run_turn(
+    request: TurnRequest,
+    runtime: AssistantRuntime,
+    *,
+    client_tools: ClientTools | None = None,
+    adopt: Adopt | None = None,
+) -> AsyncGenerator[TurnEvent, None]:
+    """The events of one turn, as they happen; see `events` for their order.
+
+    Iterate it under `contextlib.aclosing`: closing it closes the model's stream and cancels the
+    tools at once, except that server tools already running are handed to `adopt`, if given.
+    """
+    yield TurnStarted(request.turn)
+    if runtime.llm is None:
+        message = _("No language model is configured for this assistant.")
+        yield TurnFailed("llm.not_configured", message, is_retryable=False, usage=Usage())
+        return
+    toolbox = Toolbox(runtime, client_tools)
+    prompt = _Prompt(request, runtime, toolbox)
+    usage = Usage()
+    for calls_left in reversed(range(MAX_MODEL_CALLS)):
+        is_closing = calls_left == 0 or toolbox.has_refused_repeat
+        reply = _Reply(follows_text=prompt.ends_in_text)
+        try:
+            async with aclosing(_stream(runtime.llm, prompt.asking(is_closing), reply)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except AppError as error:
+            yield _failed(error, usage)
+            return
+        usage += reply.usage
+        if is_closing or not reply.calls:
+            yield _ending(reply, usage, is_closing=is_closing, has_acted=prompt.has_acted)
+            return
+        calls = [toolbox.with_own_id(call) for call in reply.calls]
+        returned: dict[str, ToolReturned] = {}
+        admitted: list[ToolCalled] = []
+        for checked in map(toolbox.admit, calls):
+            yield checked
+            if isinstance(checked, ToolCalled):
+                admitted.append(checked)
+            else:
+                returned[checked.call_id] = checked
+        async with aclosing(toolbox.run_all(admitted, adopt)) as results:
+            async for result in results:
+                yield result
+                returned[result.call_id] = result
+        prompt.extend(reply.text, calls, [returned[call.id] for call in calls])
+
+
+class _Prompt:
+    """What the model is shown: instructions, as much history as fits, and this turn so far."""
+
+    def __init__(self, request: TurnRequest, runtime: AssistantRuntime, toolbox: Toolbox) -> None:
+        variables = with_builtins(
+            request.variables,
+            time_zone=runtime.time_zone,
+            now=datetime.datetime.now(datetime.UTC),
+        )
+        override = request.system_override
+        system = fill(runtime.prompt if override is None else override, variables)
+        cue = OPENING_CUES[runtime.language]
+        self._system = (SystemMessage(system),) if system.strip() else ()
+        self._history = request.history
+        self._opening = UserMessage(cue)
+        self._turn: list[ChatMessage] = [UserMessage(request.text if request.text.strip() else cue)]
+        self._tools = toolbox.schemas
+        self._spec = runtime.llm
+        self.has_acted = False
+        self.ends_in_text = False
+
+    def asking(self, is_closing: bool) -> ChatRequest:
+        """The next call of the model; the closing one may not use tools, but still shows them."""
+        context = (self._spec and self._spec.context_length) or DEFAULT_CONTEXT_TOKENS
+        fixed = [*self._system, *self._turn]
+        taken = sum(map(history.message_tokens, fixed)) + sum(map(_schema_tokens, self._tools))
+        # A quarter of the context is left for the answer.
+        earlier = history.prepare(self._history, budget_tokens=context * 3 // 4 - taken)
+        if earlier and not isinstance(earlier[0], UserMessage):
+            # Several vendors refuse a conversation that the assistant begins.
+            earlier = (self._opening, *earlier)
+        return ChatRequest(
+            messages=(*self._system, *earlier, *self._turn),
+            tools=self._tools,
+            tool_choice="none" if is_closing else "auto",
+            temperature=self._spec.temperature if self._spec else None,
+        )
+
+    def extend(self, text: str, calls: Sequence[ToolCall], results: Sequence[ToolReturned]) -> None:
+        """Adds what the model said and called, and what came back, in the order of the calls."""
+        self._turn.append(AssistantMessage(text, tuple(map(_readable, calls))))
+        self._turn.extend(map(tool_message, results))
+        self.has_acted = True
+        if text:
+            self.ends_in_text = not text[-1].isspace()
+
+
+@dataclasses.dataclass
+class _Reply:
+    """One answer of the model, as far as it has come."""
+
+    follows_text: bool
+    text: str = ""
+    calls: list[ToolCall] = dataclasses.field(default_factory=list)
+    end: ChatEnd | None = None
+
+    @property
+    def usage(self) -> Usage:
+        return self.end.usage if self.end else Usage()
+
+    def add(self, part: ChatPart) -> TextDelta | ThinkingDelta | None:
+        match part:
+            case TextPart(text=text) if text:
+                # What was said before a tool ran and what is said after are two sentences.
+                is_new_sentence = self.follows_text and not self.text and not text[0].isspace()
+                self.text += text
+                return TextDelta("\n" + text if is_new_sentence else text)
+            case ThinkingPart(text=text) if text:
+                return ThinkingDelta(text)
+            case ToolCallPart(call=call):
+                self.calls.append(call)
+            case ChatEnd():
+                self.end = part
+            case _:
+                pass
+        return None
+
+
+async def _stream(
+    spec: LlmSpec, asked: ChatRequest, reply: _Reply
+) -> AsyncGenerator[TextDelta | ThinkingDelta, None]:
+    async with chat_model(spec).stream(asked) as parts:
+        async for part in parts:
+            if delta := reply.add(part):
+                yield delta
+    if reply.end is None:
+        raise ProviderError(_("The model's answer broke off."), is_permanent=False)
+
+
+def _ending(
+    reply: _Reply, usage: Usage, *, is_closing: bool, has_acted: bool
+) -> TurnFinished | TurnFailed:
+    assert reply.end is not None
+    reason: StopReason = "stop" if reply.end.reason == "tool_calls" else reply.end.reason
+    is_silent = not reply.text.strip() and reason != "content_filter"
+    # After a tool, silence can be meant: a prompt on the device has said it all.
+    if is_silent and (is_closing or not has_acted):
+        return TurnFailed(
+            "llm.empty_answer", _("The model gave no answer."), is_retryable=True, usage=usage
+        )
+    return TurnFinished("tool_limit" if is_closing else reason, usage)
+
+
+def _failed(error: AppError, usage: Usage) -> TurnFailed:
+    is_retryable = isinstance(error, ProviderError) and not error.is_permanent
+    return TurnFailed("llm.failed", str(error.message), is_retryable=is_retryable, usage=usage)
+
+
+def _readable(call: ToolCall) -> ToolCall:
+    """The call as vendors take it back: they refuse arguments that are not a JSON object."""
+    return call if is_json_object(call.arguments) else dataclasses.replace(call, arguments="{}")
+
+
+def _schema_tokens(tool: ToolSchema) -> int:
+    return history.estimate_tokens(tool.name + tool.description + json.dumps(tool.parameters))
