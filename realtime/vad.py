@@ -27,6 +27,9 @@ from realtime.endpointing import WINDOW_SAMPLES
 
 WINDOW_BYTES = WINDOW_SAMPLES * 2
 SAMPLE_RATE_HZ = 16_000
+# Peak of a window, of 1, below which nobody speaks (-54 dB). Silero goes on hearing speech for up
+# to 100 ms after it has ended; microphones with noise suppression are quiet at once.
+QUIET_PEAK = 0.002
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,9 @@ class SileroEngine:
 
     def probability(self, window: bytes) -> float:
         np.multiply(np.frombuffer(window, dtype="<i2"), np.float32(1 / 32768), out=self._samples)
-        return float(self._vad.process(self._view))
+        probability = float(self._vad.process(self._view))
+        is_quiet = max(self._samples.max(), -self._samples.min()) < QUIET_PEAK
+        return 0.0 if is_quiet else probability
 
     def reset(self) -> None:
         self._vad.reset()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from realtime.endpointing import (
     WINDOW_MS,
     WINDOW_SAMPLES,
+    EndOfTurn,
     Endpointer,
     EndpointingConfig,
-    EndOfTurn,
     SpeechEvent,
     SpeechOngoing,
     SpeechStarted,

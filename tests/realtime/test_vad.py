@@ -1,0 +1,260 @@
+"""Speech detection for all calls of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Unavailable
+from providers.registry import speaker
+from providers.types import Endpoint, VoiceSpec
+from realtime.endpointing import Endpointer, EndpointingConfig, SpeechEvent, SpeechOngoing
+from realtime.vad import WINDOW_BYTES, WINDOW_SAMPLES, Engine, SileroEngine, VadPool, Windows
+
+FRAME_BYTES = 640
+
+
+class CountingEngine:
+    """Tells how many windows it has seen since it was reset."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.windows = 0
+
+    def probability(self, window: bytes) -> float:
+        assert len(window) == WINDOW_BYTES
+        self.windows += 1
+        return float(self.windows)
+
+    def reset(self) -> None:
+        self.windows = 0
+
+
+class BlockedEngine(CountingEngine):
+    """Computes nothing before the gate opens."""
+
+    gate: threading.Event
+
+    def probability(self, window: bytes) -> float:
+        self.gate.wait(10)
+        return super().probability(window)
+
+
+class Results(list[tuple[float, int]]):
+    """What a stream delivered, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def __call__(self, probability: float, end_sample: int) -> None:
+        self.append((probability, end_sample))
+        self._changed.set()
+
+    async def up_to(self, end_sample: int) -> Results:
+        async with asyncio.timeout(20):
+            while not self or self[-1][1] < end_sample:
+                self._changed.clear()
+                await self._changed.wait()
+        return self
+
+
+@pytest.fixture
+async def new_pool() -> AsyncIterator[Callable[..., VadPool]]:
+    pools: list[VadPool] = []
+
+    def new(make_engine: Callable[[], Engine] = CountingEngine, **options: int) -> VadPool:
+        pools.append(VadPool(make_engine=make_engine, **options))
+        return pools[-1]
+
+    CountingEngine.made = 0
+    yield new
+    for pool in pools:
+        await pool.close()
+
+
+@given(st.lists(st.integers(0, 2000).map(lambda samples: samples * 2), max_size=20))
+def test_windows_hold_every_sample_once_in_order(sizes: list[int]) -> None:
+    pcm = np.arange(sum(sizes) // 2, dtype="<i2").tobytes()
+    windows = Windows()
+    start = 0
+    cut: list[tuple[bytes, int]] = []
+    for size in sizes:
+        cut += windows.push(pcm[start : start + size])
+        start += size
+    assert b"".join(window for window, _ in cut) == pcm[: len(cut) * WINDOW_BYTES]
+    assert [end for _, end in cut] == [n * WINDOW_SAMPLES for n in range(1, len(cut) + 1)]
+    assert len(pcm) - len(cut) * WINDOW_BYTES < WINDOW_BYTES
+    assert windows.received_samples == len(pcm) // 2
+
+
+async def test_each_stream_gets_its_own_results_in_order(
+    new_pool: Callable[..., VadPool],
+) -> None:
+    pool = new_pool()
+    results = [Results() for _ in range(5)]
+    streams = [pool.open(result) for result in results]
+    for _ in range(64):
+        for stream in streams:
+            stream.submit(bytes(FRAME_BYTES))
+    for result in results:
+        await result.up_to(40 * WINDOW_SAMPLES)
+        assert result == [(float(n), n * WINDOW_SAMPLES) for n in range(1, 41)]
+
+
+async def test_results_come_on_the_loops_own_thread(new_pool: Callable[..., VadPool]) -> None:
+    threads: list[int] = []
+    arrived = asyncio.Event()
+
+    def on_result(probability: float, end_sample: int) -> None:
+        threads.append(threading.get_ident())
+        arrived.set()
+
+    new_pool().open(on_result).submit(bytes(WINDOW_BYTES))
+    await asyncio.wait_for(arrived.wait(), 10)
+    assert threads == [threading.get_ident()]
+
+
+async def test_a_closed_stream_delivers_nothing_and_its_instance_starts_anew(
+    new_pool: Callable[..., VadPool],
+) -> None:
+    pool = new_pool(spare=0)
+    first, second = Results(), Results()
+    stream = pool.open(first)
+    stream.submit(bytes(3 * WINDOW_BYTES))
+    await first.up_to(3 * WINDOW_SAMPLES)
+    stream.submit(bytes(3 * WINDOW_BYTES))
+    stream.close()
+    stream.submit(bytes(3 * WINDOW_BYTES))
+    stream.close()
+    again = pool.open(second)
+    again.submit(bytes(2 * WINDOW_BYTES))
+    assert await second.up_to(2 * WINDOW_SAMPLES) == [(1.0, 512), (2.0, 1024)]
+    assert len(first) == 3
+    assert CountingEngine.made == 1
+
+
+async def test_a_stream_that_falls_behind_loses_its_oldest_windows(
+    new_pool: Callable[..., VadPool],
+) -> None:
+    BlockedEngine.gate = threading.Event()
+    pool = new_pool(BlockedEngine, max_windows=4)
+    results = Results()
+    stream = pool.open(results)
+    for _ in range(10):
+        stream.submit(bytes(WINDOW_BYTES))
+    dropped = stream.dropped_windows
+    BlockedEngine.gate.set()
+    await results.up_to(10 * WINDOW_SAMPLES)
+    ends = [end for _, end in results]
+    # The worker may or may not have taken the first ones before the rest came.
+    assert ends[-4:] == [n * WINDOW_SAMPLES for n in (7, 8, 9, 10)]
+    assert dropped == 10 - len(ends) > 0
+
+
+async def test_it_opens_as_many_streams_as_it_may(new_pool: Callable[..., VadPool]) -> None:
+    pool = new_pool(max_streams=2)
+    streams = [pool.open(Results()), pool.open(Results())]
+    with pytest.raises(Unavailable):
+        pool.open(Results())
+    streams[0].close()
+    pool.open(Results())
+    assert pool.open_streams == 2
+
+
+async def test_a_listeners_error_is_not_another_streams(
+    new_pool: Callable[..., VadPool],
+) -> None:
+    errors: list[BaseException | None] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: errors.append(context.get("exception"))
+    )
+    pool = new_pool()
+
+    def fail(probability: float, end_sample: int) -> None:
+        raise LookupError
+
+    results = Results()
+    streams = [pool.open(fail), pool.open(results)]
+    for stream in streams:
+        stream.submit(bytes(WINDOW_BYTES))
+    await results.up_to(WINDOW_SAMPLES)
+    streams[0].submit(bytes(WINDOW_BYTES))
+    streams[1].submit(bytes(WINDOW_BYTES))
+    await results.up_to(2 * WINDOW_SAMPLES)
+    assert {type(error) for error in errors} == {LookupError}
+
+
+async def test_many_calls_one_after_another_leave_nothing_behind(
+    new_pool: Callable[..., VadPool],
+) -> None:
+    pool = new_pool(SileroEngine, spare=0)
+    noise = np.random.default_rng(1).integers(-999, 999, WINDOW_SAMPLES * 4).astype("<i2").tobytes()
+
+    async def one_round() -> None:
+        results = [Results(), Results()]
+        streams = [pool.open(result) for result in results]
+        for stream in streams:
+            stream.submit(noise)
+        for stream, result in zip(streams, results, strict=True):
+            await result.up_to(WINDOW_SAMPLES * 4)
+            stream.close()
+
+    for _ in range(20):
+        await one_round()
+    before = psutil.Process().memory_info().rss
+    for _ in range(200):
+        await one_round()
+    assert psutil.Process().memory_info().rss - before < 5 * 2**20
+
+
+async def spoken(text: str, voice: str) -> bytes:
+    spec = VoiceSpec(Endpoint("", "builtin", "", "", voice), voice, voice, voice)
+    async with speaker(spec).speak(text) as pieces:
+        return b"".join([pcm async for pcm in pieces])
+
+
+@pytest.mark.parametrize(
+    ("text", "voice"),
+    [("What is the weather in Berlin today?", "en-us"), ("今天天气怎么样？", "cmn")],
+)
+async def test_it_hears_when_a_real_voice_starts_and_ends(
+    text: str, voice: str, new_pool: Callable[..., VadPool]
+) -> None:
+    pcm = await spoken(text, voice)
+    loud = np.flatnonzero(np.abs(np.frombuffer(pcm, "<i2").astype(int)) > 300)
+    lead_in = 8_000
+    starts_at, ends_at = lead_in + int(loud[0]), lead_in + int(loud[-1])
+    audio = bytes(lead_in * 2) + pcm + bytes(32_000)
+    results = Results()
+    stream = new_pool(SileroEngine, max_windows=1000).open(results)
+    for frame in _frames(audio):
+        stream.submit(frame)
+    await results.up_to(len(audio) // WINDOW_BYTES * WINDOW_SAMPLES)
+    endpointer = Endpointer(EndpointingConfig(end_of_turn_silence_ms=300))
+    events: list[SpeechEvent] = [
+        event
+        for probability, end_sample in results
+        for event in endpointer.push(probability, end_sample)
+        if not isinstance(event, SpeechOngoing)
+    ]
+    assert [type(event).__name__ for event in events] == [
+        "SpeechStarted",
+        "SpeechStopped",
+        "EndOfTurn",
+    ]
+    assert abs(events[0].at_sample - starts_at) < 16 * 120
+    assert abs(events[2].at_sample - ends_at) < 16 * 60
+
+
+def _frames(audio: bytes) -> list[bytes]:
+    return [audio[at : at + FRAME_BYTES] for at in range(0, len(audio), FRAME_BYTES)]
