@@ -53,7 +53,9 @@ def hash_key(key: str) -> str:
 class ApiKey(Timestamped):
     """A credential of a user. The key itself is shown once and never stored."""
 
-    owner = models.ForeignKey(User, models.CASCADE, related_name="api_keys", verbose_name=_("owner"))
+    owner = models.ForeignKey(
+        User, models.CASCADE, related_name="api_keys", verbose_name=_("owner")
+    )
     name = models.CharField(_("name"), max_length=100)
     prefix = models.CharField(_("visible prefix"), max_length=16, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -115,3 +117,6 @@ class RefreshToken(models.Model):
     used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.jti

@@ -10,7 +10,7 @@ from django.core.management.utils import get_random_secret_key
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
-from config.env import as_bool, as_list, as_ports, positive, read
+from config.env import as_bool, as_count, as_list, as_ports, positive, read, use_runtime_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -22,14 +22,14 @@ DATA_DIR = read(
     help="Folder for the embedded database, Redis, uploads and generated secrets.",
 )
 # What `manage.py up` generated or started is written there, so that other commands find it.
-environ.Env.read_env(DATA_DIR / "runtime.env", overwrite=False)
+use_runtime_file(DATA_DIR / "runtime.env")
 
 HOST = read("HOST", str, default="127.0.0.1", help="Address the web processes listen on.")
 PORTS = read(
     "PORTS", as_ports, default="8000,8080,8091", help="Ports, comma-separated; each serves it all."
 )
 WEB_PROCESSES = read(
-    "WEB_PROCESSES", int, default="0", help="Web processes; 0 means one per processor core."
+    "WEB_PROCESSES", as_count, default="0", help="Web processes; 0 means one per processor core."
 )
 WORKER_THREADS = read(
     "WORKER_THREADS", positive, default="20", help="Background jobs that wait on the network."
@@ -146,8 +146,11 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **environ.Env.db_url_config(DATABASE_URL),
         "ENGINE": "django.db.backends.postgresql",
-        "CONN_MAX_AGE": 60,
+        # Under ASGI every request runs in a thread of its own, so connections can't be kept by
+        # threads; a pool of the process keeps them. A dead one is noticed when it is taken.
+        "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": 24, "timeout": 5}},
     }
 }
 CACHES = {

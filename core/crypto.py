@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with Fernet under keys of their own (`FIELD_KEYS`), which can rotate."""
+"""Secrets at rest: encrypted with Fernet under keys of their own (`FIELD_KEYS`), which rotate."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rotate(token: str) -> str:
 
 
 def mask(secret: str) -> str:
-    """What may be shown of a secret: nothing but that there is one, and its last four characters."""
+    """What may be shown of a secret: that there is one, and its last four characters."""
     if not secret:
         return ""
     return MASK + (secret[-4:] if len(secret) >= 12 else "")

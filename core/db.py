@@ -3,6 +3,7 @@
 A sync function is the unit of database work; async code awaits `in_db(function, …)`. It runs in a
 small pool of threads of its own: asgiref's default would put all sockets of a process on one.
 Nothing lazy may come back: no model instance with unread relations, no queryset.
+Each call takes a connection from the process's pool and gives it back.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ async def in_db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> 
 
     @functools.wraps(function)
     def work() -> R:
-        close_old_connections()
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
 
     return await sync_to_async(work, thread_sensitive=False, executor=_THREADS)()

@@ -1,18 +1,20 @@
 """The one tree of errors that may reach a client. Edges render it in their family's shape.
 
-    AppError                    code, http_status, message, param, retry_after
-    ├── InvalidRequest          400  a field is wrong; `details` maps fields to messages
-    ├── Unauthenticated         401  no credential, or a bad one
-    ├── Forbidden               403  the credential may not do this
-    ├── NotFound                404  unknown, or somebody else's
-    │   └── RouteNotFound       404  no such path
-    ├── MethodNotAllowed        405
-    ├── Conflict                409  the row is in the way
-    ├── PayloadTooLarge         413
-    ├── UnsupportedMediaType    415
-    ├── RateLimited             429  with retry_after in seconds
-    ├── ProviderError           502  a model vendor failed; is_permanent tells whether to try again
-    └── Unavailable             503  a part of ours is down or overloaded
+AppError                    code, http_status, message, param, retry_after
+├── InvalidRequest          400  a field is wrong; `details` maps fields to messages
+├── Unauthenticated         401  no credential, or a bad one
+│   └── CredentialUnusable  401  a key that is disabled or expired (403 on the gateway)
+├── Forbidden               403  the credential may not do this
+├── NotFound                404  unknown, or somebody else's
+│   └── RouteNotFound       404  no such path
+├── MethodNotAllowed        405
+├── Conflict                409  the row is in the way
+├── PayloadTooLarge         413
+├── UnsupportedMediaType    415
+├── RateLimited             429  with retry_after in seconds
+├── OutboundRefused         400  an outbound address that nobody allowed
+├── ProviderError           502  a model vendor failed; is_permanent tells whether to try again
+└── Unavailable             503  a part of ours is down or overloaded
 """
 
 from __future__ import annotations
@@ -62,6 +64,10 @@ class Unauthenticated(AppError):
     http_status = 401
 
 
+class CredentialUnusable(Unauthenticated):
+    """The key exists, but is disabled, has expired, or its owner is disabled."""
+
+
 class Forbidden(AppError):
     code = "FORBIDDEN"
     http_status = 403
@@ -99,6 +105,13 @@ class UnsupportedMediaType(AppError):
 class RateLimited(AppError):
     code = "RATE_LIMITED"
     http_status = 429
+
+
+class OutboundRefused(AppError):
+    """An outbound request was stopped before it left; an operator can allow the address."""
+
+    code = "OUTBOUND_REFUSED"
+    http_status = 400
 
 
 class ProviderError(AppError):

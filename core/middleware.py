@@ -1,22 +1,150 @@
-"""Errors raised outside views, rendered in the family that the URL belongs to."""
+"""What holds for every API request around any view: its id, its size, the shape of its errors."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+
+from core import errors
+from core.families import (
+    Gateway,
+    error_response,
+    family_for,
+    internal_error,
+    is_api,
+    method_not_allowed,
+    request_id,
+)
+
+# Files, and requests of the gateway with images in them; the rest is settings' limit.
+LARGE_BODY_BYTES = 50 * 2**20
+# What a multipart body adds around the file.
+_MULTIPART_OVERHEAD_BYTES = 64 * 1024
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 class FamilyErrorMiddleware:
-    """Passes requests on."""
+    """Outermost: gives every error of an API path its family's shape, whoever raised it.
+
+    Pages for people (console, voice page) pass through untouched.
+    """
 
     sync_capable = async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: GetResponse | AsyncGetResponse) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        return self.get_response(request)
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if not is_api(request.path_info):
+            return cast(GetResponse, self.get_response)(request)
+        if self.is_async:
+            return self._answer(request)
+        if _is_chunked(request):
+            _read_chunks(request)
+        response = self._refuse(request) or cast(GetResponse, self.get_response)(request)
+        return self._shape(request, response)
+
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if _is_chunked(request):
+            await sync_to_async(_read_chunks)(request)
+        refused = self._refuse(request)
+        response = refused or await cast(AsyncGetResponse, self.get_response)(request)
+        return self._shape(request, response)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Errors of ours out of plain Django views; DRF's have been handled before."""
+        if isinstance(exception, errors.AppError) and is_api(request.path_info):
+            return error_response(exception, request)
+        return None
+
+    def _refuse(self, request: HttpRequest) -> HttpResponse | None:
+        """An answer to requests that no view should see; else the path without its last slash."""
+        request.path_info = request.path_info.rstrip("/")
+        request.path = request.path.rstrip("/")
+        if "\0" in request.path_info:
+            return error_response(route_not_found(), request)
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            error = errors.InvalidRequest(_("The query string contains a NUL character."))
+            return error_response(error, request)
+        if _body_size(request) > _body_limit(request):
+            error_413 = errors.PayloadTooLarge(_("The request body is too large."))
+            return error_response(error_413, request)
+        return None
+
+    def _shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if _is_bare_error(response):
+            shaped = error_response(_error_for(request, response.status_code), request)
+            if allow := response.headers.get("Allow"):
+                shaped["Allow"] = allow
+            response.close()
+            response = shaped
+        response["X-Request-Id"] = request_id(request)
+        return response
+
+
+def route_not_found() -> errors.RouteNotFound:
+    return errors.RouteNotFound(_("There is no such path in this API."))
+
+
+def _is_bare_error(response: HttpResponseBase) -> bool:
+    """Whether Django (not a view of ours) wrote this error: a page, or nothing at all."""
+    if response.status_code < 400 or response.streaming:
+        return False
+    if settings.DEBUG and response.status_code >= 500:
+        return False
+    return not response.headers.get("Content-Type", "").startswith("application/json")
+
+
+def _error_for(request: HttpRequest, status: int) -> errors.AppError:
+    match status:
+        case 401:
+            return errors.Unauthenticated(_("A valid credential is needed."))
+        case 403:
+            return errors.Forbidden(_("You may not do this."))
+        case 404 if request.resolver_match is None:
+            return route_not_found()
+        case 404:
+            return errors.NotFound(_("Not found."))
+        case 405:
+            return method_not_allowed()
+        case 413:
+            return errors.PayloadTooLarge(_("The request body is too large."))
+        case _ if status < 500:
+            return errors.InvalidRequest(_("The request is malformed."))
+        case _:
+            return internal_error(request)
+
+
+def _body_limit(request: HttpRequest) -> int:
+    if request.META.get("CONTENT_TYPE", "").startswith("multipart/form-data"):
+        return LARGE_BODY_BYTES + _MULTIPART_OVERHEAD_BYTES
+    if family_for(request.path_info) is Gateway:
+        return LARGE_BODY_BYTES
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE or LARGE_BODY_BYTES
+
+
+def _body_size(request: HttpRequest) -> int:
+    length = request.META.get("CONTENT_LENGTH") or ""
+    return int(length) if length.isdigit() else 0
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    return "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+
+
+def _read_chunks(request: HttpRequest) -> None:
+    """Reads a body of unannounced size, which DRF would take for none, up to one byte too many."""
+    body = request.read(_body_limit(request) + 1)
+    request._body = body  # type: ignore[attr-defined]  # what Django's own `body` would keep
+    request.META["CONTENT_LENGTH"] = str(len(body))

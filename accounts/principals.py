@@ -1,0 +1,176 @@
+"""Who is asking: from a credential to a `Principal`, the same way at every door."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts import tokens
+from accounts.models import KEY_PREFIX, ApiKey, Scope, User, hash_key
+from core.errors import CredentialUnusable, Forbidden, Unauthenticated
+
+ACCESS_COOKIE = "access_token_cookie"
+REFRESH_COOKIE = "refresh_token_cookie"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# The longest credential is an access token of a few hundred bytes.
+_MAX_CREDENTIAL_LENGTH = 4096
+_LAST_USED_STEP = timedelta(minutes=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Principal:
+    """The one who asks and what the credential allows.
+
+    `key_id` is None for tokens and sessions; `requests_per_minute` is the key's own limit;
+    `assistant_id`, from a ticket, restricts the principal to talking to that assistant.
+    """
+
+    user_id: int
+    username: str
+    is_operator: bool
+    scopes: frozenset[str]
+    key_id: int | None = None
+    requests_per_minute: int | None = None
+    assistant_id: str | None = None
+
+    def require(self, scope: str) -> None:
+        """Raises Forbidden unless the credential has the scope."""
+        if scope not in self.scopes:
+            raise Forbidden(_("The credential lacks the scope “%(scope)s”.") % {"scope": scope})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """A principal with its user row, for code on the database's side."""
+
+    principal: Principal
+    user: User
+
+
+def principal_for_user(user: User) -> Principal:
+    """A signed-in user (session or token) with all scopes."""
+    return Principal(
+        user_id=user.pk,
+        username=user.username,
+        is_operator=user.is_operator,
+        scopes=frozenset(Scope.values),
+    )
+
+
+def principal_for_credential(credential: str) -> Principal:
+    """The principal of an API key or an access token. Raises Unauthenticated."""
+    return identify(credential).principal
+
+
+def principal_for_headers(authorization: str | None, x_api_key: str | None) -> Principal:
+    """The principal of the two headers. Raises Unauthenticated, also when they disagree."""
+    credential = credential_in(authorization, x_api_key)
+    if credential is None:
+        raise no_credential()
+    return principal_for_credential(credential)
+
+
+def principal_for_request(request: HttpRequest) -> Principal:
+    """The principal of a request, looked up once. Raises Unauthenticated when there is none."""
+    identity = identity_for_request(request)
+    if identity is None:
+        raise no_credential()
+    return identity.principal
+
+
+def no_credential() -> Unauthenticated:
+    return Unauthenticated(_("A valid credential is needed."))
+
+
+def identity_for_request(request: HttpRequest) -> Identity | None:
+    """The identity of a request, None without any credential. Raises Unauthenticated."""
+    # DRF hands out its own wrapper; the cache belongs on the one real request.
+    request = getattr(request, "_request", request)
+    known: Identity | None = getattr(request, "_identity", None)
+    if known is None:
+        headers = request.headers
+        credential = credential_in(headers.get("Authorization"), headers.get("X-Api-Key"))
+        if credential is None:
+            credential = _cookie_credential(request)
+        if credential is None:
+            return None
+        known = identify(credential)
+        request._identity = known  # type: ignore[attr-defined]  # ours, on Django's object
+    return known
+
+
+def credential_in(authorization: str | None, x_api_key: str | None) -> str | None:
+    """The credential of the two headers, None when neither was sent. Raises Unauthenticated."""
+    if authorization is None:
+        return x_api_key
+    scheme, _space, bearer = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise no_credential()
+    bearer = bearer.strip()
+    if x_api_key is not None and x_api_key.strip() != bearer:
+        raise Unauthenticated(_("Authorization and X-Api-Key name different credentials."))
+    return bearer
+
+
+def _cookie_credential(request: HttpRequest) -> str | None:
+    """The login's cookie; requests that change something must come from our own pages."""
+    credential = request.COOKIES.get(ACCESS_COOKIE)
+    if credential and request.method not in _SAFE_METHODS and not has_own_origin(request):
+        return None
+    return credential
+
+
+def has_own_origin(request: HttpRequest) -> bool:
+    """Whether the browser says that a page of ours (or of a trusted origin) sent the request."""
+    origin = request.headers.get("Origin")
+    if not origin:
+        return False
+    own = f"{request.scheme}://{request.get_host()}"
+    return origin == own or origin in settings.CSRF_TRUSTED_ORIGINS
+
+
+def identify(credential: str) -> Identity:
+    """The identity behind an API key or an access token. Raises Unauthenticated."""
+    credential = credential.strip()
+    if not credential or len(credential) > _MAX_CREDENTIAL_LENGTH or not credential.isascii():
+        raise no_credential()
+    if credential.startswith(KEY_PREFIX):
+        return _identify_key(credential)
+    user = tokens.user_of_access_token(credential)
+    return Identity(principal_for_user(user), user)
+
+
+def _identify_key(credential: str) -> Identity:
+    key = ApiKey.objects.select_related("owner").filter(digest=hash_key(credential)).first()
+    if key is None:
+        raise no_credential()
+    if not key.is_enabled or not key.owner.is_active:
+        raise CredentialUnusable(_("The key is disabled."))
+    if key.is_expired:
+        raise CredentialUnusable(_("The key has expired."))
+    _mark_used(key)
+    principal = Principal(
+        user_id=key.owner_id,
+        username=key.owner.username,
+        is_operator=key.owner.is_operator,
+        scopes=frozenset(key.scopes),
+        key_id=key.pk,
+        requests_per_minute=key.requests_per_minute,
+    )
+    return Identity(principal, key.owner)
+
+
+def _mark_used(key: ApiKey) -> None:
+    """Notes the use, with one write a minute however many requests come."""
+    now = timezone.now()
+    earlier = now - _LAST_USED_STEP
+    if key.last_used_at is not None and key.last_used_at > earlier:
+        return
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=earlier)
+    ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)

@@ -1,0 +1,52 @@
+"""Resources that belong to one event loop: connection pools must not be shared between loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """One `T` per event loop, made at first use and closed when that loop shuts down.
+
+    Closing rides on the loop's own shutdown of asynchronous generators, which `asyncio.run`,
+    uvicorn and pytest-asyncio all perform, so that nobody has to remember it.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+        self._make = make
+        self._close = close
+        self._held: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]
+        ] = WeakKeyDictionary()
+
+    def get(self) -> T:
+        """The running loop's resource. Must be called on a loop."""
+        loop = asyncio.get_running_loop()
+        if (held := self._held.get(loop)) is None:
+            resource = self._make()
+            held = self._held[loop] = resource, self._hold(resource)
+            _start(held[1])
+        return held[0]
+
+    async def _hold(self, resource: T) -> AsyncGenerator[None, None]:
+        loop = asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            self._held.pop(loop, None)
+            await self._close(resource)
+
+
+def _start(generator: AsyncGenerator[None, None]) -> None:
+    """Runs a generator up to its first yield, which registers it with the running loop."""
+    step = generator.__anext__()
+    try:
+        step.__await__().send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("the generator awaited something before its first yield")

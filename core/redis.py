@@ -1,0 +1,68 @@
+"""Connections to Redis: one client per event loop, one for synchronous code."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import lru_cache
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+from core.loops import PerLoop
+
+# Redis answers in well under a millisecond; what takes longer is an outage, not a slow answer.
+CONNECT_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 2.0
+_LOG_AGAIN_AFTER_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+AsyncRedis = redis.asyncio.Redis
+
+
+def _make_async() -> AsyncRedis:
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+    )
+
+
+async def _close_async(client: AsyncRedis) -> None:
+    await client.aclose()
+
+
+_ASYNC = PerLoop(_make_async, _close_async)
+
+
+def redis_async() -> AsyncRedis:
+    """The running loop's client; answers are text. It is closed together with the loop."""
+    return _ASYNC.get()
+
+
+@lru_cache(maxsize=1)
+def redis_sync() -> redis.Redis:
+    """The process's client for synchronous code; answers are text. Threads may share it."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+    )
+
+
+class Outage:
+    """Says once a minute that Redis is away, and what goes on without it."""
+
+    def __init__(self, consequence: str) -> None:
+        self._consequence = consequence
+        self._logged_at = -_LOG_AGAIN_AFTER_S
+
+    def report(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_AGAIN_AFTER_S:
+            self._logged_at = now
+            logger.error("Redis does not answer (%s): %s", type(error).__name__, self._consequence)
