@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from realtime import pages
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("talk/<str:assistant_id>", pages.talk, name="talk"),
+]
 websocket_urlpatterns: list[URLPattern] = []

@@ -1,0 +1,368 @@
+// @ts-check
+/**
+ * One call: joins the connection with the microphone and the player, and keeps what a page shows.
+ *
+ * Dispatches "state" (detail: State), "entry" (detail: Entry, new or changed), "level" (detail: rms),
+ * "problem" (detail: Problem: the call goes on) and, once, "ended" (detail: Closing).
+ *
+ * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "ended"} State
+ * @typedef {import("./protocol.js").ServerEvent} ServerEvent
+ * @typedef {import("./protocol.js").Closing} Closing
+ * @typedef {import("./audio.js").PlaybackReport} PlaybackReport
+ * @typedef {{serverMs?: number, heardMs?: number}} Latency
+ * @typedef {import("./captions.js").Reply & {kind: "reply", id: string, turnId: string | undefined,
+ *   ttsId: string | null, isFinal: boolean, isInterrupted: boolean, latency: Latency}} ReplyEntry
+ * @typedef {{kind: "user", id: string, text: string, isFinal: boolean}} UserEntry
+ * @typedef {{kind: "tool", id: string, name: string,
+ *   status: "running" | "done" | "failed" | "unsupported"}} ToolEntry
+ * @typedef {ReplyEntry | UserEntry | ToolEntry} Entry
+ * @typedef {{stage: string, message: string}} Problem `stage` also: "microphone_lost"
+ */
+import { Microphone, MicrophoneError, Player, hasSound, openContext } from "./audio.js";
+import { split } from "./captions.js";
+import { VoiceConnection, durationMs } from "./protocol.js";
+
+/** A microphone frame this many times louder than the room is a voice. */
+const VOICE_OVER_ROOM = 3;
+const QUIETEST_VOICE = 0.01;
+const GOODBYE_MS = 1500;
+
+export class Call extends EventTarget {
+  /**
+   * @param {{endpoint: string, assistantId: string, hasVoice: boolean,
+   *   access: () => Promise<import("./protocol.js").Access>}} target
+   */
+  constructor(target) {
+    super();
+    this.target = target;
+    /** @type {Map<string, Entry>} */
+    this.entries = new Map();
+    /** @type {State} */
+    this.state = "connecting";
+    this.hasStarted = false;
+    this.hasEnded = false;
+    this.isUserSpeaking = false;
+    this.isWaiting = false;
+    this.isSounding = false;
+    /** Whether answers are expected to be spoken, and whether one ever was. */
+    this.hasVoice = target.hasVoice;
+    this.hasSpoken = false;
+    this.isMuted = false;
+    this.room = 0.05;
+    this.lastVoiceAt = 0;
+    /** @type {number | null} when the user finished the turn that is being answered */
+    this.turnEndedAt = null;
+    /** @type {number | null} when silence was asked for */
+    this.clearedAt = null;
+    this.typed = 0;
+    /** What tests and curious people read: `window.__talk`. */
+    this.stats = { state: "connecting", playedMs: 0, peak: 0, silenceMs: -1, framesSent: 0 };
+  }
+
+  /** Rings up. Raises what `access` raises, and is over then. @param {{withMicrophone: boolean}} options */
+  async start({ withMicrophone }) {
+    if (hasSound()) await this.openAudio(withMicrophone);
+    else this.report("insecure");
+    const access = await this.target.access().catch((error) => {
+      this.release();
+      throw error;
+    });
+    if (this.hasEnded) return;
+    this.connection = new VoiceConnection(this.target.endpoint, this.target.assistantId, access);
+    this.connection.addEventListener("event", (event) => this.receive(/** @type {CustomEvent} */ (event).detail));
+    this.connection.addEventListener("audio", (event) => this.play(/** @type {CustomEvent} */ (event).detail));
+    this.connection.addEventListener("close", (event) => this.finish(/** @type {CustomEvent} */ (event).detail));
+    await this.connection.opened();
+    this.connection.start({ hasAudio: this.player !== undefined });
+  }
+
+  /** @param {boolean} withMicrophone */
+  async openAudio(withMicrophone) {
+    this.context = await openContext();
+    this.player = new Player(this.context);
+    this.player.addEventListener("report", (event) => this.hear(/** @type {CustomEvent} */ (event).detail));
+    if (!withMicrophone) return;
+    try {
+      this.attach(await Microphone.open(this.context));
+    } catch (error) {
+      if (!(error instanceof MicrophoneError)) throw error;
+      this.report(error.problem);
+    }
+  }
+
+  /** @param {Microphone} microphone */
+  attach(microphone) {
+    this.microphone = microphone;
+    microphone.addEventListener("frame", (event) => this.sendFrame(/** @type {CustomEvent} */ (event).detail));
+    microphone.addEventListener("lost", () => this.report("microphone_lost"));
+    if (this.hasEnded) microphone.close();
+  }
+
+  /** @param {{pcm: ArrayBuffer, rms: number}} frame */
+  sendFrame({ pcm, rms }) {
+    this.dispatchEvent(new CustomEvent("level", { detail: this.isMuted ? 0 : rms }));
+    // Muted is silence, not nothing: the server ends a turn by the silence it hears.
+    if (this.isMuted) new Uint8Array(pcm).fill(0);
+    else this.noteVoice(rms);
+    this.stats.framesSent += 1;
+    this.connection?.sendAudio(pcm);
+  }
+
+  /** @param {number} rms */
+  noteVoice(rms) {
+    this.room = Math.min(rms, this.room * 1.002 + 1e-6);
+    if (rms > Math.max(QUIETEST_VOICE, VOICE_OVER_ROOM * this.room)) this.lastVoiceAt = performance.now();
+  }
+
+  /** @param {boolean} isMuted */
+  mute(isMuted) {
+    this.isMuted = isMuted;
+  }
+
+  /** Push-to-talk: the button was let go. */
+  commit() {
+    this.mute(true);
+    this.connection?.commit();
+  }
+
+  /** @param {string} text */
+  say(text) {
+    this.typed += 1;
+    this.show({ kind: "user", id: `typed-${this.typed}`, text, isFinal: true });
+    this.await(performance.now());
+    this.connection?.sendText(text);
+    this.update();
+  }
+
+  /** Stops the running answer. */
+  interrupt() {
+    this.connection?.cancel();
+  }
+
+  /** The user ends the call. */
+  hangUp() {
+    const { connection, hasStarted } = this;
+    this.finish({ code: 1000, error: null, hadStarted: hasStarted });
+    connection?.stop();
+    setTimeout(() => connection?.close(), GOODBYE_MS);
+  }
+
+  /** @param {Closing} closing */
+  finish(closing) {
+    if (this.hasEnded) return;
+    this.release();
+    this.update();
+    this.dispatchEvent(new CustomEvent("ended", { detail: closing }));
+  }
+
+  /** Gives the devices back. */
+  release() {
+    this.hasEnded = true;
+    this.microphone?.close();
+    void this.context?.close();
+  }
+
+  /** @param {string} stage @param {string} [message] */
+  report(stage, message = "") {
+    this.dispatchEvent(new CustomEvent("problem", { detail: { stage, message } }));
+  }
+
+  /** @param {Entry} entry */
+  show(entry) {
+    this.entries.set(entry.id, entry);
+    this.dispatchEvent(new CustomEvent("entry", { detail: entry }));
+  }
+
+  /** @param {number} turnEndedAt */
+  await(turnEndedAt) {
+    this.isWaiting = true;
+    this.turnEndedAt = turnEndedAt;
+  }
+
+  update() {
+    const state = this.currentState();
+    this.stats.state = state;
+    if (state === this.state) return;
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+  }
+
+  /** @returns {State} */
+  currentState() {
+    if (this.hasEnded) return "ended";
+    if (!this.hasStarted) return "connecting";
+    if (this.isUserSpeaking) return "hearing";
+    if (this.isSounding) return "speaking";
+    return this.isWaiting ? "thinking" : "listening";
+  }
+
+  // --- What the server says --------------------------------------------------------------------
+
+  /** @param {ServerEvent} event */
+  receive(event) {
+    if (this.hasEnded) return;
+    HANDLERS[event.type]?.(this, event.data, event);
+    this.update();
+  }
+
+  /** The answer an event belongs to; made when it is new. @param {Record<string, any>} data @returns {ReplyEntry} */
+  reply(data) {
+    const id = data.response_id ?? data.tts_id ?? "reply";
+    const known = this.entries.get(id);
+    if (known?.kind === "reply") return known;
+    return {
+      kind: "reply", id, turnId: data.turn_id, text: "", segments: [], playedMs: 0, receivedMs: 0,
+      isReceived: false, isSpoken: this.hasVoice && this.player !== undefined, isHeard: false, heard: null, ttsId: null,
+      isFinal: false, isInterrupted: false, latency: {},
+    };
+  }
+
+  /** @param {string | null} ttsId @returns {ReplyEntry | undefined} */
+  spoken(ttsId) {
+    for (const entry of [...this.entries.values()].reverse()) {
+      if (entry.kind === "reply" && entry.ttsId === ttsId) return entry;
+    }
+    return undefined;
+  }
+
+  /** The voice failed: the text of the answer is all there is. @param {string | undefined} responseId */
+  giveUpVoice(responseId) {
+    for (const entry of this.entries.values()) {
+      if (entry.kind !== "reply" || entry.id !== responseId) continue;
+      entry.isSpoken = false;
+      this.show(entry);
+    }
+  }
+
+  /** @param {{ttsId: string, pcm: ArrayBuffer}} audio */
+  play({ ttsId, pcm }) {
+    const reply = this.spoken(ttsId);
+    if (reply) reply.receivedMs += durationMs(pcm.byteLength);
+    this.player?.push(pcm);
+  }
+
+  /** Silence at once; the audio thread confirms with "cleared". @param {string | null} ttsId */
+  silence(ttsId) {
+    if (ttsId === null) return;
+    if (this.isSounding) this.clearedAt ??= performance.now();
+    this.player?.clear(ttsId);
+  }
+
+  // --- What the loudspeaker says ---------------------------------------------------------------
+
+  /** @param {PlaybackReport} report */
+  hear({ type, track, playedMs, peak }) {
+    this.stats.peak = Math.max(this.stats.peak, peak);
+    const reply = this.spoken(track);
+    if (!reply || this.hasEnded) return;
+    this.stats.playedMs += playedMs - reply.playedMs;
+    reply.playedMs = playedMs;
+    if (type === "playing") this.isSounding = true;
+    if (type === "playing") this.isWaiting = false;
+    if (type === "audible") this.measure(reply);
+    if (type === "finished") reply.isHeard = !reply.isInterrupted;
+    if (type === "finished" || type === "cleared") this.fallSilent();
+    if (type !== "playing") this.connection?.reportPlayed(track, reply.id, playedMs);
+    this.show(reply);
+    this.update();
+  }
+
+  fallSilent() {
+    this.isSounding = false;
+    if (this.clearedAt !== null) this.stats.silenceMs = Math.round(performance.now() - this.clearedAt);
+    this.clearedAt = null;
+  }
+
+  /** What the user waited, as this browser heard it. @param {ReplyEntry} reply */
+  measure(reply) {
+    if (this.turnEndedAt !== null) reply.latency.heardMs = Math.round(performance.now() - this.turnEndedAt);
+    this.turnEndedAt = null;
+  }
+}
+
+/** @type {Record<string, (call: Call, data: Record<string, any>, event: ServerEvent) => void>} */
+const HANDLERS = {
+  "session.started": (call) => {
+    call.hasStarted = true;
+  },
+  "input.speech_started": (call) => {
+    call.isUserSpeaking = true;
+  },
+  "input.speech_stopped": (call) => {
+    call.isUserSpeaking = false;
+  },
+  "transcript.delta": (call, { utterance_id: id, text }) => {
+    call.show({ kind: "user", id: id ?? "utterance", text, isFinal: false });
+  },
+  "transcript.final": (call, { utterance_id: id, text }) => {
+    call.isUserSpeaking = false;
+    call.show({ kind: "user", id: id ?? "utterance", text, isFinal: true });
+    if (text) call.await(call.lastVoiceAt);
+  },
+  "assistant.response.delta": (call, data) => {
+    const reply = call.reply(data);
+    reply.text += data.text;
+    call.show(reply);
+  },
+  "assistant.response.final": (call, data) => {
+    const reply = call.reply(data);
+    reply.text = data.text;
+    reply.isFinal = true;
+    // Without a voice the text is the answer; with one, the state waits for the sound.
+    if (reply.ttsId === null && !call.hasSpoken) reply.isSpoken = false;
+    if (!reply.isSpoken) call.isWaiting = false;
+    call.show(reply);
+  },
+  "assistant.tool_call": (call, _data, { tool_call: tool }) => {
+    const isOurs = tool.executor === "client";
+    call.show({ kind: "tool", id: tool.id, name: tool.function.name, status: isOurs ? "unsupported" : "running" });
+    if (isOurs && tool.wait_for_response) {
+      call.connection?.answerTool(tool.id, tool.function.name, 501, "This page has no such tool.");
+    }
+  },
+  "assistant.tool_result": (call, _data, { result }) => {
+    const tool = call.entries.get(result.tool_call_id);
+    if (tool?.kind !== "tool" || tool.status !== "running") return;
+    call.show({ ...tool, status: result.status.code < 400 ? "done" : "failed" });
+  },
+  "output.audio.start": (call, data) => {
+    call.hasVoice = call.hasSpoken = true;
+    const reply = call.reply(data);
+    reply.ttsId = data.tts_id;
+    reply.isSpoken = call.player !== undefined;
+    call.player?.begin(data.tts_id);
+    call.show(reply);
+  },
+  "output.audio.segment": (call, data) => {
+    const reply = call.spoken(data.tts_id) ?? call.reply(data);
+    reply.segments.push({ text: data.text, atMs: data.audio_offset_ms });
+    call.show(reply);
+  },
+  "output.audio.end": (call, data) => {
+    const reply = call.spoken(data.tts_id);
+    if (reply) reply.isReceived = true;
+    call.player?.end();
+  },
+  "output.audio.clear": (call, data) => call.silence(data.tts_id),
+  "response.interrupted": (call, data) => {
+    if (data.reason === "client_cancel") call.isWaiting = false;
+    const reply = call.entries.get(data.response_id);
+    if (reply?.kind !== "reply") return;
+    call.silence(reply.ttsId);
+    reply.heard = data.heard_text ?? split(reply).heard;
+    reply.isInterrupted = true;
+    call.show(reply);
+  },
+  "metrics.turn": (call, data) => {
+    const replies = [...call.entries.values()].filter((entry) => entry.kind === "reply");
+    const reply = replies.findLast((entry) => entry.turnId === data.turn_id) ?? replies.at(-1);
+    if (!reply) return;
+    reply.latency.serverMs = data.v2v_ms ?? undefined;
+    call.show(reply);
+  },
+  error: (call, data, { stage, message }) => {
+    if (stage !== "protocol" && stage !== "audio") call.isWaiting = false;
+    if (stage === "tts") call.giveUpVoice(data.response_id);
+    call.report(stage, message);
+  },
+};

@@ -1,0 +1,301 @@
+// @ts-check
+/**
+ * The voice page: buttons in, captions out. Everything that happens in a call is in `call.js`.
+ *
+ * @typedef {{assistantId: string, access: "ticket" | "open" | "key", hasVoice: boolean,
+ *   socketUrl: string, ticketsUrl: string, csrfToken: string, words: Record<string, string>}} Settings
+ * @typedef {import("./call.js").Entry} Entry
+ * @typedef {import("./call.js").Closing} Closing
+ */
+import { Call } from "./call.js";
+import { split } from "./captions.js";
+
+/** @param {string} id @returns {HTMLElement} */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/** @param {string} id @returns {HTMLButtonElement} */
+const button = (id) => /** @type {HTMLButtonElement} */ (byId(id));
+/** @param {string} id @returns {HTMLInputElement} */
+const input = (id) => /** @type {HTMLInputElement} */ (byId(id));
+
+/** @type {Settings} */
+const settings = JSON.parse(byId("settings").textContent ?? "");
+const { words } = settings;
+
+/** HTTP statuses of the tickets' endpoint, as the socket would have closed. @type {Record<number, number>} */
+const CLOSE_CODES = { 401: 4401, 403: 4401, 404: 4404, 429: 4429, 503: 4503 };
+/** Calls that ended so may simply be made again. */
+const RETRYABLE = new Set([1001, 1006, 1011, 1012, 4408, 4503]);
+
+const TOOL_WORDS = {
+  running: "toolRunning", done: "toolDone", failed: "toolFailed", unsupported: "toolUnsupported",
+};
+
+/** @type {Call | null} */
+let call = null;
+let isPushToTalk = false;
+
+class Refused extends Error {
+  /** @param {number} code a close code of the voice protocol */
+  constructor(code) {
+    super(`refused: ${code}`);
+    this.code = code;
+  }
+}
+
+/** @param {string} template @param {Record<string, string>} values */
+const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+/** @param {number} ms */
+const seconds = (ms) => fill(words.seconds, { seconds: (ms / 1000).toFixed(2) });
+
+// --- The call ------------------------------------------------------------------------------------
+
+/** @returns {Promise<import("./protocol.js").Access>} */
+async function access() {
+  if (settings.access === "key") return { kind: "key", key: input("key").value.trim() };
+  if (settings.access === "open") return { kind: "open" };
+  const response = await fetch(settings.ticketsUrl, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": settings.csrfToken },
+    body: JSON.stringify({ assistant_id: settings.assistantId }),
+  });
+  if (!response.ok) throw new Refused(CLOSE_CODES[response.status] ?? 1011);
+  return { kind: "ticket", ticket: (await response.json()).data.ticket };
+}
+
+/** @param {boolean} withMicrophone */
+async function start(withMicrophone) {
+  if (settings.access === "key" && !input("key").reportValidity()) return;
+  byId("notices").replaceChildren();
+  if (byId("log").childElementCount) divide();
+  const made = new Call({
+    endpoint: settings.socketUrl, assistantId: settings.assistantId, hasVoice: settings.hasVoice, access,
+  });
+  call = made;
+  Object.assign(window, { __talk: made.stats });
+  made.addEventListener("state", () => showState());
+  made.addEventListener("entry", (event) => showEntry(/** @type {CustomEvent} */ (event).detail));
+  made.addEventListener("level", (event) => showLevel(/** @type {CustomEvent} */ (event).detail));
+  made.addEventListener("problem", (event) => showProblem(/** @type {CustomEvent} */ (event).detail));
+  made.addEventListener("ended", (event) => showEnd(/** @type {CustomEvent} */ (event).detail));
+  made.mute(isPushToTalk);
+  document.body.dataset.microphone = String(withMicrophone);
+  showState();
+  try {
+    await made.start({ withMicrophone });
+  } catch (error) {
+    made.finish({ code: codeOf(error), error: null, hadStarted: false });
+  }
+}
+
+/** @param {unknown} error @returns {number} what to tell of a call that could not even begin */
+function codeOf(error) {
+  if (error instanceof Refused) return error.code;
+  if (error instanceof TypeError) return 1006; // fetch: no server answered
+  console.error(error);
+  return 0;
+}
+
+// --- What it shows -------------------------------------------------------------------------------
+
+function showState() {
+  const state = call?.state ?? "idle";
+  const isOn = state !== "idle" && state !== "ended";
+  const isMuted = isOn && !isPushToTalk && call?.isMuted;
+  document.body.dataset.state = state;
+  document.body.dataset.muted = String(Boolean(isMuted));
+  byId("status").textContent = state === "listening" && isMuted ? words.muted : words[state];
+  byId("start-label").textContent = state === "ended" ? words.again : words.start;
+  byId("welcome").hidden = isOn || byId("log").childElementCount > 0;
+  byId("idle-controls").hidden = isOn;
+  byId("call-controls").hidden = !isOn;
+  const canType = isOn && state !== "connecting";
+  input("text").disabled = button("send").disabled = !canType;
+  button("stop-speaking").disabled = state !== "speaking" && state !== "thinking";
+  button("mute").setAttribute("aria-pressed", String(Boolean(isMuted)));
+  button("mute").title = isMuted ? words.unmute : words.mute;
+}
+
+/** @param {number} rms */
+function showLevel(rms) {
+  // The ear hears ratios: 60 dB below full scale is the bottom of the meter.
+  const level = rms > 0 ? Math.max(0, 1 + Math.log10(rms) / 3) : 0;
+  document.body.style.setProperty("--level", level.toFixed(3));
+}
+
+/** The list item of an entry; made when it is new. @param {Entry} entry @returns {HTMLElement} */
+function itemOf({ id, kind }) {
+  /** @type {HTMLElement | null} */
+  const known = byId("log").querySelector(`[data-call="current"][data-id="${CSS.escape(id)}"]`);
+  if (known) return known;
+  const item = document.createElement("li");
+  item.className = kind;
+  item.dataset.id = id;
+  item.dataset.call = "current";
+  byId("log").append(item);
+  byId("welcome").hidden = true;
+  return item;
+}
+
+/** @param {Entry} entry */
+function showEntry(entry) {
+  const follows = isAtBottom();
+  const item = itemOf(entry);
+  if (entry.kind === "reply") showReply(item, entry);
+  else if (entry.kind === "user") showUser(item, entry);
+  else item.replaceChildren(span("note", fill(words[TOOL_WORDS[entry.status]], { name: entry.name })));
+  if (follows) byId("conversation").scrollTop = byId("conversation").scrollHeight;
+}
+
+/** @param {HTMLElement} item @param {import("./call.js").ReplyEntry} reply */
+function showReply(item, reply) {
+  const { heard, coming } = split(reply);
+  item.dataset.interrupted = String(reply.isInterrupted);
+  item.replaceChildren(who(words.assistant), span("heard", heard), span("coming", coming));
+  if (reply.isInterrupted) item.append(" ", span("tag", words.interrupted));
+  const { serverMs, heardMs } = reply.latency;
+  const figures = [
+    serverMs === undefined ? "" : fill(words.serverLatency, { seconds: seconds(serverMs) }),
+    heardMs === undefined ? "" : fill(words.heardLatency, { seconds: seconds(heardMs) }),
+  ].filter(Boolean);
+  if (figures.length) item.append(span("latency", figures.join(" · ")));
+  const isOver = reply.isHeard || reply.isInterrupted || (reply.isFinal && !reply.isSpoken);
+  if (isOver) announce(item, `${words.assistant}: ${heard}`);
+}
+
+/** @param {HTMLElement} item @param {import("./call.js").UserEntry} entry */
+function showUser(item, { text, isFinal }) {
+  if (isFinal && !text) return item.remove();
+  item.dataset.final = String(isFinal);
+  item.replaceChildren(who(words.you), span("heard", text));
+  if (isFinal) announce(item, `${words.you}: ${text}`);
+}
+
+/** Says each finished line once to a screen reader. @param {HTMLElement} item @param {string} line */
+function announce(item, line) {
+  if (item.dataset.announced) return;
+  item.dataset.announced = "true";
+  const paragraph = document.createElement("p");
+  paragraph.textContent = line;
+  byId("announcer").append(paragraph);
+}
+
+/** @param {string} className @param {string} text */
+function span(className, text) {
+  const element = document.createElement("span");
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+/** @param {string} name */
+const who = (name) => span("visually-hidden", `${name}: `);
+
+function isAtBottom() {
+  const { scrollTop, scrollHeight, clientHeight } = byId("conversation");
+  return scrollHeight - scrollTop - clientHeight < 80;
+}
+
+/** Separates the calls of one visit. */
+function divide() {
+  for (const item of byId("log").querySelectorAll("[data-call]")) item.removeAttribute("data-call");
+  const item = document.createElement("li");
+  item.className = "divider";
+  item.textContent = words.newCall;
+  byId("log").append(item);
+}
+
+/** @param {import("./call.js").Problem} problem */
+function showProblem({ stage, message }) {
+  const text = words[`problem.${stage}`] ?? message;
+  notify([text, text === message ? "" : message].filter(Boolean).join(" "));
+}
+
+/** @param {Closing} closing */
+function showEnd({ code, error, hadStarted }) {
+  showState();
+  showLevel(0);
+  if (code === 1000) return;
+  const isLost = code === 1006 || code === 1005 || code === 1012;
+  const reason = code === 0 ? "sound" : isLost ? (hadStarted ? "lost" : "unreachable") : String(code);
+  const text = words[`closed.${reason}`] ?? error?.message ?? words["closed.lost"];
+  notify(text, RETRYABLE.has(code) ? reconnectButton() : undefined);
+}
+
+/** @returns {HTMLButtonElement} */
+function reconnectButton() {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.className = "small";
+  element.textContent = words.reconnect;
+  element.addEventListener("click", () => void start(document.body.dataset.microphone === "true"));
+  return element;
+}
+
+/** @param {string} text @param {HTMLButtonElement} [action] */
+function notify(text, action) {
+  const notice = document.createElement("div");
+  notice.className = "notice";
+  const close = document.createElement("button");
+  close.type = "button";
+  close.className = "close";
+  close.setAttribute("aria-label", words.dismiss);
+  close.textContent = "×";
+  close.addEventListener("click", () => notice.remove());
+  notice.append(span("text", text), ...(action ? [action] : []), close);
+  byId("notices").append(notice);
+}
+
+// --- What people do ------------------------------------------------------------------------------
+
+/** @param {boolean} isHeld */
+function hold(isHeld) {
+  if (!call || !isPushToTalk || isHeld !== call.isMuted) return;
+  document.body.dataset.held = String(isHeld);
+  if (isHeld) call.mute(false);
+  else call.commit();
+}
+
+/** @param {boolean} isOn */
+function setPushToTalk(isOn) {
+  isPushToTalk = isOn;
+  document.body.dataset.pushToTalk = String(isOn);
+  call?.mute(isOn);
+  showState();
+}
+
+/** Space talks, wherever the focus is, unless it is where Space already means something. @param {KeyboardEvent} event */
+function onSpace(event) {
+  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(#hold), a");
+  if (event.code !== "Space" || !isPushToTalk || isElsewhere) return;
+  event.preventDefault();
+  if (!event.repeat) hold(event.type === "keydown");
+}
+
+button("start").addEventListener("click", () => void start(true));
+button("start-silent").addEventListener("click", () => void start(false));
+button("hang-up").addEventListener("click", () => call?.hangUp());
+button("stop-speaking").addEventListener("click", () => call?.interrupt());
+button("mute").addEventListener("click", () => {
+  call?.mute(!call.isMuted);
+  showState();
+});
+input("push-to-talk").addEventListener("change", () => setPushToTalk(input("push-to-talk").checked));
+button("hold").addEventListener("pointerdown", () => hold(true));
+button("hold").addEventListener("contextmenu", (event) => event.preventDefault());
+for (const type of ["pointerup", "pointercancel", "blur"]) window.addEventListener(type, () => hold(false));
+document.addEventListener("keydown", onSpace);
+document.addEventListener("keyup", onSpace);
+document.addEventListener("keydown", ({ key }) => key === "Escape" && call?.interrupt());
+document.addEventListener("visibilitychange", () => {
+  // Phones suspend sound when the page is hidden.
+  if (call && !call.hasEnded) void call.context?.resume();
+});
+byId("write").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = input("text").value.trim();
+  if (!text || input("text").disabled) return;
+  call?.say(text);
+  input("text").value = "";
+});
+setPushToTalk(input("push-to-talk").checked);
