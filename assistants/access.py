@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from assistants.models import Assistant
 from core.errors import Forbidden, NotFound
+from core.models import OwnedQuerySet
 
 NOT_FOUND_CODE = "ASSISTANT_NOT_FOUND"
 
 
-def visible_assistants(principal: Principal) -> QuerySet[Assistant]:
+def visible_assistants(principal: Principal) -> OwnedQuerySet[Assistant]:
     """Own assistants and the system's; operators see all."""
     return Assistant.objects.visible_to(principal.user_id, is_operator=principal.is_operator)
 
@@ -23,7 +23,7 @@ def not_found() -> NotFound:
 
 def access_assistant(principal: Principal, assistant_id: str) -> Assistant:
     """The assistant, if it may be seen. Raises NotFound alike for unknown and foreign ids."""
-    row = visible_assistants(principal).filter(pk=assistant_id).first()
+    row = visible_assistants(principal).with_id(assistant_id)
     if row is None:
         raise not_found()
     return row
@@ -37,7 +37,7 @@ def require_editable(principal: Principal, row: Assistant) -> None:
 
 def access_assistant_to_talk(principal: Principal | None, assistant_id: str) -> Assistant:
     """The assistant, if the caller may talk to it; a public one needs no credential."""
-    row = Assistant.objects.filter(pk=assistant_id, is_public=True).first()
+    row = Assistant.objects.filter(is_public=True).with_id(assistant_id)
     if row is not None:
         return row
     if principal is None:

@@ -89,7 +89,7 @@ def load_runtime(assistant_id: str) -> AssistantRuntime:
     Chosen models that are missing or disabled are replaced by the owner's defaults. Who may use the
     assistant is not asked here: `assistants.access` answers that. Raises NotFound.
     """
-    row = Assistant.objects.select_related(*_RELATED).filter(pk=assistant_id).first()
+    row = Assistant.objects.select_related(*_RELATED).with_id(assistant_id)
     if row is None:
         raise NotFound(_("Assistant not found."), code="ASSISTANT_NOT_FOUND")
     return runtime_of(row)

@@ -32,6 +32,10 @@ class OwnedQuerySet(models.QuerySet[Row]):
         """What a user may read: own rows and system rows; operators read everything."""
         return self if is_operator else self.filter(Q(owner_id=user_id) | Q(owner=None))
 
+    def with_id(self, row_id: str) -> Row | None:
+        """The row of that id, or None; also for texts that no id could be."""
+        return None if "\0" in row_id else self.filter(pk=row_id).first()
+
     def editable_by(self, user_id: int, *, is_operator: bool) -> Self:
         """What a user may change: own rows; operators change everything."""
         return self if is_operator else self.filter(owner_id=user_id)

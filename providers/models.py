@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.crypto import EncryptedTextField
@@ -47,6 +50,16 @@ class CheckedRow(models.Model):
 
     class Meta:
         abstract = True
+
+    def note_check(self, *, is_ok: bool, message: str) -> None:
+        """Stores what a test found, unless the row was deleted meanwhile."""
+        self.last_checked_at, self.last_check_ok = timezone.now(), is_ok
+        self.last_check_message = message[:500]
+        type(self)._default_manager.filter(pk=self.pk).update(
+            last_checked_at=self.last_checked_at,
+            last_check_ok=self.last_check_ok,
+            last_check_message=self.last_check_message,
+        )
 
 
 class ModelRow(OwnedRow, CheckedRow):
@@ -194,11 +207,15 @@ class Voice(ModelRow):
         _("speed"), default=1.0, validators=[MinValueValidator(0.5), MaxValueValidator(2)]
     )
     gain = models.FloatField(
-        _("gain"), default=0, validators=[MinValueValidator(-10), MaxValueValidator(10)],
+        _("gain"),
+        default=0,
+        validators=[MinValueValidator(-10), MaxValueValidator(10)],
         help_text=_("In decibels."),
     )
     pitch = models.FloatField(
-        _("pitch"), default=0, validators=[MinValueValidator(-12), MaxValueValidator(12)],
+        _("pitch"),
+        default=0,
+        validators=[MinValueValidator(-12), MaxValueValidator(12)],
         help_text=_("In semitones."),
     )
 
@@ -208,16 +225,29 @@ class Voice(ModelRow):
         ordering: ClassVar = ["name"]
 
 
+def validate_network(text: str) -> None:
+    """Raises ValidationError for what is no address or network."""
+    try:
+        ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValidationError(_("Expected an address or a network in CIDR form.")) from None
+
+
 class OutboundRule(Timestamped):
     """A private address that outbound requests may reach. Only operators can add one."""
 
     network = models.CharField(
         _("network"),
         max_length=64,
+        validators=[validate_network],
         help_text=_("An address or CIDR, such as 192.168.1.20 or 10.0.0.0/8."),
     )
     port = models.PositiveIntegerField(
-        _("port"), null=True, blank=True, help_text=_("Empty: every port.")
+        _("port"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text=_("Empty: every port."),
     )
     note = models.CharField(_("note"), max_length=200, blank=True)
 

@@ -1,0 +1,47 @@
+"""What serializers of several apps share: names in both cases, and secrets that only go in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rest_framework import serializers
+
+from core.casing import with_field_names
+from core.crypto import MASK, mask
+
+if TYPE_CHECKING:
+    BaseSerializer = serializers.Serializer[Any]
+else:
+    BaseSerializer = serializers.Serializer
+
+
+class WireSerializer(BaseSerializer):
+    """Accepts field names in snake_case and camelCase; writes them as declared."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            data = with_field_names(data, self.fields)
+        return super().to_internal_value(data)
+
+
+class SecretField(serializers.CharField):
+    """A secret: written in clear, shown masked. Sending the mask back means "keep it".
+
+    Of a system row, ordinary users only learn that there is a secret.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("required", False)
+        kwargs.setdefault("allow_blank", True)
+        kwargs.setdefault("max_length", 1000)
+        super().__init__(**kwargs)
+
+    def get_attribute(self, instance: Any) -> str:
+        secret = super().get_attribute(instance)
+        if not secret:
+            return ""
+        principal = self.context["request"].auth
+        if instance.is_system and not principal.is_operator:
+            return MASK
+        return mask(secret)

@@ -1,0 +1,222 @@
+"""What can be done with models: save them, test them, try them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Awaitable
+from typing import Any, TypedDict, TypeVar, cast
+
+from asgiref.sync import async_to_sync
+from django.utils.translation import gettext as _
+
+from accounts.principals import Principal
+from core.crypto import is_masked
+from core.errors import AppError, InvalidRequest
+from providers import trials
+from providers.models import Asr, Llm, LlmType, ModelRow, Voice
+from providers.profiles import Kind
+from providers.specs import asr_spec, embedder_spec, llm_spec, voice_spec
+from providers.types import AsrSpec, LlmSpec, VoiceSpec
+from providers.validation import checked_url, require_endpoint, vendor_named
+
+R = TypeVar("R", bound=ModelRow)
+S = TypeVar("S", LlmSpec, AsrSpec, VoiceSpec)
+T = TypeVar("T")
+
+
+class ModelValues(TypedDict, total=False):
+    """Fields of any model as they were sent; what is missing stays as it is."""
+
+    name: str
+    vendor: str
+    base_url: str
+    api_key: str
+    is_enabled: bool
+
+
+class LlmValues(ModelValues, total=False):
+    type: str
+    model_name: str
+    temperature: float | None
+    context_length: int | None
+
+
+class AsrValues(ModelValues, total=False):
+    language: str
+    model_name: str
+    hotwords: list[str]
+    enable_punctuation: bool
+    enable_normalization: bool
+
+
+class VoiceValues(ModelValues, total=False):
+    gender: str
+    language: str
+    description: str
+    model: str
+    voice_key: str
+    speed: float
+    gain: float
+    pitch: float
+
+
+def create_llm(principal: Principal, values: LlmValues) -> Llm:
+    """A language, embedding or rerank model of the principal. Raises InvalidRequest."""
+    return save_llm(Llm(owner_id=principal.user_id), values)
+
+
+def save_llm(row: Llm, values: LlmValues) -> Llm:
+    """The row with the values set and stored. Raises InvalidRequest naming the field."""
+    return _save(row, values, kind=cast(Kind, values.get("type", row.type)))
+
+
+def create_asr(principal: Principal, values: AsrValues) -> Asr:
+    """A recogniser of the principal. Raises InvalidRequest."""
+    return save_asr(Asr(owner_id=principal.user_id), values)
+
+
+def save_asr(row: Asr, values: AsrValues) -> Asr:
+    """The row with the values set and stored. Raises InvalidRequest naming the field."""
+    return _save(row, values, kind="asr")
+
+
+def create_voice(principal: Principal, values: VoiceValues) -> Voice:
+    """A voice of the principal. Raises InvalidRequest."""
+    return save_voice(Voice(owner_id=principal.user_id), values)
+
+
+def save_voice(row: Voice, values: VoiceValues) -> Voice:
+    """The row with the values set and stored. Raises InvalidRequest naming the field."""
+    return _save(row, values, kind="voice")
+
+
+def _save(row: R, values: ModelValues, *, kind: Kind) -> R:
+    for field, value in values.items():
+        if field == "api_key" and is_masked(str(value)):
+            continue
+        setattr(row, field, value)
+    profile = vendor_named(row.vendor, kind)
+    row.vendor = profile.slug
+    row.base_url = checked_url(row.base_url, param="base_url")
+    if row.provider_id is None:
+        require_endpoint(profile, base_url=row.base_url, api_key=row.api_key)
+    row.save()
+    return row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a test found. `message` is for people."""
+
+    is_ok: bool
+    latency_ms: int
+    message: str
+
+
+def check_model(row: ModelRow, *, is_stored: bool = True) -> CheckResult:
+    """Calls the model once and, unless told otherwise, notes on its row what came of it."""
+    trial = _trial(row)
+    if trial is None:
+        return CheckResult(False, 0, _("Rerank models cannot be tested yet."))
+    started = time.monotonic()
+    try:
+        message, is_ok = _run(trial), True
+    except AppError as error:
+        message, is_ok = str(error.message), False
+    result = CheckResult(is_ok, round((time.monotonic() - started) * 1000), message)
+    if is_stored:
+        row.note_check(is_ok=result.is_ok, message=result.message)
+    return result
+
+
+def _trial(row: ModelRow) -> Awaitable[str] | None:
+    match row:
+        case Asr():
+            return trials.try_asr(asr_spec(row))
+        case Voice():
+            return trials.try_voice(voice_spec(row))
+        case Llm(type=LlmType.TEXT):
+            return trials.try_llm(llm_spec(row))
+        case Llm(type=LlmType.EMBEDDING):
+            return trials.try_embedder(embedder_spec(row))
+    return None
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _run(work: Awaitable[T]) -> T:
+    """Waits for async work from synchronous code.
+
+    Under the web server it runs on the server's own loop, with that loop's warm connections;
+    anywhere else on a loop made for it, whose end closes what was opened.
+    """
+    run: Any = async_to_sync(_awaited)
+    return cast(T, run(work))
+
+
+def _with_key(spec: S, api_key: str) -> S:
+    """The spec with another key for this one call; none given, or the mask: the stored one."""
+    if not api_key or is_masked(api_key):
+        return spec
+    return dataclasses.replace(spec, endpoint=dataclasses.replace(spec.endpoint, api_key=api_key))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A message for a language model, with what the caller wants otherwise than the row says."""
+
+    message: str
+    system_prompt: str = ""
+    max_tokens: int
+    temperature: float | None = None
+    api_key: str = ""
+
+
+def ask_llm(row: Llm, question: Question) -> trials.Reply:
+    """The model's answer. Raises ProviderError; InvalidRequest for a model that cannot talk."""
+    if row.type != LlmType.TEXT:
+        raise InvalidRequest(_("Only text models can chat."), param="type")
+    spec = _with_key(llm_spec(row), question.api_key)
+    return _run(
+        trials.ask(
+            spec,
+            question.message,
+            system_prompt=question.system_prompt,
+            max_tokens=question.max_tokens,
+            temperature=spec.temperature if question.temperature is None else question.temperature,
+        )
+    )
+
+
+def transcribe(row: Asr, pcm: bytes, *, language: str = "", api_key: str = "") -> trials.Heard:
+    """What the recogniser understands of the audio. Raises ProviderError."""
+    spec = _with_key(asr_spec(row), api_key)
+    if language:
+        spec = dataclasses.replace(spec, language=language)
+    return _run(trials.transcribe(spec, pcm))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """A text to be spoken; speed, gain and pitch replace the voice's own where they are given."""
+
+    text: str
+    speed: float | None = None
+    gain: float | None = None
+    pitch: float | None = None
+    api_key: str = ""
+
+
+def speak(row: Voice, speech: Speech) -> bytes:
+    """The text in the voice, as PCM. Raises ProviderError."""
+    spec = _with_key(voice_spec(row), speech.api_key)
+    spec = dataclasses.replace(
+        spec,
+        speed=spec.speed if speech.speed is None else speech.speed,
+        gain=spec.gain if speech.gain is None else speech.gain,
+        pitch=spec.pitch if speech.pitch is None else speech.pitch,
+    )
+    return _run(trials.speak(spec, speech.text))
