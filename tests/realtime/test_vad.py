@@ -15,8 +15,14 @@ from hypothesis import strategies as st
 from core.errors import Unavailable
 from providers.registry import speaker
 from providers.types import Endpoint, VoiceSpec
-from realtime.endpointing import Endpointer, EndpointingConfig, SpeechEvent, SpeechOngoing
-from realtime.vad import WINDOW_BYTES, WINDOW_SAMPLES, Engine, SileroEngine, VadPool, Windows
+from realtime.endpointing import (
+    WINDOW_SAMPLES,
+    Endpointer,
+    EndpointingConfig,
+    SpeechEvent,
+    SpeechOngoing,
+)
+from realtime.vad import WINDOW_BYTES, Engine, SileroEngine, VadPool, Windows
 
 FRAME_BYTES = 640
 
@@ -205,8 +211,9 @@ async def test_many_calls_one_after_another_leave_nothing_behind(
         streams = [pool.open(result) for result in results]
         for stream in streams:
             stream.submit(noise)
-        for stream, result in zip(streams, results, strict=True):
+        for result in results:
             await result.up_to(WINDOW_SAMPLES * 4)
+        for stream in streams:
             stream.close()
 
     for _ in range(20):
