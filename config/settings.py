@@ -117,6 +117,21 @@ OPENAI_API_KEY = read(
 OPENAI_BASE_URL = read(
     "OPENAI_BASE_URL", str, default="", help="With OPENAI_API_KEY: another address that speaks it."
 )
+OPENAI_MODEL = read(
+    "OPENAI_MODEL", str, default="gpt-4.1-mini", help="First start: the language model at OpenAI."
+)
+OPENAI_ASR_MODEL = read(
+    "OPENAI_ASR_MODEL",
+    str,
+    default="" if OPENAI_BASE_URL else "gpt-4o-mini-transcribe",
+    help="First start: the recogniser there; with OPENAI_BASE_URL none unless named.",
+)
+OPENAI_TTS_MODEL = read(
+    "OPENAI_TTS_MODEL",
+    str,
+    default="" if OPENAI_BASE_URL else "gpt-4o-mini-tts",
+    help="First start: the voice model there; with OPENAI_BASE_URL none unless named.",
+)
 ANTHROPIC_API_KEY = read(
     "ANTHROPIC_API_KEY", str, default="", help="First start: adds Anthropic.", is_secret=True
 )
@@ -125,6 +140,9 @@ DASHSCOPE_API_KEY = read(
 )
 OLLAMA_BASE_URL = read(
     "OLLAMA_BASE_URL", str, default="", help="First start: adds Ollama, e.g. http://127.0.0.1:11434"
+)
+OLLAMA_MODEL = read(
+    "OLLAMA_MODEL", str, default="llama3.2", help="First start: the language model at Ollama."
 )
 
 # --- Stores ------------------------------------------------------------------------------------
@@ -353,6 +371,14 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_throttle": 1,
 }
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE = {
+    "conversations.close_lost_calls": {
+        "task": "conversations.close_lost_calls",
+        "schedule": 30.0,
+        # A run that found no worker in time is superseded by the next one.
+        "options": {"expires": 25.0},
+    },
+}
 CELERY_TIMEZONE = TIME_ZONE
 
 LOGGING: dict[str, Any] = {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 
-from conversations.types import MessageEntry
+from conversations.encoding import Turn
+from conversations.events import ToolCalled, ToolReturned
+from conversations.types import MessageEntry, ToolOutcome
 from providers.types import (
     AssistantMessage,
     ChatMessage,
@@ -23,6 +26,39 @@ INTERRUPTED_NOTE = "[interrupted by the user here]"
 def chat_messages(entries: Iterable[MessageEntry]) -> tuple[ChatMessage, ...]:
     """Stored messages as a model sees them; an interrupted answer holds only what was heard."""
     return tuple(message for entry in entries if (message := _chat_message(entry)))
+
+
+def entries(turn: Turn, *, heard_text: str | None = None) -> tuple[MessageEntry, ...]:
+    """A turn's answer as messages to store: what was said, each round of tools, what was said next.
+
+    `heard_text` is how much of an interrupted answer reached the user; results of tools are kept
+    even where nothing after them was heard. The last of the assistant's messages carries the
+    turn's usage and error.
+    """
+    is_interrupted = heard_text is not None or turn.reason == "interrupted"
+    left = None if heard_text is None else _count_visible(heard_text)
+    stored: list[MessageEntry] = []
+    for step in turn.steps:
+        text = step.text if left is None else _cut_visible(step.text, left)
+        left = None if left is None else left - _count_visible(text)
+        stored.append(
+            MessageEntry(
+                turn=turn.turn,
+                role="assistant",
+                text=text,
+                generated_text=step.text if text != step.text else "",
+                tool_calls=tuple(map(_stored_call, step.calls)),
+            )
+        )
+        stored.extend(_stored_result(turn.turn, result) for result in step.results)
+    last = max(at for at, entry in enumerate(stored) if entry.role == "assistant")
+    stored[last] = dataclasses.replace(
+        stored[last],
+        is_interrupted=is_interrupted,
+        usage=turn.usage,
+        error=turn.error.message if turn.error else "",
+    )
+    return tuple(stored)
 
 
 def prepare(messages: Sequence[ChatMessage], *, budget_tokens: int) -> tuple[ChatMessage, ...]:
@@ -112,6 +148,43 @@ def _chat_message(entry: MessageEntry) -> ChatMessage | None:
             return ToolMessage(outcome.call_id, outcome.name, entry.text, outcome.is_error)
         case _:
             return None
+
+
+def _stored_call(called: ToolCalled) -> ToolCall:
+    arguments = json.dumps(called.arguments, ensure_ascii=False)
+    return ToolCall(called.call_id, called.name, arguments)
+
+
+def _stored_result(turn: int, result: ToolReturned) -> MessageEntry:
+    return MessageEntry(
+        turn=turn,
+        role="tool",
+        text=result.output or result.message,
+        outcome=ToolOutcome(
+            call_id=result.call_id,
+            name=result.name,
+            code=result.code,
+            message=result.message,
+            duration_ms=result.duration_ms,
+        ),
+    )
+
+
+def _count_visible(text: str) -> int:
+    return sum(1 for character in text if not character.isspace())
+
+
+def _cut_visible(text: str, count: int) -> str:
+    """The beginning of the text with so many characters that are not spaces.
+
+    What was heard comes from segments for the voice, which do not keep the spaces between them.
+    """
+    for at, character in enumerate(text):
+        if not character.isspace():
+            if count <= 0:
+                return text[:at].rstrip()
+            count -= 1
+    return text
 
 
 def _results_by_call(messages: Sequence[ChatMessage]) -> dict[tuple[int, str], ToolMessage]:

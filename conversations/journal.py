@@ -24,6 +24,7 @@ from assistants.runtime import AssistantRuntime
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
 from conversations.types import MessageEntry, ToolCallRow, ToolResultRow
 from core.db import in_db
+from core.loops import PerLoop
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ async def open_call(
     call_id = await in_db(
         _create_call, runtime, owner_id, CallSource(source), without_nul(metadata or {})
     )
-    writer = _writer()
+    writer = _WRITERS.get()
     journal = CallJournal(writer, call_id)
     writer.open_calls.add(journal)
     return journal
@@ -132,9 +133,9 @@ async def open_call(
 async def flush(timeout_s: float = FLUSH_WAIT_S) -> bool:
     """Waits until everything recorded on this event loop is written; False if time ran out.
 
-    To be awaited when the process shuts down.
+    The shutdown of the event loop does the same; nobody has to call this for it.
     """
-    return await _writer().flush(timeout_s=timeout_s)
+    return await _WRITERS.get().flush(timeout_s=timeout_s)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,21 +202,17 @@ class _Writer:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         next_beat = clock() + HEARTBEAT_INTERVAL_S
-        try:
-            while self._written < self._accepted or self.open_calls:
-                await self._wait_for_work(until=next_beat)
-                if clock() >= next_beat:
-                    next_beat = clock() + HEARTBEAT_INTERVAL_S
-                    for call in list(self.open_calls):
-                        call.heartbeat()
-                if not self._flushes:
-                    # Records come in bursts; a moment's wait puts a burst into one transaction.
-                    await asyncio.sleep(GATHER_S)
-                while self._written < self._accepted:
-                    await self._write_next()
-        except asyncio.CancelledError:
-            await self._write_last()
-            raise
+        while self._written < self._accepted or self.open_calls:
+            await self._wait_for_work(until=next_beat)
+            if clock() >= next_beat:
+                next_beat = clock() + HEARTBEAT_INTERVAL_S
+                for call in list(self.open_calls):
+                    call.heartbeat()
+            if not self._flushes:
+                # Records come in bursts; a moment's wait puts a burst into one transaction.
+                await asyncio.sleep(GATHER_S)
+            while self._written < self._accepted:
+                await self._write_next()
 
     async def _wait_for_work(self, *, until: float) -> None:
         try:
@@ -249,7 +246,11 @@ class _Writer:
         completes = self._written if self._messages else self._accepted
         return _Batch(messages, changes, completes)
 
-    async def _write_last(self) -> None:
+    async def end(self) -> None:
+        """Writes what is left, as far as a few seconds allow: the event loop shuts down."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
         try:
             async with asyncio.timeout(FLUSH_WAIT_S):
                 while self._written < self._accepted:
@@ -259,16 +260,7 @@ class _Writer:
             logger.error("The journal ends with %d messages unwritten", lost)
 
 
-_writers: dict[asyncio.AbstractEventLoop, _Writer] = {}
-
-
-def _writer() -> _Writer:
-    loop = asyncio.get_running_loop()
-    if loop not in _writers:
-        for closed in [known for known in _writers if known.is_closed()]:
-            del _writers[closed]
-        _writers[loop] = _Writer()
-    return _writers[loop]
+_WRITERS: PerLoop[_Writer] = PerLoop(_Writer, _Writer.end)
 
 
 def _create_call(

@@ -39,7 +39,9 @@ def _check_pattern(
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Checker: type[Validator] = extend(jsonschema.Draft202012Validator, {"pattern": _check_pattern})
+_Checker: type[Validator] = extend(  # type: ignore[no-untyped-call]  # types-jsonschema lacks it
+    jsonschema.Draft202012Validator, {"pattern": _check_pattern}
+)
 
 
 @lru_cache(maxsize=512)
@@ -90,7 +92,7 @@ def schema_problem(schema: object) -> str | None:
     return None
 
 
-def argument_problems(schema: dict[str, Any], arguments: object) -> str | None:
+def argument_problems(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
     """What is wrong with the arguments, precisely enough for a model to mend them; else None."""
     validator = _compiled(json.dumps(schema, sort_keys=True))
     try:

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from conversations.api.platform import CallViewSet
+
+router = SimpleRouter(trailing_slash=False)
+router.trailing_slash = "/?"  # none in our own links, an optional one accepted
+router.register("history", CallViewSet, basename="history")
+
+urlpatterns = router.urls

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import math
 import operator
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,9 @@ MAX_POWER = 1000
 MAX_DIGITS = 1000
 TIME_LIMIT_S = 1.0
 
-# How people and models write operators, in both scripts.
+# How people and models write operators; full-width characters are normalised before.
 _SPELLINGS = str.maketrans(
-    {"×": "*", "÷": "/", "−": "-", "^": "**", "（": "(", "）": ")", "，": ",", "＋": "+"}
+    {"×": "*", "÷": "/", "−": "-", "^": "**", "²": "**2", "³": "**3"},
 )
 _ALLOWED_NODES = (
     ast.Expression,
@@ -85,7 +86,7 @@ def calculate(expression: str) -> str:
     if len(expression) > MAX_LENGTH:
         raise ValueError(f"The expression is longer than {MAX_LENGTH} characters.")
     try:
-        value = _value(expression.translate(_SPELLINGS).strip().rstrip("=").strip())
+        value = _value(_spelled(expression))
     except ZeroDivisionError:
         raise ValueError("Division by zero.") from None
     except (_TooLarge, OverflowError):
@@ -95,6 +96,11 @@ def calculate(expression: str) -> str:
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"Not an arithmetic expression: {expression!r}") from None
     return _written(value)
+
+
+def _spelled(expression: str) -> str:
+    plain = unicodedata.normalize("NFKC", expression.translate(_SPELLINGS))
+    return plain.strip().rstrip("=").strip()
 
 
 def _value(expression: str) -> object:

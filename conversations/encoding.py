@@ -1,0 +1,144 @@
+"""From events to what an API sends, and to the plain reply: the stream, collected."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterable, Iterable
+from typing import Protocol, TypeVar, assert_never
+
+from conversations.events import (
+    Citation,
+    Cited,
+    StopReason,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+    ToolReturned,
+    TurnEvent,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+)
+from providers.types import Usage
+
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Encoder(Protocol[Out_co]):
+    """One dialect: what is sent for an event. May remember earlier events; does no I/O."""
+
+    def encode(self, event: TurnEvent) -> Iterable[Out_co]:
+        """The pieces to send for this event, in order; often one, sometimes none."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What the model said between two rounds of tools, and the round that followed."""
+
+    text: str = ""
+    calls: tuple[ToolCalled, ...] = ()
+    results: tuple[ToolReturned, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as far as it came. `reason` is None where it failed; `error` says how.
+
+    Steps hold what ran; `refusals` are calls that were refused and never did.
+    """
+
+    turn: int
+    steps: tuple[Step, ...]
+    refusals: tuple[ToolReturned, ...]
+    thinking: str
+    citations: tuple[Citation, ...]
+    usage: Usage
+    reason: StopReason | None
+    error: TurnFailed | None
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCalled, ...]:
+        return tuple(call for step in self.steps for call in step.calls)
+
+    @property
+    def tool_results(self) -> tuple[ToolReturned, ...]:
+        return tuple(result for step in self.steps for result in step.results)
+
+
+class Collector:
+    """Collects events as they pass by. `turn` can be read at any time."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._steps: list[Step] = [Step()]
+        self._refusals: list[ToolReturned] = []
+        self._thinking: list[str] = []
+        self._text: list[str] = []
+        self._citations: list[Citation] = []
+        self._end: TurnFinished | TurnFailed | None = None
+
+    def push(self, event: TurnEvent) -> None:
+        match event:
+            case TurnStarted():
+                self._number = event.turn
+            case TextDelta():
+                if self._steps[-1].calls:
+                    self._end_step()
+                self._text.append(event.text)
+            case ThinkingDelta():
+                self._thinking.append(event.text)
+            case ToolCalled():
+                if self._steps[-1].results:
+                    self._end_step()
+                step = self._steps[-1]
+                self._steps[-1] = dataclasses.replace(step, calls=(*step.calls, event))
+            case ToolReturned():
+                self._add_result(event)
+            case Cited():
+                self._citations.extend(event.citations)
+            case TurnFinished() | TurnFailed():
+                self._end = event
+            case _:
+                assert_never(event)
+
+    @property
+    def turn(self) -> Turn:
+        """What was collected. A turn without an end counts as interrupted."""
+        end = self._end
+        *earlier, last = self._steps
+        return Turn(
+            turn=self._number,
+            steps=(*earlier, dataclasses.replace(last, text="".join(self._text))),
+            refusals=tuple(self._refusals),
+            thinking="".join(self._thinking),
+            citations=tuple(self._citations),
+            usage=end.usage if end else Usage(),
+            reason=None if isinstance(end, TurnFailed) else end.reason if end else "interrupted",
+            error=end if isinstance(end, TurnFailed) else None,
+        )
+
+    def _add_result(self, result: ToolReturned) -> None:
+        step = self._steps[-1]
+        if any(call.call_id == result.call_id for call in step.calls):
+            self._steps[-1] = dataclasses.replace(step, results=(*step.results, result))
+        else:
+            self._refusals.append(result)
+
+    def _end_step(self) -> None:
+        self._steps[-1] = dataclasses.replace(self._steps[-1], text="".join(self._text))
+        self._text = []
+        self._steps.append(Step())
+
+
+async def collect(events: AsyncIterable[TurnEvent]) -> Turn:
+    """The plain reply: everything that the stream brought."""
+    collector = Collector()
+    async for event in events:
+        collector.push(event)
+    return collector.turn
