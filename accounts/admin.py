@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,30 +12,37 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import ApiKey, Scope, User
-from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions, TypedModelAdmin
+from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions
 
 admin.site.unregister(Group)
 
 
+if TYPE_CHECKING:
+    TypedUserAdmin = DjangoUserAdmin[User]
+else:
+    TypedUserAdmin = DjangoUserAdmin
+
+
 @admin.register(User)
-class UserAdmin(OperatorPermissions, DjangoUserAdmin, TypedModelAdmin):  # type: ignore[misc]  # two ModelAdmin bases, as unfold documents
+class UserAdmin(OperatorPermissions, TypedUserAdmin, ModelAdmin):  # type: ignore[misc]  # two ModelAdmin bases, as unfold documents
     """People who may use the product. Staff are operators."""
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     compressed_fields = True
-    list_display: ClassVar = ["username", "email", "show_role", "is_active", "last_login"]
-    list_filter: ClassVar = ["is_staff", "is_active"]
-    search_fields: ClassVar = ["username", "email"]
-    readonly_fields: ClassVar = ["last_login", "date_joined"]
-    filter_horizontal: ClassVar = []
-    fieldsets: ClassVar = [
+    list_display = ["username", "email", "show_role", "is_active", "last_login"]
+    list_filter = ["is_staff", "is_active"]
+    search_fields = ["username", "email"]
+    readonly_fields = ["last_login", "date_joined"]
+    filter_horizontal = []
+    fieldsets = [
         (None, {"fields": ["username", "password"]}),
         (_("Person"), {"fields": ["email", "avatar", "description"]}),
         (
@@ -50,9 +57,7 @@ class UserAdmin(OperatorPermissions, DjangoUserAdmin, TypedModelAdmin):  # type:
         ),
         (_("Dates"), {"fields": ["last_login", "date_joined"]}),
     ]
-    add_fieldsets: ClassVar = [
-        (None, {"fields": ["username", "usable_password", "password1", "password2"]})
-    ]
+    add_fieldsets = [(None, {"fields": ["username", "usable_password", "password1", "password2"]})]
 
     @display(description=_("role"), label={"operator": "info", "user": "success"})
     def show_role(self, user: User) -> tuple[str, Any]:
@@ -95,7 +100,8 @@ class ApiKeyForm(ConsoleForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["allowed_models"] = ", ".join(self.instance.allowed_models)
+            names = self.initial.get("allowed_models") or []
+            self.initial["allowed_models"] = ", ".join(names)
 
 
 @admin.register(ApiKey)
@@ -103,7 +109,7 @@ class ApiKeyAdmin(ConsoleAdmin):
     """Keys of the API. The key itself is shown once, right after it was made."""
 
     form = ApiKeyForm
-    list_display: ClassVar = [
+    list_display = [
         "name",
         "show_prefix",
         "owner",
@@ -112,13 +118,13 @@ class ApiKeyAdmin(ConsoleAdmin):
         "last_used_at",
         "expires_at",
     ]
-    list_filter: ClassVar = ["is_enabled"]
-    list_select_related: ClassVar = ["owner"]
-    search_fields: ClassVar = ["name", "prefix", "owner__username"]
-    autocomplete_fields: ClassVar = ["owner"]
-    readonly_fields: ClassVar = ["show_prefix", "last_used_at", "created_at"]
-    actions: ClassVar = ["disable"]
-    fieldsets: ClassVar = [
+    list_filter = ["is_enabled"]
+    list_select_related = ["owner"]
+    search_fields = ["name", "prefix", "owner__username"]
+    autocomplete_fields = ["owner"]
+    readonly_fields = ["show_prefix", "last_used_at", "created_at"]
+    actions = ["disable"]
+    fieldsets = [
         (None, {"fields": ["name", "owner", "scopes", "is_enabled", "expires_at"]}),
         (
             _("Limits"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.db import models
@@ -27,7 +27,7 @@ _TYPE_OF_FIELD = {
 class AssistantAdmin(ConsoleAdmin):
     """Who talks: prompt, models, voice, tools, and how turns are taken."""
 
-    list_display: ClassVar = [
+    list_display = [
         "name",
         "language",
         "show_llm",
@@ -36,14 +36,14 @@ class AssistantAdmin(ConsoleAdmin):
         "call_count",
         "show_talk",
     ]
-    list_filter: ClassVar = ["language", "is_public", "config_mode"]
-    list_select_related: ClassVar = ["owner", "llm"]
-    search_fields: ClassVar = ["name", "prompt", "id"]
-    autocomplete_fields: ClassVar = ["owner"]
-    filter_horizontal: ClassVar = ["tools"]
-    readonly_fields: ClassVar = ["id", "call_count", "show_opener_audio", "created_at"]
-    actions_detail: ClassVar = ["talk"]
-    fieldsets: ClassVar = [
+    list_filter = ["language", "is_public", "config_mode"]
+    list_select_related = ["owner", "llm"]
+    search_fields = ["name", "prompt", "id"]
+    autocomplete_fields = ["owner", "asr", "voice"]
+    filter_horizontal = ["tools"]
+    readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
+    actions_detail = ["talk"]
+    fieldsets = [
         (None, {"fields": ["name", "language", "prompt", "owner"]}),
         (
             _("First turn"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
@@ -37,11 +37,11 @@ class Problem:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Adds the home page's figures to unfold's context."""
-    parts = part_states()
+    states = part_states()
     context.update(
         cards=list(_cards()),
-        parts=parts,
-        problems=[*_part_problems(parts), *_model_problems(), *_call_problems()],
+        parts=states,
+        problems=[*_part_problems(states), *_model_problems(), *_call_problems()],
         trend=json.dumps(_trend()),
         has_calls=Call.objects.exists(),
         talk_to=Assistant.objects.order_by("owner_id", "created_at")[:5],
@@ -113,8 +113,8 @@ def _trend() -> dict[str, Any]:
     }
 
 
-def _part_problems(parts: dict[str, str]) -> Iterator[Problem]:
-    for name, state in parts.items():
+def _part_problems(states: Mapping[str, str]) -> Iterator[Problem]:
+    for name, state in states.items():
         if state != "ok":
             yield Problem(
                 _("%(part)s: %(state)s") % {"part": name, "state": state},
@@ -124,14 +124,14 @@ def _part_problems(parts: dict[str, str]) -> Iterator[Problem]:
 
 
 def _model_problems() -> Iterator[Problem]:
-    for model, noun in (
-        (Llm, _("language model")),
-        (Asr, _("speech recogniser")),
-        (Voice, _("voice")),
-    ):
-        enabled = model.objects.filter(is_enabled=True)
-        if model is Llm:
-            enabled = enabled.filter(type=LlmType.TEXT)
+    catalogue: tuple[tuple[QuerySet[Any], str], ...] = (
+        (Llm.objects.filter(type=LlmType.TEXT), _("language model")),
+        (Asr.objects.all(), _("speech recogniser")),
+        (Voice.objects.all(), _("voice")),
+    )
+    for rows, noun in catalogue:
+        enabled = rows.filter(is_enabled=True)
+        model = rows.model
         if not enabled.exclude(vendor="builtin").exists():
             yield Problem(
                 _("No real %(noun)s is configured; assistants use the offline one.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
@@ -22,9 +22,9 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
     model = Message
     extra = 0
     can_delete = False
-    fields: ClassVar = ["role", "text", "show_interruption", "show_times", "error"]
-    readonly_fields: ClassVar = fields
-    ordering: ClassVar = ["seq"]
+    fields = ["role", "text", "show_interruption", "show_times", "error"]
+    readonly_fields = fields
+    ordering = ["seq"]
     hide_title = True
     verbose_name_plural = _("transcript")
 
@@ -52,7 +52,7 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
 class ConversationAdmin(ReadOnlyAdmin):
     """Every conversation with its transcript."""
 
-    list_display: ClassVar = [
+    list_display = [
         "id",
         "assistant_name",
         "owner",
@@ -61,19 +61,19 @@ class ConversationAdmin(ReadOnlyAdmin):
         "message_count",
         "created_at",
     ]
-    list_filter: ClassVar = ["channel", "call__status", ("created_at", RangeDateTimeFilter)]
-    list_select_related: ClassVar = ["owner", "call"]
-    search_fields: ClassVar = ["id", "assistant_name", "owner__username", "assistant_key"]
+    list_filter = ["channel", "call__status", ("created_at", RangeDateTimeFilter)]
+    list_select_related = ["owner", "call"]
+    search_fields = ["id", "assistant_name", "owner__username", "assistant_key"]
     date_hierarchy = "created_at"
-    inlines: ClassVar = [MessageInline]
-    fieldsets: ClassVar = [
+    inlines = [MessageInline]
+    fieldsets = [
         (None, {"fields": ["assistant_name", "owner", "channel", "created_at"]}),
         (
             _("Call"),
             {"fields": ["show_status", "show_source", "show_duration", "show_error"]},
         ),
     ]
-    readonly_fields: ClassVar = ["show_status", "show_source", "show_duration", "show_error"]
+    readonly_fields = ["show_status", "show_source", "show_duration", "show_error"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         rows: QuerySet[Conversation] = super().get_queryset(request)

@@ -15,16 +15,14 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from core.crypto import EncryptedTextField, mask
 
 if TYPE_CHECKING:
-    TypedModelAdmin = ModelAdmin[models.Model]
     TypedModelForm = forms.ModelForm[models.Model]
 else:
-    TypedModelAdmin = ModelAdmin
     TypedModelForm = forms.ModelForm
 
 _KEEP = object()
 
 
-class SecretWidget(UnfoldAdminTextInputWidget):
+class SecretWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]  # unfold ships no types
     """Shows that a secret is stored, never the secret; an empty box keeps it."""
 
     template_name = "console/secret_widget.html"
@@ -84,7 +82,7 @@ class OperatorPermissions:
         return self.has_module_permission(request)
 
 
-class ConsoleAdmin(OperatorPermissions, TypedModelAdmin):
+class ConsoleAdmin(OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """The base of every model page."""
 
     form = ConsoleForm

@@ -1,9 +1,94 @@
-"""How the OpenAPI schema shows each family's envelope."""
+"""How the OpenAPI schema shows each family's envelope, around successes and errors alike."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+
+from core.families import family_for
+
+Schema = dict[str, Any]
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _platform_success(data: Schema) -> Schema:
+    return _object(success={"type": "boolean", "enum": [True]}, data=data)
+
+
+def _agentchat_success(data: Schema) -> Schema:
+    return _object(status_code={"type": "integer"}, status_message={"type": "string"}, data=data)
+
+
+_STRING: Schema = {"type": "string"}
+_SUCCESS_OF_FAMILY = {"platform": _platform_success, "agentchat": _agentchat_success}
+_ERROR_OF_FAMILY: dict[str, Schema] = {
+    "platform": _object(
+        success={"type": "boolean", "enum": [False]},
+        error={
+            **_object(code=_STRING, message=_STRING),
+            "properties": {
+                "code": _STRING,
+                "message": _STRING,
+                "details": {"type": "object", "additionalProperties": {}},
+            },
+        },
+    ),
+    "tools": _object(detail=_STRING),
+    "agentchat": _object(
+        status_code={"type": "integer"}, status_message=_STRING, data={"nullable": True}
+    ),
+    "tasks": _object(success={"type": "boolean", "enum": [False]}, error=_STRING),
+    "gateway": _object(
+        type={"type": "string", "enum": ["error"]},
+        error=_object(type=_STRING, message=_STRING),
+        request_id=_STRING,
+    ),
+}
 
 
 class FamilySchema(AutoSchema):
-    """Operations as the view declares them."""
+    """Operations in the envelope of the family that their path belongs to."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
+        operation: Schema | None = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            operation["responses"]["default"] = {
+                "description": "Any error.",
+                "content": {"application/json": {"schema": self._error_component().ref}},
+            }
+        return operation
+
+    def get_tags(self) -> list[str]:
+        return [family_for(self.path).name]
+
+    def _get_response_for_code(
+        self,
+        serializer: Any,
+        status_code: str,
+        media_types: list[str] | None = None,
+        direction: str = "response",
+    ) -> Schema:
+        build: Any = super()._get_response_for_code
+        response: Schema = build(serializer, status_code, media_types, direction)
+        wrap = _SUCCESS_OF_FAMILY.get(family_for(self.path).name)
+        content = response.get("content", {}).get("application/json")
+        if wrap and content and status_code.startswith("2"):
+            content["schema"] = wrap(content["schema"])
+        return response
+
+    def _error_component(self) -> Any:
+        family = family_for(self.path).name
+        make: Any = ResolvedComponent
+        component = make(
+            name=f"{family.capitalize()}Error",
+            type=ResolvedComponent.SCHEMA,
+            schema=_ERROR_OF_FAMILY[family],
+            object=family,
+        )
+        self.registry.register_on_missing(component)
+        return component

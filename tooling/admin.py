@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -17,10 +17,10 @@ from tooling.models import Category, Tool
 class ToolAdmin(ConsoleAdmin):
     """What assistants can do. Of the system's own tools only "enabled" can be changed."""
 
-    list_display: ClassVar = ["name", "id", "show_category", "description", "is_enabled"]
-    list_filter: ClassVar = ["category", "is_enabled"]
-    search_fields: ClassVar = ["id", "name", "description"]
-    fieldsets: ClassVar = [
+    list_display = ["name", "id", "show_category", "description", "is_enabled"]
+    list_filter = ["category", "is_enabled"]
+    search_fields = ["id", "name", "description"]
+    fieldsets = [
         (None, {"fields": ["id", "name", "description", "is_enabled"]}),
         (
             _("Calls"),

@@ -1,0 +1,191 @@
+"""The model catalogue in the console."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import action, display
+
+from core.console import ConsoleAdmin
+from providers.actions import check_model
+from providers.models import (
+    Asr,
+    Embedder,
+    Llm,
+    LlmType,
+    ModelRow,
+    OutboundRule,
+    Provider,
+    Reranker,
+    Voice,
+)
+
+CONNECTION = (
+    _("Connection"),
+    {
+        "fields": ["provider", "vendor", "base_url", "api_key"],
+        "description": _("What is empty here comes from the provider, then from the vendor."),
+    },
+)
+LAST_TEST = (
+    _("Last test"),
+    {"fields": ["show_check", "last_checked_at", "last_check_message"]},
+)
+
+
+@admin.register(Provider)
+class ProviderAdmin(ConsoleAdmin):
+    """Accounts at vendors, shared by several models."""
+
+    list_display = ["name", "vendor", "base_url", "owner", "is_enabled"]
+    list_filter = ["vendor", "is_enabled"]
+    list_select_related = ["owner"]
+    search_fields = ["name", "base_url"]
+    autocomplete_fields = ["owner"]
+    fieldsets = [
+        (None, {"fields": ["name", "vendor", "base_url", "api_key", "is_enabled", "owner"]}),
+    ]
+
+
+class ModelRowAdmin(ConsoleAdmin):
+    """What the pages of all models share: the state of the last test, and the test itself."""
+
+    list_select_related = ["owner", "provider"]
+    list_filter = ["vendor", "is_enabled", "last_check_ok"]
+    search_fields = ["name", "base_url"]
+    autocomplete_fields = ["owner", "provider"]
+    readonly_fields = ["show_check", "last_checked_at", "last_check_message"]
+    actions_detail = ["test_model"]
+    actions_row = ["test_model"]
+
+    @display(
+        description=_("last test"),
+        label={"passed": "success", "failed": "danger", "never": "info"},
+    )
+    def show_check(self, row: ModelRow) -> tuple[str, Any]:
+        if row.last_check_ok is None:
+            return "never", _("Not tested")
+        return ("passed", _("Passed")) if row.last_check_ok else ("failed", _("Failed"))
+
+    @display(description=_("owner"))
+    def show_owner(self, row: ModelRow) -> Any:
+        return row.owner or _("System")
+
+    @action(description=_("Test"), icon="network_check", url_path="test-model")
+    def test_model(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = get_object_or_404(self.model, pk=object_id)
+        result = check_model(row)
+        level = messages.SUCCESS if result.is_ok else messages.ERROR
+        self.message_user(request, f"{row}: {result.message}", level)
+        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        return redirect(back)
+
+
+class TypedLlmAdmin(ModelRowAdmin):
+    """Language models of one type; the form sets the type."""
+
+    type: LlmType
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).filter(type=self.type)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.type = self.type
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(Llm)
+class LlmAdmin(TypedLlmAdmin):
+    type = LlmType.TEXT
+    list_display = [
+        "name",
+        "vendor",
+        "model_name",
+        "show_owner",
+        "show_check",
+        "is_enabled",
+    ]
+    fieldsets = [
+        (None, {"fields": ["name", "model_name", "is_enabled", "owner"]}),
+        CONNECTION,
+        (_("Answers"), {"fields": ["temperature", "context_length"]}),
+        LAST_TEST,
+    ]
+
+
+@admin.register(Embedder)
+class EmbedderAdmin(TypedLlmAdmin):
+    type = LlmType.EMBEDDING
+    list_display = LlmAdmin.list_display
+    fieldsets = [
+        (None, {"fields": ["name", "model_name", "dimensions", "is_enabled", "owner"]}),
+        CONNECTION,
+        LAST_TEST,
+    ]
+
+
+@admin.register(Reranker)
+class RerankerAdmin(TypedLlmAdmin):
+    type = LlmType.RERANK
+    list_display = LlmAdmin.list_display
+    fieldsets = [
+        (None, {"fields": ["name", "model_name", "is_enabled", "owner"]}),
+        CONNECTION,
+        LAST_TEST,
+    ]
+
+
+@admin.register(Asr)
+class AsrAdmin(ModelRowAdmin):
+    list_display = [
+        "name",
+        "vendor",
+        "language",
+        "show_owner",
+        "show_check",
+        "is_enabled",
+    ]
+    list_filter = ["language", *ModelRowAdmin.list_filter]
+    fieldsets = [
+        (None, {"fields": ["name", "model_name", "language", "is_enabled", "owner"]}),
+        CONNECTION,
+        (
+            _("Recognition"),
+            {"fields": ["hotwords", "enable_punctuation", "enable_normalization"]},
+        ),
+        LAST_TEST,
+    ]
+
+
+@admin.register(Voice)
+class VoiceAdmin(ModelRowAdmin):
+    list_display = [
+        "name",
+        "vendor",
+        "language",
+        "gender",
+        "show_owner",
+        "show_check",
+        "is_enabled",
+    ]
+    list_filter = ["language", "gender", *ModelRowAdmin.list_filter]
+    fieldsets = [
+        (None, {"fields": ["name", "model", "voice_key", "language", "gender", "description"]}),
+        (None, {"fields": ["is_enabled", "owner"]}),
+        CONNECTION,
+        (_("Sound"), {"fields": ["speed", "gain", "pitch"]}),
+        LAST_TEST,
+    ]
+
+
+@admin.register(OutboundRule)
+class OutboundRuleAdmin(ConsoleAdmin):
+    """Private addresses that models and tools may be reached at."""
+
+    list_display = ["network", "port", "note", "created_at"]
+    search_fields = ["network", "note"]
