@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -30,6 +30,31 @@ class Variable:
 
 
 KNOWN: dict[str, Variable] = {}
+# What `manage.py up` generated or started, read from `<data-dir>/runtime.env`. Kept apart from
+# os.environ, so that a child or a later `up` never mistakes it for a wish of the operator.
+_RUNTIME: dict[str, str] = {}
+
+
+def parse_lines(text: str) -> dict[str, str]:
+    """The pairs of a file of NAME=value lines; comments and blank lines are passed over."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def use_runtime_file(path: Path) -> None:
+    """Values of this file hold where the environment says nothing. A missing file is none."""
+    _RUNTIME.clear()
+    try:
+        _RUNTIME.update(parse_lines(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SettingError(f"{path}: {error.strerror}") from None
+
+
+def is_explicit(name: str) -> bool:
+    """Whether the environment itself sets the variable, by value or by file."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
 
 
 def as_bool(text: str) -> bool:
@@ -50,6 +75,13 @@ def as_ports(text: str) -> list[int]:
     if not ports or any(not 0 < port < 65536 for port in ports):
         raise ValueError("expected port numbers between 1 and 65535, separated by commas")
     return ports
+
+
+def as_count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("expected a whole number of at least 0")
+    return number
 
 
 def positive(text: str) -> int:
@@ -81,12 +113,9 @@ def read(
             text = Path(file_name).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise SettingError(f"{name}_FILE: {error.strerror}: {file_name}") from None
+    text = text or _RUNTIME.get(name)
     try:
         return cast(text if text else default)
     except ValueError as error:
         shown = "" if is_secret else f" {text!r}"
         raise SettingError(f"{name}{shown}: {error}") from None
-
-
-def known() -> dict[str, Any]:
-    return dict(KNOWN)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from config.health import health, parts_health
+
 urlpatterns = [
+    path("health", health),
+    path("api/v1/health", parts_health),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("accounts.api.urls")),

@@ -1,0 +1,91 @@
+"""The product's addresses: bound first of all, so that a taken port stops the start at once."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+import time
+from collections.abc import Sequence
+
+from config.supervisor.errors import StartError
+
+BACKLOG = 2048
+
+
+def bind(host: str, ports: Sequence[int], *, patience_s: float = 0) -> list[socket.socket]:
+    """A listening socket for each port. Raises StartError, naming the port, when one is taken.
+
+    `patience_s`: how long a taken port may take to become free, after an unclean end.
+    """
+    deadline = time.monotonic() + patience_s
+    listening: list[socket.socket] = []
+    try:
+        for port in dict.fromkeys(ports):
+            listening.append(_bind_one(host, port, deadline))
+    except StartError:
+        for taken in listening:
+            taken.close()
+        raise
+    return listening
+
+
+def _bind_one(host: str, port: int, deadline: float) -> socket.socket:
+    while True:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            return _listen(family, kind, address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            raise StartError(_explain(error, host, port)) from None
+
+
+def _listen(
+    family: socket.AddressFamily, kind: socket.SocketKind, address: tuple[object, ...]
+) -> socket.socket:
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        # At once: two sockets that are only bound could share a port.
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is taken by another program: "
+            "stop it, or choose other ports with --ports or PORTS"
+        )
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def local_name(host: str) -> str:
+    """A name under which this machine reaches a server bound to the address."""
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def answers(listening: socket.socket, *, host_header: str) -> bool:
+    """Whether GET /health on the socket's address answers 200."""
+    address, port = listening.getsockname()[:2]
+    wildcard = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+    client = http.client.HTTPConnection(wildcard.get(address, address), port, timeout=3)
+    try:
+        # As a TLS proxy would ask, or the server answers with a redirection under HTTPS=true.
+        headers = {"Host": host_header, "X-Forwarded-Proto": "https"}
+        client.request("GET", "/health", headers=headers)
+        return client.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        client.close()
