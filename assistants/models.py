@@ -47,7 +47,9 @@ class Assistant(OwnedRow):
     first_turn_mode = models.CharField(
         _("first turn"), max_length=16, choices=FirstTurn.choices, default=FirstTurn.BOT
     )
-    opener = models.TextField(_("opener"), blank=True, help_text=_("What the assistant says first."))
+    opener = models.TextField(
+        _("opener"), blank=True, help_text=_("What the assistant says first.")
+    )
     generated_opener_enabled = models.BooleanField(
         _("let the model write the opener"), default=False
     )
@@ -60,23 +62,46 @@ class Assistant(OwnedRow):
     opener_audio_enabled = models.BooleanField(_("prepare the opener's audio"), default=False)
 
     llm = models.ForeignKey(
-        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
-        verbose_name=_("language model"), help_text=_("Empty: the default model."),
+        Llm,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("language model"),
+        help_text=_("Empty: the default model."),
     )
     asr = models.ForeignKey(
-        Asr, models.SET_NULL, null=True, blank=True, related_name="+",
-        verbose_name=_("speech recogniser"), help_text=_("Empty: the default for the language."),
+        Asr,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("speech recogniser"),
+        help_text=_("Empty: the default for the language."),
     )
     voice = models.ForeignKey(
-        Voice, models.SET_NULL, null=True, blank=True, related_name="+",
-        verbose_name=_("voice"), help_text=_("Empty: the default for the language."),
+        Voice,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("voice"),
+        help_text=_("Empty: the default for the language."),
     )
     embedder = models.ForeignKey(
-        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
+        Llm,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
         verbose_name=_("embedding model"),
     )
     reranker = models.ForeignKey(
-        Llm, models.SET_NULL, null=True, blank=True, related_name="+",
+        Llm,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
         verbose_name=_("rerank model"),
     )
 
@@ -143,8 +168,17 @@ class OpenerAudio(models.Model):
         Assistant, models.CASCADE, primary_key=True, related_name="opener_audio"
     )
     # Of the text, the voice and its speed: a change of any makes the audio stale.
-    text_hash = models.CharField(max_length=64)
-    pcm = models.BinaryField(help_text="pcm_s16le, 16 kHz, mono")
-    duration_ms = models.PositiveIntegerField()
+    text_hash = models.CharField(max_length=64, blank=True)
+    # The voice that spoke; where the assistant names none, the default of that moment.
+    voice = models.ForeignKey(Voice, models.SET_NULL, null=True, related_name="+")
+    pcm = models.BinaryField(help_text="pcm_s16le, 16 kHz, mono", default=bytes)
+    duration_ms = models.PositiveIntegerField(default=0)
     error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("opener audio")
+        verbose_name_plural = _("opener audio")
+
+    def __str__(self) -> str:
+        return self.assistant_id

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.http import QueryDict
-
 _BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -16,17 +14,12 @@ def to_snake(name: str) -> str:
     return _BOUNDARY.sub("_", name).lower()
 
 
-def with_field_names(data: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
+def with_field_names(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The data with each key under the declared name that it means, whichever case it is in.
 
     Only the outermost keys are names of ours; a key in its declared case wins over the other one.
     """
     declared = {to_snake(name): name for name in names}
-    target: dict[str, str] = {key: declared.get(to_snake(key), key) for key in data}
-    ordered = sorted(data, key=lambda key: target[key] == key)
-    if isinstance(data, QueryDict):
-        renamed = QueryDict(mutable=True)
-        for key in ordered:
-            renamed.setlist(target[key], data.getlist(key))
-        return renamed
-    return {target[key]: data[key] for key in ordered}
+    meant = {key: declared.get(to_snake(str(key)), key) for key in data}
+    in_order = sorted(data, key=lambda key: meant[key] == key)
+    return {meant[key]: data[key] for key in in_order}

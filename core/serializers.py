@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.http import QueryDict
 from rest_framework import serializers
+from rest_framework.fields import ListField
 
 from core.casing import with_field_names
 from core.crypto import MASK, mask
@@ -21,8 +23,15 @@ class WireSerializer(BaseSerializer):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            data = with_field_names(data, self.fields)
+            named = with_field_names(data, self.fields)
+            data = self._plain(named, data) if isinstance(data, QueryDict) else named
         return super().to_internal_value(data)
+
+    def _plain(self, named: dict[str, Any], form: QueryDict) -> dict[str, Any]:
+        """A form's values, several only for lists; as a form, a missing flag would mean false."""
+        several = with_field_names(dict(form.lists()), self.fields)
+        lists = {name for name, field in self.fields.items() if isinstance(field, ListField)}
+        return {name: several[name] if name in lists else named[name] for name in named}
 
 
 class SecretField(serializers.CharField):

@@ -8,11 +8,12 @@ from collections.abc import Awaitable
 from typing import Any, TypedDict, TypeVar, cast
 
 from asgiref.sync import async_to_sync
+from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from core.crypto import is_masked
-from core.errors import AppError, InvalidRequest
+from core.errors import AppError, Conflict, InvalidRequest
 from providers import trials
 from providers.models import Asr, Llm, LlmType, ModelRow, Voice
 from providers.profiles import Kind
@@ -103,6 +104,14 @@ def _save(row: R, values: ModelValues, *, kind: Kind) -> R:
         require_endpoint(profile, base_url=row.base_url, api_key=row.api_key)
     row.save()
     return row
+
+
+def delete_model(row: ModelRow) -> None:
+    """Deletes the model; assistants that named it fall back to the default. Raises Conflict."""
+    try:
+        row.delete()
+    except ProtectedError:
+        raise Conflict(_("A knowledge base was made with this model.")) from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -67,11 +67,16 @@ class Migration(migrations.Migration):
             name='OpenerAudio',
             fields=[
                 ('assistant', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='opener_audio', serialize=False, to='assistants.assistant')),
-                ('text_hash', models.CharField(max_length=64)),
-                ('pcm', models.BinaryField(help_text='pcm_s16le, 16 kHz, mono')),
-                ('duration_ms', models.PositiveIntegerField()),
+                ('text_hash', models.CharField(blank=True, max_length=64)),
+                ('pcm', models.BinaryField(default=bytes, help_text='pcm_s16le, 16 kHz, mono')),
+                ('duration_ms', models.PositiveIntegerField(default=0)),
                 ('error', models.CharField(blank=True, max_length=500)),
                 ('created_at', models.DateTimeField(auto_now=True)),
+                ('voice', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='providers.voice')),
             ],
+            options={
+                'verbose_name': 'opener audio',
+                'verbose_name_plural': 'opener audio',
+            },
         ),
     ]

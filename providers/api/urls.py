@@ -1,5 +1,45 @@
+"""Routes of the model catalogue. Words of the agentchat family are no ids of models."""
+
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from typing import Any
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import URLPattern, URLResolver, path, register_converter
+from django.urls.converters import StringConverter
+
+from core.families import AGENTCHAT_LLM_WORDS
+from providers.api.platform import AsrViewSet, LlmViewSet, VoiceViewSet
+
+
+class LlmIdConverter(StringConverter):
+    """Any segment but the words that mean something else under /llm."""
+
+    regex = rf"(?!(?:{'|'.join(sorted(AGENTCHAT_LLM_WORDS))})(?:/|\Z))[^/]+"
+
+
+register_converter(LlmIdConverter, "llm_id")
+
+_LIST: dict[str, Any] = {"get": "list", "post": "create"}
+_DETAIL: dict[str, Any] = {
+    "get": "retrieve",
+    "put": "update",
+    "patch": "partial_update",
+    "delete": "destroy",
+}
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("llm", LlmViewSet.as_view(_LIST)),
+    path("llm/<llm_id:pk>", LlmViewSet.as_view(_DETAIL)),
+    path("llm/<llm_id:pk>/test", LlmViewSet.as_view({"post": "test"})),
+    path("llm/<llm_id:pk>/chat", LlmViewSet.as_view({"post": "chat"})),
+    path("llm/<llm_id:pk>/preview", LlmViewSet.as_view({"post": "preview"})),
+    path("asr", AsrViewSet.as_view(_LIST)),
+    path("asr/<str:pk>", AsrViewSet.as_view(_DETAIL)),
+    path("asr/<str:pk>/test", AsrViewSet.as_view({"post": "test"})),
+    path("asr/<str:pk>/transcribe", AsrViewSet.as_view({"post": "transcribe"})),
+    path("asr/<str:pk>/preview", AsrViewSet.as_view({"post": "transcribe"})),
+    path("voices", VoiceViewSet.as_view(_LIST)),
+    path("voices/<str:pk>", VoiceViewSet.as_view(_DETAIL)),
+    path("voices/<str:pk>/test", VoiceViewSet.as_view({"post": "test"})),
+    path("voices/<str:pk>/preview", VoiceViewSet.as_view({"post": "preview"})),
+]

@@ -5,6 +5,7 @@ import core.ids
 import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
+import providers.models
 from django.conf import settings
 from django.db import migrations, models
 
@@ -24,8 +25,8 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('network', models.CharField(help_text='An address or CIDR, such as 192.168.1.20 or 10.0.0.0/8.', max_length=64, verbose_name='network')),
-                ('port', models.PositiveIntegerField(blank=True, help_text='Empty: every port.', null=True, verbose_name='port')),
+                ('network', models.CharField(help_text='An address or CIDR, such as 192.168.1.20 or 10.0.0.0/8.', max_length=64, validators=[providers.models.validate_network], verbose_name='network')),
+                ('port', models.PositiveIntegerField(blank=True, help_text='Empty: every port.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)], verbose_name='port')),
                 ('note', models.CharField(blank=True, max_length=200, verbose_name='note')),
             ],
             options={
