@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.permissions import AllowAny
 
 from config.health import health, parts_health
+
+# What the API looks like is no secret, and reading it counts against no limit.
+OPEN: dict[str, Any] = {
+    "authentication_classes": [],
+    "permission_classes": [AllowAny],
+    "throttle_classes": [],
+}
 
 urlpatterns = [
     path("health", health),
     path("api/v1/health", parts_health),
+    path("api/schema", SpectacularAPIView.as_view(**OPEN), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **OPEN), name="docs"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("accounts.api.urls")),
