@@ -33,6 +33,7 @@ const TOOL_WORDS = {
 /** @type {Call | null} */
 let call = null;
 let isPushToTalk = false;
+let isFollowing = true;
 
 class Refused extends Error {
   /** @param {number} code a close code of the voice protocol */
@@ -109,6 +110,7 @@ function showState() {
   byId("welcome").hidden = isOn || byId("log").childElementCount > 0;
   byId("idle-controls").hidden = isOn;
   byId("call-controls").hidden = !isOn;
+  byId("write").hidden = !isOn;
   const canType = isOn && state !== "connecting";
   input("text").disabled = button("send").disabled = !canType;
   button("stop-speaking").disabled = state !== "speaking" && state !== "thinking";
@@ -139,12 +141,11 @@ function itemOf({ id, kind }) {
 
 /** @param {Entry} entry */
 function showEntry(entry) {
-  const follows = isAtBottom();
   const item = itemOf(entry);
   if (entry.kind === "reply") showReply(item, entry);
   else if (entry.kind === "user") showUser(item, entry);
   else item.replaceChildren(span("note", fill(words[TOOL_WORDS[entry.status]], { name: entry.name })));
-  if (follows) byId("conversation").scrollTop = byId("conversation").scrollHeight;
+  follow();
 }
 
 /** @param {HTMLElement} item @param {import("./call.js").ReplyEntry} reply */
@@ -193,7 +194,12 @@ const who = (name) => span("visually-hidden", `${name}: `);
 
 function isAtBottom() {
   const { scrollTop, scrollHeight, clientHeight } = byId("conversation");
-  return scrollHeight - scrollTop - clientHeight < 80;
+  return scrollHeight - scrollTop - clientHeight < 40;
+}
+
+/** Keeps the newest line in view, unless somebody scrolled up to read. */
+function follow() {
+  if (isFollowing) byId("conversation").scrollTop = byId("conversation").scrollHeight;
 }
 
 /** Separates the calls of one visit. */
@@ -272,7 +278,10 @@ function onSpace(event) {
   if (!event.repeat) hold(event.type === "keydown");
 }
 
-button("start").addEventListener("click", () => void start(true));
+byId("idle-controls").addEventListener("submit", (event) => {
+  event.preventDefault();
+  void start(true);
+});
 button("start-silent").addEventListener("click", () => void start(false));
 button("hang-up").addEventListener("click", () => call?.hangUp());
 button("stop-speaking").addEventListener("click", () => call?.interrupt());
@@ -298,4 +307,8 @@ byId("write").addEventListener("submit", (event) => {
   call?.say(text);
   input("text").value = "";
 });
+byId("conversation").addEventListener("scroll", () => {
+  isFollowing = isAtBottom();
+});
+new ResizeObserver(follow).observe(byId("conversation"));
 setPushToTalk(input("push-to-talk").checked);
