@@ -123,14 +123,14 @@ OPENAI_MODEL = read(
 OPENAI_ASR_MODEL = read(
     "OPENAI_ASR_MODEL",
     str,
-    default="" if OPENAI_BASE_URL else "gpt-4o-mini-transcribe",
-    help="First start: the recogniser there; with OPENAI_BASE_URL none unless named.",
+    default="gpt-4o-mini-transcribe",
+    help="First start: the recogniser there. With OPENAI_BASE_URL: none, unless set.",
 )
 OPENAI_TTS_MODEL = read(
     "OPENAI_TTS_MODEL",
     str,
-    default="" if OPENAI_BASE_URL else "gpt-4o-mini-tts",
-    help="First start: the voice model there; with OPENAI_BASE_URL none unless named.",
+    default="gpt-4o-mini-tts",
+    help="First start: the voice model there. With OPENAI_BASE_URL: none, unless set.",
 )
 ANTHROPIC_API_KEY = read(
     "ANTHROPIC_API_KEY", str, default="", help="First start: adds Anthropic.", is_secret=True
@@ -160,15 +160,19 @@ REDIS_URL = read(
     help="An own Redis or Valkey (6.2+); without it `manage.py up` starts an embedded one.",
     is_secret=True,
 )
+_database: dict[str, Any] = environ.Env.db_url_config(DATABASE_URL)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **environ.Env.db_url_config(DATABASE_URL),
+        **_database,
         "ENGINE": "django.db.backends.postgresql",
         # Under ASGI every request runs in a thread of its own, so connections can't be kept by
         # threads; a pool of the process keeps them. A dead one is noticed when it is taken.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 24, "timeout": 5}},
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "pool": {"min_size": 1, "max_size": 24, "timeout": 5},
+        },
     }
 }
 CACHES = {
@@ -179,7 +183,7 @@ MEDIA_ROOT = DATA_DIR / "media"
 # --- Django ------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "daphne",
-    "unfold.apps.BasicAppConfig",
+    "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -264,10 +268,11 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.CredentialThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "rest_framework.parsers.JSONParser",
+        "core.rest.StrictJSONParser",
         "rest_framework.parsers.FormParser",
         "rest_framework.parsers.MultiPartParser",
     ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.rest.LenientNegotiation",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "core.schema.FamilySchema",
     "EXCEPTION_HANDLER": "core.families.exception_handler",
@@ -385,8 +390,20 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s%(request_mark)s %(message)s"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "core.logs.RequestIdFilter"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    # Libraries that write a line for every request, task or connection.
+    "loggers": {
+        name: {"level": LOG_LEVEL if LOG_LEVEL in {"DEBUG", "ERROR"} else "WARNING"}
+        for name in ("celery", "django_celery_beat", "httpx", "kombu", "uvicorn")
+    },
 }
