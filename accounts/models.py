@@ -23,8 +23,7 @@ class User(AbstractUser):
     email = models.EmailField(_("email address"), blank=True)
     avatar = models.CharField(_("avatar"), max_length=500, blank=True)
     description = models.CharField(_("description"), max_length=500, blank=True)
-    # Raised when the password changes or the account is disabled: older tokens are refused.
-    token_version = models.PositiveIntegerField(default=0, editable=False)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
     @property
     def is_operator(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
+from typing import cast
 
 from django.conf import settings
 from django.db.models import Q
@@ -91,7 +92,7 @@ def no_credential() -> Unauthenticated:
 def identity_for_request(request: HttpRequest) -> Identity | None:
     """The identity of a request, None without any credential. Raises Unauthenticated."""
     # DRF hands out its own wrapper; the cache belongs on the one real request.
-    request = getattr(request, "_request", request)
+    request = cast(HttpRequest, getattr(request, "_request", request))
     known: Identity | None = getattr(request, "_identity", None)
     if known is None:
         headers = request.headers

@@ -43,9 +43,8 @@ def _signing_key() -> bytes:
 
 
 def _version(user: User) -> str:
-    """Changes with the password, however it was changed, and when all logins are ended."""
-    value = f"{user.password}:{user.token_version}"
-    return salted_hmac("accounts.tokens", value, algorithm="sha256").hexdigest()[:16]
+    """Changes with the password, however that was changed."""
+    return salted_hmac("accounts.tokens", user.password, algorithm="sha256").hexdigest()[:16]
 
 
 def _encode(user: User, kind: Kind, *, family: str, jti: str, lifetime_s: int) -> str:

@@ -70,6 +70,7 @@ class FamilyErrorMiddleware:
 
     def _refuse(self, request: HttpRequest) -> HttpResponse | None:
         """An answer to requests that no view should see; else the path without its last slash."""
+        request_id(request)  # from here on log lines about the request carry it
         request.path_info = request.path_info.rstrip("/")
         request.path = request.path.rstrip("/")
         if "\0" in request.path_info:
@@ -146,5 +147,5 @@ def _is_chunked(request: HttpRequest) -> bool:
 def _read_chunks(request: HttpRequest) -> None:
     """Reads a body of unannounced size, which DRF would take for none, up to one byte too many."""
     body = request.read(_body_limit(request) + 1)
-    request._body = body  # type: ignore[attr-defined]  # what Django's own `body` would keep
+    request._body = body  # what Django's own `body` would keep
     request.META["CONTENT_LENGTH"] = str(len(body))

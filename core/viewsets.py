@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -42,12 +43,12 @@ class PlatformPagination(BasePagination):
     max_size = 100
 
     def paginate_queryset(
-        self, queryset: QuerySet[M], request: Request, view: Any = None
-    ) -> list[M]:
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: Any = None
+    ) -> list[Any]:
         self.page = positive_query(request, ("page",), 1)
         size = positive_query(request, ("page_size", "limit"), self.default_size)
         self.page_size = min(size, self.max_size)
-        self.total = queryset.count()
+        self.total = queryset.count() if isinstance(queryset, QuerySet) else len(queryset)
         start = (self.page - 1) * self.page_size
         return list(queryset[start : start + self.page_size]) if start < self.total else []
 

@@ -1,0 +1,73 @@
+"""API keys in the platform family."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.access import as_row_id, visible_api_keys
+from accounts.actions import NewKey, create_own_api_key, revoke_api_key
+from accounts.models import ApiKey, Scope
+from accounts.permissions import principal_of
+from core.viewsets import PlatformViewSet, success
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    """A key without the key: that is shown once, when it is made."""
+
+    enabled = serializers.BooleanField(source="is_enabled", read_only=True)
+    user_id = serializers.IntegerField(source="owner_id", read_only=True)
+    scopes = serializers.MultipleChoiceField(choices=Scope.choices, required=False)
+    requests_per_minute = serializers.IntegerField(
+        min_value=1, max_value=1_000_000, required=False, allow_null=True
+    )
+
+    class Meta:
+        model = ApiKey
+        fields: ClassVar = [
+            "id", "user_id", "name", "prefix", "scopes", "enabled", "expires_at",
+            "requests_per_minute", "allowed_models", "monthly_token_budget", "last_used_at",
+            "created_at",
+        ]  # fmt: skip
+        read_only_fields: ClassVar = ["prefix", "allowed_models", "monthly_token_budget"]
+
+    def to_representation(self, instance: ApiKey) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        shown["scopes"] = sorted(shown["scopes"])
+        return shown
+
+
+class ApiKeyViewSet(PlatformViewSet[ApiKey]):
+    """The keys of the one who asks; operators see all."""
+
+    serializer_class = ApiKeySerializer
+    http_method_names = ["get", "post", "delete", "head", "options"]  # noqa: RUF012 - as DRF has it
+    not_found_code = "API_KEY_NOT_FOUND"
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return visible_api_keys(principal_of(self.request))
+
+    def get_object(self) -> ApiKey:
+        if as_row_id(self.kwargs["pk"]) is None:
+            raise self.not_found()
+        return super().get_object()
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
+        wanted = NewKey(
+            name=fields["name"],
+            scopes=tuple(fields["scopes"]) if "scopes" in fields else None,
+            requests_per_minute=fields.get("requests_per_minute"),
+            expires_at=fields.get("expires_at"),
+        )
+        row, key = create_own_api_key(principal_of(request), wanted)
+        return success({**self.render(row), "key": key}, status=201)
+
+    def delete_row(self, row: ApiKey) -> None:
+        revoke_api_key(row)
