@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 from redis import Redis
 
 from config.supervisor.process import die_with_parent
 from config.supervisor.ready import announce
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Whether to run as root is the operator's choice, made for the whole product; messages are JSON.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("ai_video_assistant")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -6,10 +6,10 @@ import dataclasses
 import secrets
 from pathlib import Path
 
-from accounts.actions import create_api_key
 from django.conf import settings
 from django.db import transaction
 
+from accounts.actions import create_api_key
 from accounts.models import User
 from assistants.actions import create_demo_assistant
 from assistants.models import Assistant

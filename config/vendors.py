@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from config.env import is_explicit
 from providers.models import Asr, AsrLanguage, Llm, LlmType, OutboundRule, Provider, Voice
 
 
@@ -31,7 +32,6 @@ class Vendor:
 
 def named_vendors() -> list[Vendor]:
     """The table of what the environment can name. Small, quick models: speech cannot wait."""
-    is_openai_itself = not settings.OPENAI_BASE_URL
     return [
         Vendor(
             "openai",
@@ -40,10 +40,10 @@ def named_vendors() -> list[Vendor]:
             api_key=settings.OPENAI_API_KEY,
             base_url=settings.OPENAI_BASE_URL,
             llm=settings.OPENAI_MODEL,
-            embedder="text-embedding-3-small" if is_openai_itself else "",
+            embedder="" if settings.OPENAI_BASE_URL else "text-embedding-3-small",
             dimensions=1536,
-            recogniser=settings.OPENAI_ASR_MODEL,
-            voice_model=settings.OPENAI_TTS_MODEL,
+            recogniser=_at_openai("OPENAI_ASR_MODEL"),
+            voice_model=_at_openai("OPENAI_TTS_MODEL"),
             voice="alloy",
         ),
         Vendor(
@@ -70,6 +70,12 @@ def named_vendors() -> list[Vendor]:
             llm=settings.OLLAMA_MODEL,
         ),
     ]
+
+
+def _at_openai(name: str) -> str:
+    """A model that OpenAI has; another server that speaks its API may lack it."""
+    is_there = is_explicit(name) or not settings.OPENAI_BASE_URL
+    return str(getattr(settings, name)) if is_there else ""
 
 
 def with_version(base_url: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from config.supervisor.errors import StartError
 
 BACKLOG = 2048
+# Where a web process finds the inherited sockets' numbers.
+DESCRIPTORS_VARIABLE = "SUPERVISOR_SOCKET_FDS"
 
 
 def bind(host: str, ports: Sequence[int], *, patience_s: float = 0) -> list[socket.socket]:

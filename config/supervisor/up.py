@@ -21,7 +21,6 @@ from config.supervisor.parts import Recipe
 from config.supervisor.process import last_line, stop_orphans
 from config.supervisor.secrets import RuntimeFile, Server
 from config.supervisor.supervisor import StopRequested, Supervisor
-from config.supervisor.web import SOCKETS_VARIABLE
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
 SERVER_STARTS_WITHIN_S = 60.0
@@ -203,7 +202,9 @@ class Start:
     def _web(self) -> None:
         count = settings.WEB_PROCESSES or len(os.sched_getaffinity(0))
         descriptors = tuple(listening.fileno() for listening in self.listening)
-        fds = {SOCKETS_VARIABLE: ",".join(str(descriptor) for descriptor in descriptors)}
+        fds = {
+            sockets.DESCRIPTORS_VARIABLE: ",".join(str(descriptor) for descriptor in descriptors)
+        }
         recipes = [
             self._python(f"web {number}", "config.supervisor.web", environment=fds, fds=descriptors)
             for number in range(1, count + 1)

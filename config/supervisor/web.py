@@ -12,8 +12,8 @@ import socket
 import uvicorn
 
 from config.supervisor.ready import announce
+from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 
-SOCKETS_VARIABLE = "SUPERVISOR_SOCKET_FDS"
 # A client's frame above 64 kB gets our own error; above this, the connection is closed.
 LARGEST_FRAME = 2**20
 PING_EVERY_S = PONG_WITHIN_S = 20.0
@@ -50,7 +50,7 @@ def configuration() -> uvicorn.Config:
 def main() -> None:
     # uvicorn raises the signal again after its graceful stop; by then all is done.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    descriptors = [int(text) for text in os.environ.pop(SOCKETS_VARIABLE).split(",")]
+    descriptors = [int(text) for text in os.environ.pop(DESCRIPTORS_VARIABLE).split(",")]
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     Server(configuration()).run(sockets=sockets)
 

@@ -1,0 +1,46 @@
+# `make run` and `make test` do all of the set-up. PYTHON chooses the interpreter for .venv.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt
+PACKAGES := accounts assistants bench config conversations core knowledge providers realtime \
+            tests tooling
+# Settings under which the product faces the internet; the key is only checked, never used.
+PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
+              SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
+TESTS ?=
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
+BENCH_OPTIONS ?=
+
+.PHONY: help setup run test check bench
+
+help: ## Say what can be made.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Make .venv and install the dependencies.
+
+run: $(STAMP) ## Start the whole product (DATA_DIR, PORTS, HOST and more: README).
+	@exec $(BIN)/python manage.py up
+
+test: $(STAMP) ## Run the tests (TESTS=tests/core for some of them).
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
+
+check: $(STAMP) ## Check style, types, floors, migrations, production settings and the API schema.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@mkdir -p build
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
+	$(BIN)/mypy $(PACKAGES)
+
+bench: $(STAMP) ## Measure the voice path on this machine.
+	$(BIN)/python -m bench.voice $(BENCH_OPTIONS)
+
+$(STAMP): $(REQUIREMENTS) scripts/set_up.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/set_up.sh
+	@touch $@
