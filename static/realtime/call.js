@@ -285,6 +285,9 @@ const HANDLERS = {
   "session.started": (call) => {
     call.hasStarted = true;
   },
+  "config.resolved": (call, { config }) => {
+    call.hasVoice = config.output.mode === "audio";
+  },
   "input.speech_started": (call) => {
     call.isUserSpeaking = true;
   },

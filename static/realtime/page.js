@@ -240,6 +240,7 @@ function reconnectButton() {
 
 /** @param {string} text @param {HTMLButtonElement} [action] */
 function notify(text, action) {
+  if ([...byId("notices").querySelectorAll(".text")].some((shown) => shown.textContent === text)) return;
   const notice = document.createElement("div");
   notice.className = "notice";
   const close = document.createElement("button");

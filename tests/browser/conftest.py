@@ -1,0 +1,75 @@
+"""A running product and a window for each test; skipped in one line where Chromium is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import product as products
+from tests.browser.product import Product, Web
+from tests.browser.speech import record
+from tests.browser.talkpage import CHROMIUM, TalkPage, browser_window
+
+OpenWindow = Callable[..., TalkPage]
+MakeAssistant = Callable[..., str]
+StartWeb = Callable[[], AbstractContextManager[Web]]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    if CHROMIUM.exists():
+        return CHROMIUM
+    if os.environ.get("CI"):
+        pytest.fail(f"{CHROMIUM} is missing, and in CI the browser tests always run")
+    pytest.skip(f"no browser tests: {CHROMIUM} is missing (apt-get install chromium)")
+
+
+@pytest.fixture(scope="session")
+def product(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    return products.install(tmp_path_factory.mktemp("product"))
+
+
+@pytest.fixture(scope="session")
+def web(product: Product) -> Iterator[Web]:
+    with product.web() as running:
+        yield running
+
+
+@pytest.fixture
+def assistant(product: Product, web: Web) -> MakeAssistant:
+    """Makes assistants with the given fields; public ones unless said otherwise."""
+
+    def make(**fields: Any) -> str:
+        return products.create_assistant(web, product.login.key, **{"isPublic": True, **fields})
+
+    return make
+
+
+@pytest.fixture
+def window(chromium: Path, tmp_path: Path) -> Iterator[OpenWindow]:
+    """Opens windows whose microphone hears the given parts; no complaint may be left at the end."""
+    with ExitStack() as stack:
+        opened: list[TalkPage] = []
+
+        def open_window(*heard: str | float, is_refused: bool = False, **options: Any) -> TalkPage:
+            file = record(tmp_path / f"microphone{len(opened)}.wav", *(heard or (1.0,)), 60.0)
+            made: AbstractContextManager[TalkPage] = browser_window(
+                None if is_refused else file, **options
+            )
+            opened.append(stack.enter_context(made))
+            return opened[-1]
+
+        yield open_window
+        for page in opened:
+            assert not page.complaints
+
+
+@pytest.fixture
+def start_web(product: Product) -> StartWeb:
+    """Starts a web process that the test may kill."""
+    return product.web

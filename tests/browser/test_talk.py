@@ -1,0 +1,197 @@
+"""The voice page with a real browser, a real server and speech from a file as the microphone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
+from tests.browser.product import Product, Web
+from tests.browser.talkpage import PATIENCE_MS, PHONE
+
+pytestmark = pytest.mark.browser
+
+OPENER = "Hello! I am here to be heard."
+PAGE_LANGUAGES = {"en-US": "en", "zh-CN": "zh-hans"}
+LONG = (
+    "one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, "
+    "fourteen, fifteen, sixteen, seventeen, eighteen, nineteen and twenty"
+)
+
+
+def test_it_speaks_the_opener(web: Web, assistant: MakeAssistant, window: OpenWindow) -> None:
+    page = window()
+    assert page.open(f"{web.url}/talk/{assistant(opener=OPENER)}") == 200
+    page.start()
+    page.wait_for_stats("talk.playedMs > 1000 && talk.peak > 0.05")
+    page.wait_for_state("listening")
+    expect(page.replies.locator(".heard")).to_have_text(OPENER)
+    expect(page.replies.locator(".coming")).to_be_empty()
+
+
+def test_it_answers_speech_with_speech(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window(2.0, "What can you do?")
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    expect(page.turns).to_have_count(1, timeout=PATIENCE_MS)
+    assert page.turns.locator(".heard").inner_text().strip()
+    page.wait_for_stats("talk.playedMs > 500 && talk.peak > 0.05")
+    expect(page.replies.locator(".latency")).to_contain_text("s · heard after")
+
+
+def test_it_falls_silent_when_talked_over(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window(9.0, "Please stop, that is quite enough for me now.")
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    page.say(LONG)
+    page.wait_for_state("speaking")
+    reply = page.page.locator("#log .reply[data-interrupted=true]")
+    expect(reply).to_have_count(1, timeout=PATIENCE_MS)
+    page.wait_for_stats("talk.silenceMs >= 0")
+    assert page.stats()["silenceMs"] < 250
+    expect(reply).to_contain_text("interrupted")
+    heard = reply.locator(".heard").inner_text().removesuffix("—").strip()
+    assert heard
+    assert "twenty" not in heard
+    expect(reply.locator(".coming")).to_be_empty()
+
+
+def test_it_stops_the_answer_on_escape(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    page.open(f"{web.url}/talk/{assistant(opener=LONG)}")
+    page.start()
+    page.wait_for_stats("talk.playedMs > 300")
+    page.page.keyboard.press("Escape")
+    page.wait_for_stats("talk.silenceMs >= 0")
+    page.wait_for_state("listening")
+    assert "twenty" not in page.replies.locator(".heard").inner_text()
+
+
+def test_it_takes_written_messages(web: Web, assistant: MakeAssistant, window: OpenWindow) -> None:
+    page = window()
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.page.click("#start-silent")
+    page.say("Hello there")
+    expect(page.turns).to_have_text(["You: Hello there"])
+    expect(page.replies.locator(".heard")).to_contain_text("Hello", timeout=PATIENCE_MS)
+    page.wait_for_stats("talk.playedMs > 300")
+    assert page.stats()["framesSent"] == 0
+
+
+def test_it_goes_on_in_writing_without_a_microphone(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window(is_refused=True)
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    expect(page.notices).to_contain_text("may not use the microphone", timeout=PATIENCE_MS)
+    page.say("Hello there")
+    expect(page.replies.locator(".heard")).to_contain_text("Hello", timeout=PATIENCE_MS)
+
+
+def test_it_ends_the_call_and_gives_the_microphone_back(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    page.wait_for_stats("talk.framesSent > 5")
+    page.page.click("#hang-up")
+    page.wait_for_state("ended")
+    expect(page.notices).to_have_count(0)
+    expect(page.page.locator("#start")).to_contain_text("Call again")
+
+
+def test_it_offers_to_reconnect_when_the_server_dies(
+    start_web: StartWeb, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    with start_web() as dying:
+        page.open(f"{dying.url}/talk/{assistant(firstTurnMode='user_first')}")
+        page.start()
+        page.wait_for_state("listening")
+        dying.kill()
+        expect(page.notices).to_contain_text("was lost", timeout=PATIENCE_MS)
+        page.page.get_by_role("button", name="Reconnect").click()
+        expect(page.notices).to_contain_text("could not be reached", timeout=PATIENCE_MS)
+
+
+def test_it_tells_that_an_assistant_is_unknown(web: Web, window: OpenWindow) -> None:
+    page = window()
+    assert page.open(f"{web.url}/talk/nobody") == 404
+    expect(page.page.locator("#welcome")).to_contain_text("does not exist, or it is private")
+
+
+def test_it_lets_a_key_in_to_a_private_assistant(
+    product: Product, web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    private = assistant(isPublic=False, opener=OPENER)
+    assert page.open(f"{web.url}/talk/{private}") == 404
+    assert OPENER not in page.page.content()
+    page.page.fill("#key", "sk-gw-wrong")
+    page.start()
+    expect(page.notices).to_contain_text("API key is wrong", timeout=PATIENCE_MS)
+    page.page.fill("#key", product.login.key)
+    page.start()
+    page.wait_for_stats("talk.playedMs > 300")
+
+
+def test_it_lets_the_console_session_in(
+    product: Product, web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    page.sign_in(web.url, product.login.username, product.login.password)
+    assert page.open(f"{web.url}/talk/{assistant(isPublic=False, opener=OPENER)}") == 200
+    page.start()
+    page.wait_for_stats("talk.playedMs > 300")
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_it_fits_a_phone(
+    web: Web, assistant: MakeAssistant, window: OpenWindow, language: str
+) -> None:
+    page = window(size=PHONE, language=language)
+    page.open(f"{web.url}/talk/{assistant(name='N' * 90, firstTurnMode='user_first')}")
+    assert (
+        page.page.locator("html").get_attribute("lang")
+        == {"en-US": "en", "zh-CN": "zh-hans"}[language]
+    )
+    for _ in range(2):
+        assert page.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        assert page.page.evaluate("document.documentElement.scrollHeight") == PHONE["height"]
+        page.start()
+        page.wait_for_state("listening")
+
+
+RESAMPLE = """async ([from, to, hz]) => {
+  const page = document.querySelector("script[type=module]").src;
+  const { Resampler } = await import(page.replace(/page[^/]*$/, "resampler.js"));
+  const wave = (_, i) => Math.sin((2 * Math.PI * hz * i) / from);
+  const tone = Float32Array.from({ length: from }, wave);
+  const resampler = new Resampler(from, to);
+  const out = [];
+  for (let at = 0; at < from; at += 128) {
+    out.push(...resampler.process(tone.subarray(at, at + 128)));
+  }
+  out.push(...resampler.flush());
+  const middle = out.slice(1000, -1000);
+  return [out.length, Math.sqrt(middle.reduce((sum, x) => sum + x * x, 0) / middle.length)];
+}"""
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_it_keeps_speech_and_drops_what_would_fold_into_it(
+    web: Web, window: OpenWindow, rate: int
+) -> None:
+    page = window()
+    page.open(f"{web.url}/talk/nobody")
+    measure = {hz: page.page.evaluate(RESAMPLE, [rate, 16_000, hz]) for hz in (1_000, 10_000)}
+    assert measure[1_000] == [16_000, pytest.approx(0.7071, rel=0.01)]
+    assert measure[10_000] == [16_000, pytest.approx(0, abs=0.001)]
