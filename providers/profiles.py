@@ -1,8 +1,9 @@
-"""Vendors as data: which wire protocol each speaks, where it lives, and its quirks with a reason."""
+"""Vendors as data: which wire protocol each speaks, where it lives, its quirks with reasons."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from django.utils.translation import gettext_lazy as _
@@ -24,31 +25,88 @@ class VendorProfile:
     # Other names under which clients send this vendor (compared in lower case).
     aliases: frozenset[str] = frozenset()
 
+    # The pydantic-ai provider that knows how the vendor's models spell thinking and tool schemas.
+    chat_provider: str = "pydantic_ai.providers.openai_compatible:OpenAICompatibleProvider"
+
+    # Paths below the base URL.
+    embeddings_path: str = "/embeddings"
+    transcriptions_path: str = "/audio/transcriptions"
+    speech_path: str = "/audio/speech"
+
+    # Most texts that one embedding request may carry.
+    embedding_batch: int = 64
+    # Whether the request may name the number of dimensions that the row asks for.
+    takes_dimensions: bool = True
+
+    # Models (by a part of their name) that answer `verbose_json`, which has confidence in it.
+    verbose_asr_models: frozenset[str] = frozenset({"whisper"})
+    # Whether a prompt, in which hotwords travel, is understood.
+    takes_asr_prompt: bool = True
+
+    # The rate of `response_format: pcm`, and what else a speech request must say.
+    speech_rate_hz: int = 24_000
+    speech_extra: Mapping[str, str | int | bool] = dataclasses.field(default_factory=dict)
+
+    # What a row that names no model or voice means.
+    default_asr_model: str = "whisper-1"
+    default_speech_model: str = "tts-1"
+    default_voice: str = "alloy"
+
 
 PROFILES: dict[str, VendorProfile] = {
     profile.slug: profile
     for profile in (
-        VendorProfile("openai", "OpenAI", "openai_chat", "https://api.openai.com/v1"),
+        VendorProfile(
+            "openai",
+            "OpenAI",
+            "openai_chat",
+            "https://api.openai.com/v1",
+            chat_provider="pydantic_ai.providers.openai:OpenAIProvider",
+            embedding_batch=256,
+        ),
         VendorProfile(
             "anthropic",
             "Anthropic",
             "anthropic_messages",
             "https://api.anthropic.com",
             kinds=frozenset({"text"}),
+            chat_provider="pydantic_ai.providers.anthropic:AnthropicProvider",
         ),
         VendorProfile(
             "dashscope",
             "DashScope",
             "openai_chat",
             "https://dashscope.aliyuncs.com/compatible-mode/v1",
+            chat_provider="pydantic_ai.providers.alibaba:AlibabaProvider",
+            # Its text-embedding-v3 and v4 refuse more than ten texts at once.
+            embedding_batch=10,
         ),
-        VendorProfile("siliconflow", "SiliconFlow", "openai_chat", "https://api.siliconflow.cn/v1"),
+        VendorProfile(
+            "siliconflow",
+            "SiliconFlow",
+            "openai_chat",
+            "https://api.siliconflow.cn/v1",
+            # It refuses more than 32 texts at once.
+            embedding_batch=32,
+            # Only its Qwen3 embedders know the field; the others refuse it.
+            takes_dimensions=False,
+            # Its endpoint knows `file` and `model` only.
+            verbose_asr_models=frozenset(),
+            takes_asr_prompt=False,
+            # Its PCM comes at 44 100 Hz unless a rate is named; ours saves the conversion.
+            speech_rate_hz=16_000,
+            speech_extra={"sample_rate": 16_000, "stream": True},
+            default_asr_model="FunAudioLLM/SenseVoiceSmall",
+            default_speech_model="FunAudioLLM/CosyVoice2-0.5B",
+            default_voice="FunAudioLLM/CosyVoice2-0.5B:alex",
+        ),
         VendorProfile(
             "deepseek",
             "DeepSeek",
             "openai_chat",
             "https://api.deepseek.com/v1",
             kinds=frozenset({"text"}),
+            chat_provider="pydantic_ai.providers.deepseek:DeepSeekProvider",
         ),
         VendorProfile(
             "ollama",
@@ -57,9 +115,19 @@ PROFILES: dict[str, VendorProfile] = {
             "http://127.0.0.1:11434/v1",
             needs_key=False,
             kinds=frozenset({"text", "embedding"}),
+            chat_provider="pydantic_ai.providers.ollama:OllamaProvider",
+            # Its models have one size each and some versions refuse the field.
+            takes_dimensions=False,
         ),
         VendorProfile(
-            "vllm", "vLLM", "openai_chat", "http://127.0.0.1:8001/v1", needs_key=False
+            "vllm",
+            "vLLM",
+            "openai_chat",
+            "http://127.0.0.1:8001/v1",
+            needs_key=False,
+            chat_provider="pydantic_ai.providers.vllm:VLLMProvider",
+            # It refuses the field for models that were not trained for it.
+            takes_dimensions=False,
         ),
         VendorProfile(
             "openai_compatible",

@@ -1,0 +1,338 @@
+"""Chat through pydantic-ai's direct model layer: the part that all its vendors have in common."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, Literal
+
+import httpx
+import httpx2
+from anyio import ClosedResourceError
+from pydantic_ai import exceptions
+from pydantic_ai.direct import model_request_stream
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    SystemPromptPart,
+    TextPartDelta,
+    ThinkingPartDelta,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.messages import TextPart as AiTextPart
+from pydantic_ai.messages import ThinkingPart as AiThinkingPart
+from pydantic_ai.messages import ToolCallPart as AiToolCallPart
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from core.errors import AppError, ProviderError
+from providers.clients import failures, transport
+from providers.tokens import estimate_tokens
+from providers.types import (
+    AssistantMessage,
+    ChatEnd,
+    ChatMessage,
+    ChatPart,
+    ChatRequest,
+    Endpoint,
+    FinishReason,
+    LlmSpec,
+    SystemMessage,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    ToolCallPart,
+    ToolMessage,
+    Usage,
+    UserMessage,
+)
+
+# Vendors that need no key still need one for their SDK.
+NO_KEY = "none"
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+# --- The vendors' SDKs speak httpx2; our guard speaks httpx --------------------------------------
+
+
+class GuardedBridge(httpx2.AsyncBaseTransport):
+    """Carries requests of an SDK over `core.http`, past the guard that all others meet."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        ours = httpx.Request(
+            request.method,
+            str(request.url),
+            headers=request.headers.raw,
+            content=await request.aread(),
+            extensions={"timeout": transport.TIMEOUT.as_dict()},
+        )
+        response = await transport.send(ours)
+        content_type = response.headers.get("content-type", "").lower()
+        if response.is_success and content_type.startswith(("text/html", "image/", "audio/")):
+            await response.aclose()
+            raise failures.not_an_api(self._endpoint, content_type)
+        return httpx2.Response(
+            response.status_code,
+            headers=response.headers.raw,
+            stream=_BridgedBody(response),
+            extensions={"http_version": b"HTTP/1.1"},
+        )
+
+
+class _BridgedBody(httpx2.AsyncByteStream):
+    """The body of an httpx response, raw, in httpx2's terms."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._response.aiter_raw():
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
+    """What an SDK is given as its HTTP client. It owns no connection and needs no closing."""
+    return httpx2.AsyncClient(
+        transport=GuardedBridge(endpoint), trust_env=False, follow_redirects=False
+    )
+
+
+# --- Our words and pydantic-ai's ----------------------------------------------------------------
+
+
+def to_messages(messages: Iterable[ChatMessage]) -> list[ModelMessage]:
+    """The history in pydantic-ai's form: what was asked and what was answered, in turns."""
+    history: list[ModelMessage] = []
+    asked: list[ModelRequestPart] = []
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            answered = _answered(message)
+            if not answered.parts:
+                continue
+            if asked:
+                history.append(ModelRequest(parts=asked))
+                asked = []
+            history.append(answered)
+        else:
+            asked.append(_asked(message))
+    if asked:
+        history.append(ModelRequest(parts=asked))
+    return history
+
+
+def _asked(message: SystemMessage | UserMessage | ToolMessage) -> ModelRequestPart:
+    if isinstance(message, SystemMessage):
+        return SystemPromptPart(content=message.text)
+    if isinstance(message, UserMessage):
+        return UserPromptPart(content=message.text)
+    outcome: Literal["success", "failed"] = "failed" if message.is_error else "success"
+    return ToolReturnPart(
+        tool_name=message.name,
+        content=message.text,
+        tool_call_id=message.call_id,
+        outcome=outcome,
+    )
+
+
+def _answered(message: AssistantMessage) -> ModelResponse:
+    texts = [AiTextPart(content=message.text)] if message.text else []
+    calls = [
+        AiToolCallPart(tool_name=call.name, args=call.arguments or "{}", tool_call_id=call.id)
+        for call in message.tool_calls
+    ]
+    return ModelResponse(parts=[*texts, *calls])
+
+
+def to_parameters(request: ChatRequest) -> ModelRequestParameters:
+    """The tools in pydantic-ai's form. Their schemas are sent as they are, not tightened."""
+    return ModelRequestParameters(
+        function_tools=[
+            ToolDefinition(
+                name=tool.name,
+                description=tool.description,
+                parameters_json_schema=tool.parameters,
+                strict=False,
+            )
+            for tool in request.tools
+        ]
+    )
+
+
+def to_settings(request: ChatRequest, spec: LlmSpec) -> ModelSettings:
+    """Temperature and limits; the request's before the row's."""
+    settings: ModelSettings = {"max_retries": 0}
+    temperature = spec.temperature if request.temperature is None else request.temperature
+    if temperature is not None:
+        settings["temperature"] = temperature
+    if request.max_tokens is not None:
+        settings["max_tokens"] = request.max_tokens
+    if request.tools:
+        settings["tool_choice"] = request.tool_choice
+    return settings
+
+
+class DirectChat:
+    """ChatModel over one pydantic-ai model."""
+
+    def __init__(self, spec: LlmSpec, model: Model[Any]) -> None:
+        self._spec = spec
+        self._model = model
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[ChatPart]]:
+        """The answer as it is made; leaving closes the request to the vendor."""
+        async with aclosing(self._parts(request)) as parts:
+            yield parts
+
+    async def _parts(self, request: ChatRequest) -> AsyncGenerator[ChatPart, None]:
+        endpoint = self._spec.endpoint
+        answer: list[str] = []
+        with translated(endpoint):
+            async with model_request_stream(
+                self._model,
+                to_messages(request.messages),
+                model_settings=to_settings(request, self._spec),
+                model_request_parameters=to_parameters(request),
+                instrument=False,
+            ) as stream:
+                async for event in stream:
+                    part = _part(event)
+                    if part is not None:
+                        answer.append(part.text if isinstance(part, TextPart) else "")
+                        yield part
+                calls = _calls(stream)
+        for call in calls:
+            yield ToolCallPart(call)
+        reason = _reason(stream, has_calls=bool(calls))
+        if reason == "stop" and not "".join(answer).strip():
+            raise failures.empty(endpoint)
+        yield ChatEnd(reason, _usage(stream, request, "".join(answer)))
+
+
+def _part(event: object) -> TextPart | ThinkingPart | None:
+    """The text in an event, if it has any. Tool calls are taken whole, at the end of the stream."""
+    if isinstance(event, PartStartEvent):
+        if isinstance(event.part, AiTextPart) and event.part.content:
+            return TextPart(event.part.content)
+        if isinstance(event.part, AiThinkingPart) and event.part.content:
+            return ThinkingPart(event.part.content)
+    if isinstance(event, PartDeltaEvent):
+        if isinstance(event.delta, TextPartDelta) and event.delta.content_delta:
+            return TextPart(event.delta.content_delta)
+        if isinstance(event.delta, ThinkingPartDelta) and event.delta.content_delta:
+            return ThinkingPart(event.delta.content_delta)
+    return None
+
+
+def _calls(stream: StreamedResponse) -> list[ToolCall]:
+    return [
+        ToolCall(part.tool_call_id, part.tool_name, _arguments(part.args))
+        for part in stream.get().parts
+        if isinstance(part, AiToolCallPart)
+    ]
+
+
+def _arguments(args: str | dict[str, Any] | None) -> str:
+    if isinstance(args, str):
+        return args or "{}"
+    return AiToolCallPart(tool_name="", args=args).args_as_json_str() if args else "{}"
+
+
+def _reason(stream: StreamedResponse, *, has_calls: bool) -> FinishReason:
+    # Some vendors say "stop" after a tool call.
+    return "tool_calls" if has_calls else _REASONS.get(stream.finish_reason or "stop", "stop")
+
+
+def _usage(stream: StreamedResponse, request: ChatRequest, answer: str) -> Usage:
+    """What the vendor counted; an estimate where it counts nothing."""
+    counted = stream.usage
+    if counted.input_tokens or counted.output_tokens:
+        return Usage(counted.input_tokens, counted.output_tokens)
+    asked = sum(estimate_tokens(message.text) for message in request.messages)
+    return Usage(asked, estimate_tokens(answer))
+
+
+# --- Failures -----------------------------------------------------------------------------------
+
+_PERMANENT: tuple[type[exceptions.ModelAPIError], ...] = (
+    exceptions.ModelRequestRejectedError,
+    exceptions.ModelQuotaExceededError,
+)
+
+
+@contextmanager
+def translated(endpoint: Endpoint) -> Iterator[None]:
+    """Turns whatever the layers below raise into ProviderError; cancellation passes untouched."""
+    try:
+        yield
+    except AppError as error:
+        raise failures.from_app_error(error) from None
+    except (
+        exceptions.AgentRunError,
+        exceptions.UserError,
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        ClosedResourceError,
+        # SDKs build objects from whatever the vendor sent.
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ) as error:
+        raise _failure(endpoint, error) from error
+
+
+def _failure(endpoint: Endpoint, error: Exception) -> ProviderError:
+    if isinstance(error, exceptions.ModelHTTPError):
+        status = 402 if isinstance(error, exceptions.ModelQuotaExceededError) else error.status_code
+        if isinstance(error, exceptions.ModelContextWindowExceededError):
+            status = 413
+        return failures.from_status(
+            endpoint, status, body=_as_error(error.body), retry_after=error.retry_after
+        )
+    known = failures.from_chain(endpoint, error)
+    if known is not None:
+        return known
+    if isinstance(error, exceptions.ModelTimeoutError):
+        return failures.late(endpoint)
+    if isinstance(error, exceptions.ModelConnectionError):
+        return failures.unreachable(endpoint)
+    if isinstance(error, exceptions.ContentFilterError):
+        return failures.from_status(endpoint, 400)
+    if isinstance(error, exceptions.ModelAPIError):
+        if isinstance(error, _PERMANENT):
+            return failures.from_status(endpoint, 400, body=_as_error(error.body))
+        return failures.broken_off(endpoint) if error.in_stream else failures.unreadable(endpoint)
+    return failures.unreadable(endpoint)
+
+
+def _as_error(body: object) -> object:
+    """SDKs hand over the inside of the error object; put it back where we look for it."""
+    return {"error": body} if isinstance(body, dict) and "error" not in body else body
+
+
+def load(path: str) -> Any:
+    """What `module:name` in a profile names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,73 @@
+"""`POST /embeddings` as OpenAI and most other vendors speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from django.utils.translation import gettext as _
+
+from core.errors import ProviderError
+from providers.clients import failures
+from providers.clients.transport import post
+from providers.profiles import PROFILES
+from providers.types import EmbedderSpec
+
+
+class OpenAIEmbeddings:
+    """EmbeddingModel that asks in batches as large as the vendor takes, one after the other."""
+
+    def __init__(self, spec: EmbedderSpec) -> None:
+        self._endpoint = spec.endpoint
+        self._profile = PROFILES[spec.endpoint.vendor]
+        self._dimensions = spec.dimensions
+
+    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """One row per text, in their order. Vendors refuse blank texts, which are sent as "."."""
+        size = self._profile.embedding_batch
+        sent = [text if text.strip() else "." for text in texts]
+        batches = [await self._batch(sent[at : at + size]) for at in range(0, len(sent), size)]
+        if not batches:
+            return np.zeros((0, self._dimensions or 0), np.float32)
+        if len({batch.shape[1] for batch in batches}) != 1:
+            raise failures.unreadable(self._endpoint)
+        return np.concatenate(batches)
+
+    async def _batch(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        body: dict[str, Any] = {
+            "model": self._endpoint.model_name,
+            "input": texts,
+            "encoding_format": "float",
+        }
+        if self._dimensions is not None and self._profile.takes_dimensions:
+            body["dimensions"] = self._dimensions
+        async with post(
+            self._endpoint,
+            self._profile.embeddings_path,
+            expects=("application/json",),
+            json=body,
+        ) as response:
+            data = await response.aread()
+        return self._rows(data, expected=len(texts))
+
+    def _rows(self, data: bytes, *, expected: int) -> npt.NDArray[np.float32]:
+        items = failures.json_object(self._endpoint, data).get("data")
+        try:
+            assert isinstance(items, list)
+            ordered = sorted(items, key=lambda item: int(item["index"]))
+            rows = np.asarray([item["embedding"] for item in ordered], np.float32)
+        except (AssertionError, KeyError, TypeError, ValueError):
+            raise failures.unreadable(self._endpoint) from None
+        if rows.ndim != 2 or rows.shape[0] != expected or not np.isfinite(rows).all():
+            raise failures.unreadable(self._endpoint)
+        if self._dimensions is not None and rows.shape[1] != self._dimensions:
+            raise self._other_size(rows.shape[1])
+        return rows
+
+    def _other_size(self, found: int) -> ProviderError:
+        text = _("The model gives vectors of %(found)d dimensions; its row says %(expected)d.")
+        return ProviderError(
+            text % {"found": found, "expected": self._dimensions}, is_permanent=True
+        )

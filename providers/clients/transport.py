@@ -1,0 +1,84 @@
+"""How clients reach their vendors: through the guarded client of `core.http`, with time-outs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from core.errors import AppError
+from core.http import shared_client
+from providers.clients import failures
+from providers.types import Endpoint
+
+CONNECT_S = 3.0
+# The longest silence, before the first byte and between any two; thinking models need some.
+SILENCE_S = 30.0
+TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S, pool=CONNECT_S)
+MAX_ERROR_BYTES = 65_536
+# A kept-alive connection that the vendor had closed shows itself in these, before any answer.
+_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+async def send(request: httpx.Request) -> httpx.Response:
+    """The head of the answer, its body still to be read. A stale connection is replaced once."""
+    client = shared_client()
+    try:
+        return await client.send(request, stream=True)
+    except _STALE:
+        return await client.send(request, stream=True)
+
+
+def headers_for(endpoint: Endpoint) -> dict[str, str]:
+    """What says who is asking."""
+    return {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+
+
+@asynccontextmanager
+async def post(
+    endpoint: Endpoint, path: str, *, expects: tuple[str, ...], **content: Any
+) -> AsyncIterator[httpx.Response]:
+    """A request and its answer, checked for status and content type; the body is the caller's.
+
+    `content` is httpx's json, data and files. Everything that goes wrong, also while the caller
+    reads the body inside the context, is raised as ProviderError.
+    """
+    try:
+        request = shared_client().build_request(
+            "POST",
+            f"{endpoint.base_url.rstrip('/')}{path}",
+            headers=headers_for(endpoint),
+            timeout=TIMEOUT,
+            **content,
+        )
+        response = await send(request)
+        try:
+            await _check(endpoint, response, expects)
+            yield response
+        finally:
+            await response.aclose()
+    except AppError as error:
+        raise failures.from_app_error(error) from None
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise (failures.from_chain(endpoint, error) or failures.broken_off(endpoint)) from error
+
+
+async def _check(endpoint: Endpoint, response: httpx.Response, expects: tuple[str, ...]) -> None:
+    content_type = response.headers.get("content-type", "").lower()
+    if response.is_success:
+        if not content_type.startswith(expects):
+            raise failures.not_an_api(endpoint, content_type)
+        return
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) >= MAX_ERROR_BYTES:
+            break
+    raise failures.from_status(
+        endpoint,
+        response.status_code,
+        body=body,
+        retry_after=response.headers.get("retry-after"),
+    )
