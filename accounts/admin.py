@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from accounts.models import ApiKey, Scope, User
 from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions
@@ -90,6 +90,7 @@ class ApiKeyForm(ConsoleForm):
     allowed_models = forms.CharField(
         label=_("Allowed models"),
         required=False,
+        widget=UnfoldAdminTextInputWidget,
         help_text=_("Names of models on the gateway, comma-separated. Empty: all."),
     )
 

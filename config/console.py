@@ -39,6 +39,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Adds the home page's figures to unfold's context."""
     states = part_states()
     context.update(
+        title=_("Home"),
         cards=list(_cards()),
         parts=states,
         problems=[*_part_problems(states), *_model_problems(), *_call_problems()],

@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.core.management.utils import get_random_secret_key
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
@@ -185,6 +186,7 @@ INSTALLED_APPS = [
     "daphne",
     "unfold",
     "unfold.contrib.filters",
+    "django.forms",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -212,7 +214,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "core.middleware.FamilyErrorMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -238,6 +240,9 @@ TEMPLATES = [
         },
     }
 ]
+# Widgets may have templates in our own folder.
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = [
@@ -299,6 +304,10 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "AI Video Assistant",
     "SITE_SYMBOL": "graphic_eq",
     "SITE_URL": "/admin/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}
+    ],
+    "STYLES": [lambda request: static("console/console.css")],
     "SHOW_LANGUAGES": True,
     "DASHBOARD_CALLBACK": "config.console.dashboard",
     "COMMAND": {"search_models": True},

@@ -1,13 +1,18 @@
-"""The collected static files, renewed only when a source changed."""
+"""Static files: collected when a source changed, and served from the web process."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
+from django.http import HttpRequest
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 def fingerprint() -> str:
@@ -29,3 +34,24 @@ def collect() -> bool:
     call_command("collectstatic", interactive=False, verbosity=0, clear=stamp.exists())
     stamp.write_text(wanted, encoding="ascii")
     return True
+
+
+async def _pieces_of(content: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces, each read in a thread."""
+
+    def read() -> bytes | None:
+        return next(content, None)
+
+    while piece := await sync_to_async(read, thread_sensitive=False)():
+        yield piece
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise ships no types
+    """WhiteNoise, streaming in the way that ASGI wants; its own would be read into memory first."""
+
+    @staticmethod
+    def serve(static_file: Any, request: HttpRequest) -> Any:
+        response = WhiteNoiseMiddleware.serve(static_file, request)
+        if hasattr(request, "scope"):
+            response.streaming_content = _pieces_of(iter(response.streaming_content))
+        return response

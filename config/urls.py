@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.permissions import AllowAny
 
@@ -19,6 +20,8 @@ OPEN: dict[str, Any] = {
 }
 
 urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("favicon.ico", RedirectView.as_view(url="/static/favicon.svg")),
     path("health", health),
     path("api/v1/health", parts_health),
     path("api/schema", SpectacularAPIView.as_view(**OPEN), name="schema"),

@@ -90,7 +90,6 @@ class ConsoleAdmin(OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # un
     warn_unsaved_form = True
     list_filter_submit = True
     list_per_page = 50
-    show_full_result_count = False
 
     def formfield_for_dbfield(
         self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
