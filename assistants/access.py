@@ -5,14 +5,13 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
-from assistants.models import Assistant
+from assistants.models import Assistant, AssistantQuerySet
 from core.errors import Forbidden, NotFound
-from core.models import OwnedQuerySet
 
 NOT_FOUND_CODE = "ASSISTANT_NOT_FOUND"
 
 
-def visible_assistants(principal: Principal) -> OwnedQuerySet[Assistant]:
+def visible_assistants(principal: Principal) -> AssistantQuerySet:
     """Own assistants and the system's; operators see all."""
     return Assistant.objects.visible_to(principal.user_id, is_operator=principal.is_operator)
 

@@ -2,13 +2,228 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
-from django.db import transaction
+from django.db import models, transaction
+from django.utils.translation import gettext as _
 
 from accounts.models import User
-from assistants.models import Assistant, Language
-from tooling.models import Tool
+from accounts.principals import Principal
+from assistants import tasks
+from assistants.models import Assistant, Language, OpenerAudio
+from assistants.opener import (
+    has_fixed_opener,
+    normalise_calls,
+    prepare_opener_audio,
+    ready_audio,
+)
+from core.crypto import is_masked
+from core.errors import InvalidRequest
+from knowledge.access import visible_knowledge_bases
+from providers.access import visible_asrs, visible_llms, visible_voices
+from providers.models import LlmType
+from providers.validation import checked_url
+from tooling.access import visible_tools
+from tooling.catalogue import normalise_tool_id
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
+
+
+class AssistantValues(TypedDict, total=False):
+    """Fields of an assistant as they were sent; what is missing stays as it is."""
+
+    name: str
+    prompt: str
+    language: str
+    first_turn_mode: str
+    opener: str
+    generated_opener_enabled: bool
+    manual_opener_tool_calls: list[Any]
+    opener_audio_enabled: bool
+    llm_id: str | None
+    asr_id: str | None
+    voice_id: str | None
+    embedder_id: str | None
+    reranker_id: str | None
+    voice_output_enabled: bool
+    speed: float
+    hotwords: list[str]
+    bot_cannot_be_interrupted: bool
+    interruption_sensitivity_ms: int
+    end_of_turn_silence_ms: int
+    asr_interim_enabled: bool
+    tool_ids: list[str]
+    knowledge_base_id: str | None
+    knowledge_base_ids: list[str]
+    mcp_server_ids: list[str]
+    config_mode: str
+    api_url: str
+    api_key: str
+    is_public: bool
+    allowed_origins: list[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Saved:
+    """A stored assistant, and what of the request was left out."""
+
+    row: Assistant
+    warnings: list[str]
+
+
+@dataclasses.dataclass(slots=True)
+class _Problems:
+    """What is wrong with a request, field by field, so that all of it is said at once."""
+
+    details: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def add(self, field: str, message: str) -> None:
+        self.details.setdefault(field, []).append(message)
+
+    def raise_any(self) -> None:
+        if self.details:
+            field, messages = next(iter(self.details.items()))
+            raise InvalidRequest(messages[0], param=field, details=self.details)
+
+
+def create_assistant(principal: Principal, values: AssistantValues) -> Saved:
+    """A new assistant of the principal. Raises InvalidRequest naming every wrong field."""
+    return save_assistant(principal, Assistant(owner_id=principal.user_id), values)
+
+
+@transaction.atomic
+def save_assistant(principal: Principal, row: Assistant, values: AssistantValues) -> Saved:
+    """The row with the values set and stored, and what follows from them.
+
+    Models, tools and knowledge bases must be visible to the principal: an id that is not is
+    answered like one that does not exist. Raises InvalidRequest naming every wrong field.
+    """
+    problems = _Problems()
+    given: dict[str, Any] = dict(values)
+    tool_ids = _tools(principal, given.pop("tool_ids", None), problems)
+    bases = _knowledge_bases(principal, given, problems)
+    _check_models(principal, given, problems)
+    if given.pop("mcp_server_ids", []):
+        problems.add("mcp_server_ids", _("Unknown MCP server."))
+    _check_addresses(given, problems)
+    problems.raise_any()
+
+    if is_masked(given.get("api_key", "")):
+        del given["api_key"]
+    for field, value in given.items():
+        setattr(row, field, value)
+    calls = normalise_calls(
+        row.manual_opener_tool_calls, tool_ids=_tool_ids(row) if tool_ids is None else tool_ids
+    )
+    row.manual_opener_tool_calls = calls.calls
+    _store(row, [*given, "manual_opener_tool_calls", "updated_at"])
+    if tool_ids is not None:
+        row.set_tools(tool_ids)
+    if bases is not None:
+        row.set_knowledge_bases(bases)
+    _speak_opener_after_commit(row)
+    return Saved(row, calls.warnings)
+
+
+def _tool_ids(row: Assistant) -> list[str]:
+    return [] if row._state.adding else list(row.tools.values_list("pk", flat=True))
+
+
+def _store(row: Assistant, fields: list[str]) -> None:
+    """Writes only what was sent: calls that end meanwhile count themselves on the same row."""
+    if row._state.adding:
+        row.save()
+    else:
+        row.save(update_fields=fields)
+
+
+def _tools(principal: Principal, sent: list[str] | None, problems: _Problems) -> list[str] | None:
+    if sent is None:
+        return None
+    ids = list(dict.fromkeys(normalise_tool_id(tool_id) for tool_id in sent))
+    missing = _missing(visible_tools(principal), ids)
+    if missing:
+        problems.add("tool_ids", _("Unknown tool: %(ids)s.") % {"ids": ", ".join(missing)})
+    return ids
+
+
+def _knowledge_bases(
+    principal: Principal, given: dict[str, Any], problems: _Problems
+) -> list[str] | None:
+    """The one and the several that were sent, as one list; None where neither was."""
+    several: list[str] | None = given.pop("knowledge_base_ids", None)
+    is_one_sent = "knowledge_base_id" in given
+    one: str | None = given.pop("knowledge_base_id", None)
+    if several is None and not is_one_sent:
+        return None
+    visible = visible_knowledge_bases(principal)
+    for field, ids in (
+        ("knowledge_base_id", [one] if one else []),
+        ("knowledge_base_ids", several),
+    ):
+        missing = _missing(visible, ids or [])
+        if missing:
+            text = _("Unknown knowledge base: %(ids)s.") % {"ids": ", ".join(missing)}
+            problems.add(field, text)
+    return list(dict.fromkeys(([one] if one else []) + (several or [])))
+
+
+def _check_models(principal: Principal, given: dict[str, Any], problems: _Problems) -> None:
+    llms = visible_llms(principal)
+    choices: dict[str, tuple[models.QuerySet[Any], str]] = {
+        "llm_id": (llms.filter(type=LlmType.TEXT), _("Unknown language model.")),
+        "embedder_id": (llms.filter(type=LlmType.EMBEDDING), _("Unknown embedding model.")),
+        "reranker_id": (llms.filter(type=LlmType.RERANK), _("Unknown rerank model.")),
+        "asr_id": (visible_asrs(principal), _("Unknown speech recogniser.")),
+        "voice_id": (visible_voices(principal), _("Unknown voice.")),
+    }
+    for field, (visible, message) in choices.items():
+        if field not in given:
+            continue
+        given[field] = given[field] or None
+        if given[field] is not None and _missing(visible, [given[field]]):
+            problems.add(field, message)
+
+
+def _missing(visible: models.QuerySet[Any], ids: Sequence[str]) -> list[str]:
+    if not ids:
+        return []
+    found = set(visible.filter(pk__in=ids).values_list("pk", flat=True))
+    return [row_id for row_id in ids if row_id not in found]
+
+
+def _check_addresses(given: dict[str, Any], problems: _Problems) -> None:
+    if "api_url" in given:
+        try:
+            given["api_url"] = checked_url(given["api_url"], param="api_url")
+        except InvalidRequest as error:
+            problems.add("api_url", error.message)
+    if "allowed_origins" in given:
+        origins = [origin.strip().rstrip("/").lower() for origin in given["allowed_origins"]]
+        wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
+        if wrong:
+            text = _("Expected origins such as https://host, not: %(wrong)s.")
+            problems.add("allowed_origins", text % {"wrong": ", ".join(wrong)[:200]})
+        given["allowed_origins"] = list(dict.fromkeys(origins))
+
+
+def generate_opener_audio(row: Assistant) -> OpenerAudio:
+    """Speaks the opener now. Raises InvalidRequest (nothing to speak) and ProviderError."""
+    return prepare_opener_audio(row)
+
+
+def _speak_opener_after_commit(row: Assistant) -> None:
+    if not row.opener_audio_enabled or not has_fixed_opener(row):
+        return
+    if ready_audio(row):
+        return
+    # Robust: the assistant is stored; that the broker is away must not be answered as a failure.
+    transaction.on_commit(functools.partial(tasks.speak_opener.delay, row.pk), robust=True)
+
 
 _DEMO_TOOLS = ("calculator", "current_time")
 
@@ -46,6 +261,6 @@ def create_demo_assistant(owner: User | None = None) -> list[Assistant]:
         key = pk if owner is None else f"{pk}-{owner.pk}"
         row, is_new = Assistant.objects.get_or_create(pk=key, defaults={**values, "owner": owner})
         if is_new:
-            row.tools.set(Tool.objects.filter(pk__in=_DEMO_TOOLS, owner=None))
+            row.set_tools(_DEMO_TOOLS)
         demos.append(row)
     return demos

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import OuterRef
 from django.utils.translation import gettext_lazy as _
 
 from core.crypto import EncryptedTextField
@@ -31,6 +34,24 @@ class ConfigMode(models.TextChoices):
     DIFY = "dify", "Dify"
     FASTGPT = "fastgpt", "FastGPT"
     NONE = "none", _("None")
+
+
+class AssistantQuerySet(OwnedQuerySet["Assistant"]):
+    """Assistants, and what a list of them shows without a query per row."""
+
+    def for_display(self) -> Self:
+        """Adds `tool_ids` and `knowledge_base_ids`, in the order that they were given in."""
+        assistant = {"assistant_id": OuterRef("pk")}
+        tools = Assistant.tools.through.objects.filter(**assistant).order_by("pk")
+        bases = Assistant.knowledge_bases.through.objects.filter(**assistant).order_by("pk")
+        return (
+            self.select_related("voice__provider", "opener_audio__voice__provider")
+            .defer("opener_audio__pcm")
+            .annotate(
+                tool_ids=ArraySubquery(tools.values("tool_id")),
+                knowledge_base_ids=ArraySubquery(bases.values("knowledgebase_id")),
+            )
+        )
 
 
 class Assistant(OwnedRow):
@@ -150,7 +171,7 @@ class Assistant(OwnedRow):
     )
     call_count = models.PositiveIntegerField(_("calls"), default=0, editable=False)
 
-    objects = OwnedQuerySet.as_manager()
+    objects = AssistantQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("assistant")
@@ -159,6 +180,23 @@ class Assistant(OwnedRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def set_tools(self, tool_ids: Sequence[str]) -> None:
+        """Replaces the tools; the order is kept, which `tools.set` does not promise."""
+        links = Assistant.tools.through.objects
+        links.filter(assistant_id=self.pk).delete()
+        links.bulk_create(
+            Assistant.tools.through(assistant_id=self.pk, tool_id=tool_id) for tool_id in tool_ids
+        )
+
+    def set_knowledge_bases(self, knowledge_base_ids: Sequence[str]) -> None:
+        """Replaces the knowledge bases; the order is kept."""
+        links = Assistant.knowledge_bases.through.objects
+        links.filter(assistant_id=self.pk).delete()
+        links.bulk_create(
+            Assistant.knowledge_bases.through(assistant_id=self.pk, knowledgebase_id=base_id)
+            for base_id in knowledge_base_ids
+        )
 
 
 class OpenerAudio(models.Model):

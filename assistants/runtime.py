@@ -10,14 +10,13 @@ from django.utils.translation import gettext as _
 
 from assistants.models import Assistant, ConfigMode, FirstTurn
 from assistants.models import Language as AssistantLanguage
-from assistants.opener import fresh_opener_audio
+from assistants.opener import chosen_voice, fresh_opener_audio
 from core.errors import NotFound
 from providers.specs import (
     asr_spec,
     default_asr,
     default_embedder,
     default_llm,
-    default_voice,
     embedder_spec,
     is_usable,
     llm_spec,
@@ -124,8 +123,8 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
             end_of_turn_silence_ms=row.end_of_turn_silence_ms,
             interim_transcripts=row.asr_interim_enabled,
         ),
-        tools=tuple(_tool(tool, language) for tool in row.tools.filter(is_enabled=True)),
-        knowledge_base_ids=tuple(row.knowledge_bases.values_list("pk", flat=True)),
+        tools=tuple(_tool(tool, language) for tool in _tools(row)),
+        knowledge_base_ids=_knowledge_base_ids(row),
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
     )
@@ -162,13 +161,23 @@ def _recogniser(row: Assistant) -> AsrSpec | None:
 
 
 def _voice(row: Assistant) -> VoiceSpec | None:
-    chosen = row.voice if is_usable(row.voice) else default_voice(row.owner_id, row.language)
+    chosen = chosen_voice(row)
     return voice_spec(chosen, speed=row.speed) if chosen else None
 
 
 def _embedder(row: Assistant) -> EmbedderSpec | None:
     chosen = row.embedder if is_usable(row.embedder) else default_embedder(row.owner_id)
     return embedder_spec(chosen) if chosen else None
+
+
+def _tools(row: Assistant) -> list[Tool]:
+    links = Assistant.tools.through.objects.filter(assistant_id=row.pk, tool__is_enabled=True)
+    return [link.tool for link in links.select_related("tool").order_by("pk")]
+
+
+def _knowledge_base_ids(row: Assistant) -> tuple[str, ...]:
+    links = Assistant.knowledge_bases.through.objects.filter(assistant_id=row.pk)
+    return tuple(links.order_by("pk").values_list("knowledgebase_id", flat=True))
 
 
 def _tool(tool: Tool, language: Language) -> ToolSpec:

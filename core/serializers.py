@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.http import QueryDict
@@ -11,6 +12,7 @@ from rest_framework.fields import ListField
 
 from core.casing import with_field_names
 from core.crypto import MASK, mask
+from core.errors import InvalidRequest
 
 if TYPE_CHECKING:
     BaseSerializer = serializers.Serializer[Any]
@@ -54,3 +56,19 @@ class SecretField(serializers.CharField):
         if instance.is_system and not principal.is_operator:
             return MASK
         return mask(secret)
+
+
+@contextmanager
+def wire_names(serializer: serializers.BaseSerializer[Any]) -> Iterator[None]:
+    """Errors about fields of the model, raised inside, name the fields that the client sent."""
+    try:
+        yield
+    except InvalidRequest as error:
+        fields: Mapping[str, Any] = getattr(serializer, "fields", {})
+        names = {field.source: name for name, field in fields.items()}
+        raise InvalidRequest(
+            error.message,
+            code=error.error_code,
+            param=names.get(error.param or "", error.param),
+            details={names.get(name, name): texts for name, texts in error.details.items()},
+        ) from None

@@ -102,7 +102,11 @@ def _save(row: R, values: ModelValues, *, kind: Kind) -> R:
     row.base_url = checked_url(row.base_url, param="base_url")
     if row.provider_id is None:
         require_endpoint(profile, base_url=row.base_url, api_key=row.api_key)
-    row.save()
+    if row._state.adding:
+        row.save()
+    else:
+        # What a test notes on the row meanwhile is kept.
+        row.save(update_fields=[*values, "vendor", "base_url", "updated_at"])
     return row
 
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypeVar
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -164,7 +163,6 @@ class AsrViewSet(ModelViewSet[Asr]):
     filterset_class = AsrFilters
     not_found_code: ClassVar = ASR_NOT_FOUND
     queryset = Asr.objects.none()
-    parser_classes = (JSONParser, FormParser, MultiPartParser)
 
     def get_queryset(self) -> QuerySet[Asr]:
         rows = visible_asrs(self.principal).select_related("provider")
