@@ -126,7 +126,7 @@ async def open_call(
     )
     writer = _WRITERS.get()
     journal = CallJournal(writer, call_id)
-    writer.open_calls.add(journal)
+    writer.watch(journal)
     return journal
 
 
@@ -165,6 +165,11 @@ class _Writer:
         self._flushes = 0
         self._task: asyncio.Task[None] | None = None
 
+    def watch(self, call: CallJournal) -> None:
+        """Says from now on that the call lives, until it is closed or forgotten."""
+        self.open_calls.add(call)
+        self._ensure_running()
+
     def add(self, message: Message) -> None:
         self._messages.append(message)
         self._waiting_chars += _size(message)
@@ -196,6 +201,9 @@ class _Writer:
     def _wake(self) -> None:
         self._accepted += 1
         self._work.set()
+        self._ensure_running()
+
+    def _ensure_running(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="journal")
 

@@ -10,8 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from assistants.models import Assistant
+from conversations.types import MessageEntry, ToolOutcome
 from core.ids import short_id
 from core.models import Timestamped
+from providers.types import ToolCall, Usage
 
 
 class Channel(models.TextChoices):
@@ -102,6 +104,34 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.text[:80]}"
+
+    def entry(self) -> MessageEntry:
+        """The message without the row, as `conversations.history` reads it."""
+        result = self.tool_result
+        return MessageEntry(
+            turn=self.turn,
+            role=Role(self.role).value,
+            text=self.text,
+            generated_text=self.generated_text,
+            is_interrupted=self.is_interrupted,
+            tool_calls=tuple(ToolCall(**call) for call in self.tool_calls),
+            outcome=ToolOutcome(
+                call_id=result["call_id"],
+                name=result["name"],
+                code=result["code"],
+                message=result["message"],
+                duration_ms=result["duration_ms"],
+            )
+            if result
+            else None,
+            confidence=self.confidence,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            usage=Usage(self.input_tokens, self.output_tokens),
+            metrics=self.metrics,
+            error=self.error,
+            at=self.created_at,
+        )
 
 
 class CallStatus(models.TextChoices):

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MAX_IDENTICAL_CALLS = 2
 MAX_ARGUMENT_CHARS = 32_000
+MAX_ARGUMENT_DEPTH = 64
 
 Adopt = Callable[["asyncio.Task[ToolReturned]"], None]
 
@@ -183,11 +184,21 @@ def _parsed(arguments: str) -> dict[str, Any]:
         raise ValueError(f"longer than {MAX_ARGUMENT_CHARS} characters")
     try:
         value = json.loads(arguments or "{}")
+        is_deep = _is_deeper(value, MAX_ARGUMENT_DEPTH)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        is_deep = True
+    if is_deep:
+        raise ValueError("nested too deeply")
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__} instead of an object")
     return value
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if levels == 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _refused(call: ToolCall, code: int, message: str) -> ToolReturned:

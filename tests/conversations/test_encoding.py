@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from conversations.encoding import Collector, collect
+from conversations.events import (
+    Citation,
+    Cited,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+    ToolReturned,
+    TurnEvent,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+)
+from providers.types import Usage
+
+CITATION = Citation(1, "Menu.pdf", "Soup 3 €", "kb", "doc", "chunk", None, 0.9)
+
+
+def called(call_id: str) -> ToolCalled:
+    return ToolCalled(call_id, "calculator", {"expression": "1"}, "server", True, 1000)
+
+
+def returned(call_id: str, code: int = 200) -> ToolReturned:
+    return ToolReturned(call_id, "calculator", call_id.upper(), "server", code, "ok", 3)
+
+
+async def played(*events: TurnEvent) -> AsyncIterator[TurnEvent]:
+    for event in events:
+        yield event
+
+
+async def test_it_collects_a_turn() -> None:
+    turn = await collect(
+        played(
+            TurnStarted(2),
+            Cited((CITATION,)),
+            ThinkingDelta("hm"),
+            TextDelta("Let me "),
+            TextDelta("see."),
+            called("a"),
+            returned("refused", 400),
+            called("b"),
+            returned("b"),
+            returned("a"),
+            called("c"),
+            returned("c"),
+            TextDelta(" Done."),
+            TurnFinished("stop", Usage(3, 4)),
+        )
+    )
+    assert turn.turn == 2
+    assert turn.text == "Let me see. Done."
+    assert turn.thinking == "hm"
+    assert [step.text for step in turn.steps] == ["Let me see.", "", " Done."]
+    assert [[call.call_id for call in step.calls] for step in turn.steps] == [["a", "b"], ["c"], []]
+    assert [result.call_id for result in turn.tool_results] == ["b", "a", "c"]
+    assert [refusal.call_id for refusal in turn.refusals] == ["refused"]
+    assert turn.citations == (CITATION,)
+    assert (turn.reason, turn.usage, turn.error) == ("stop", Usage(3, 4), None)
+
+
+async def test_it_keeps_the_error_of_a_failed_turn() -> None:
+    failure = TurnFailed("llm.failed", "down", is_retryable=True, usage=Usage(1, 0))
+    turn = await collect(played(TurnStarted(1), TextDelta("Half"), failure))
+    assert (turn.text, turn.reason, turn.error, turn.usage) == ("Half", None, failure, Usage(1, 0))
+
+
+def test_it_counts_a_turn_without_an_end_as_interrupted() -> None:
+    collector = Collector()
+    collector.push(TurnStarted(1))
+    collector.push(TextDelta("Half"))
+    assert (collector.turn.text, collector.turn.reason) == ("Half", "interrupted")
+    collector.push(TextDelta(" more"))
+    assert collector.turn.text == "Half more"
