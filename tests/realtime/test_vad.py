@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 import psutil
@@ -22,37 +22,36 @@ from realtime.endpointing import (
     SpeechEvent,
     SpeechOngoing,
 )
-from realtime.vad import WINDOW_BYTES, Engine, SileroEngine, VadPool, Windows
+from realtime.vad import WINDOW_BYTES, Detector, Silero, VadPool, Windows
 
 FRAME_BYTES = 640
 
 
-class CountingEngine:
-    """Tells how many windows it has seen since it was reset."""
+class Counting:
+    """Tells how many windows of a slot it has seen since the slot was reset."""
 
-    made = 0
+    def __init__(self, slots: int) -> None:
+        self._windows = [-1000] * slots
 
-    def __init__(self) -> None:
-        type(self).made += 1
-        self.windows = 0
+    def reset(self, slot: int) -> None:
+        self._windows[slot] = 0
 
-    def probability(self, window: bytes) -> float:
-        assert len(window) == WINDOW_BYTES
-        self.windows += 1
-        return float(self.windows)
-
-    def reset(self) -> None:
-        self.windows = 0
+    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> list[float]:
+        assert [len(window) for window in windows] == [WINDOW_BYTES] * len(slots)
+        assert len(set(slots)) == len(slots)
+        for slot in slots:
+            self._windows[slot] += 1
+        return [float(self._windows[slot]) for slot in slots]
 
 
-class BlockedEngine(CountingEngine):
+class Blocked(Counting):
     """Computes nothing before the gate opens."""
 
     gate: threading.Event
 
-    def probability(self, window: bytes) -> float:
+    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> list[float]:
         self.gate.wait(10)
-        return super().probability(window)
+        return super().probabilities(slots, windows)
 
 
 class Results(list[tuple[float, int]]):
@@ -78,11 +77,10 @@ class Results(list[tuple[float, int]]):
 async def new_pool() -> AsyncIterator[Callable[..., VadPool]]:
     pools: list[VadPool] = []
 
-    def new(make_engine: Callable[[], Engine] = CountingEngine, **options: int) -> VadPool:
-        pools.append(VadPool(make_engine=make_engine, **options))
+    def new(make_detector: Callable[[int], Detector] = Counting, **options: int) -> VadPool:
+        pools.append(VadPool(make_detector=make_detector, **options))
         return pools[-1]
 
-    CountingEngine.made = 0
     yield new
     for pool in pools:
         await pool.close()
@@ -130,10 +128,10 @@ async def test_results_come_on_the_loops_own_thread(new_pool: Callable[..., VadP
     assert threads == [threading.get_ident()]
 
 
-async def test_a_closed_stream_delivers_nothing_and_its_instance_starts_anew(
+async def test_a_closed_stream_delivers_nothing_and_its_slot_starts_anew(
     new_pool: Callable[..., VadPool],
 ) -> None:
-    pool = new_pool(spare=0)
+    pool = new_pool(max_streams=1)
     first, second = Results(), Results()
     stream = pool.open(first)
     stream.submit(bytes(3 * WINDOW_BYTES))
@@ -146,20 +144,19 @@ async def test_a_closed_stream_delivers_nothing_and_its_instance_starts_anew(
     again.submit(bytes(2 * WINDOW_BYTES))
     assert await second.up_to(2 * WINDOW_SAMPLES) == [(1.0, 512), (2.0, 1024)]
     assert len(first) == 3
-    assert CountingEngine.made == 1
 
 
 async def test_a_stream_that_falls_behind_loses_its_oldest_windows(
     new_pool: Callable[..., VadPool],
 ) -> None:
-    BlockedEngine.gate = threading.Event()
-    pool = new_pool(BlockedEngine, max_windows=4)
+    Blocked.gate = threading.Event()
+    pool = new_pool(Blocked, max_windows=4)
     results = Results()
     stream = pool.open(results)
     for _ in range(10):
         stream.submit(bytes(WINDOW_BYTES))
     dropped = stream.dropped_windows
-    BlockedEngine.gate.set()
+    Blocked.gate.set()
     await results.up_to(10 * WINDOW_SAMPLES)
     ends = [end for _, end in results]
     # The worker may or may not have taken the first ones before the rest came.
@@ -203,7 +200,7 @@ async def test_a_listeners_error_is_not_another_streams(
 async def test_many_calls_one_after_another_leave_nothing_behind(
     new_pool: Callable[..., VadPool],
 ) -> None:
-    pool = new_pool(SileroEngine, spare=0)
+    pool = new_pool(Silero)
     noise = np.random.default_rng(1).integers(-999, 999, WINDOW_SAMPLES * 4).astype("<i2").tobytes()
 
     async def one_round() -> None:
@@ -243,7 +240,7 @@ async def test_it_hears_when_a_real_voice_starts_and_ends(
     starts_at, ends_at = lead_in + int(loud[0]), lead_in + int(loud[-1])
     audio = bytes(lead_in * 2) + pcm + bytes(32_000)
     results = Results()
-    stream = new_pool(SileroEngine, max_windows=1000).open(results)
+    stream = new_pool(Silero, max_windows=1000).open(results)
     for frame in _frames(audio):
         stream.submit(frame)
     await results.up_to(len(audio) // WINDOW_BYTES * WINDOW_SAMPLES)
