@@ -14,6 +14,9 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
 from core.redis import redis_sync
+from tests.upstream import upstream, upstream_server
+
+__all__ = ["upstream", "upstream_server"]
 
 
 def make_user(name: str, *, is_staff: bool = False) -> User:

@@ -34,8 +34,12 @@ class FakeUpstream:
 
     @property
     def behaviour(self) -> Behaviour:
-        """May be changed at any time; a request sees what is set when it arrives."""
+        """Its fields may be changed at any time; a request sees what is set when it arrives."""
         return self._upstream.behaviour
+
+    def set_behaviour(self, behaviour: Behaviour) -> None:
+        """Replaces the behaviour."""
+        self._upstream.behaviour = behaviour
 
     @property
     def stats(self) -> Stats:
