@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from core.console import ConsoleAdmin
+from core.console import ConsoleAdmin, ConsoleForm
+from core.errors import InvalidRequest
 from providers.actions import check_model
 from providers.models import (
     Asr,
@@ -24,6 +25,8 @@ from providers.models import (
     Reranker,
     Voice,
 )
+from providers.profiles import Kind, VendorProfile
+from providers.validation import checked_url, require_endpoint, vendor_named
 
 CONNECTION = (
     _("Connection"),
@@ -38,10 +41,75 @@ LAST_TEST = (
 )
 
 
+class ProviderForm(ConsoleForm):
+    """An address that can be one; what the vendor needs is checked on the models."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            cleaned["base_url"] = checked_url(cleaned.get("base_url") or "", param="base_url")
+        except InvalidRequest as error:
+            self.add_error(error.param, error.message)
+        return cleaned
+
+
+class ModelRowForm(ProviderForm):
+    """A model's vendor comes from its provider, or is chosen here with what it needs."""
+
+    kind: Kind
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        vendor = self.fields["vendor"]
+        vendor.required = False
+        if self.instance._state.adding:
+            vendor.initial = self.initial["vendor"] = ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        provider = cleaned.get("provider")
+        name = provider.vendor if provider else cleaned.get("vendor")
+        if not name:
+            self.add_error("vendor", _("Choose a provider or a vendor."))
+            return cleaned
+        try:
+            self._check(vendor_named(name, self.kind), cleaned)
+        except InvalidRequest as error:
+            self.add_error(error.param, error.message)
+        return {**cleaned, "vendor": name}
+
+    def _check(self, profile: VendorProfile, cleaned: dict[str, Any]) -> None:
+        if cleaned.get("provider") is None:
+            require_endpoint(
+                profile, base_url=cleaned.get("base_url", ""), api_key=cleaned.get("api_key", "")
+            )
+
+
+class LlmForm(ModelRowForm):
+    kind = "text"
+
+
+class EmbedderForm(ModelRowForm):
+    kind = "embedding"
+
+
+class RerankerForm(ModelRowForm):
+    kind = "rerank"
+
+
+class AsrForm(ModelRowForm):
+    kind = "asr"
+
+
+class VoiceForm(ModelRowForm):
+    kind = "voice"
+
+
 @admin.register(Provider)
 class ProviderAdmin(ConsoleAdmin):
     """Accounts at vendors, shared by several models."""
 
+    form = ProviderForm
     list_display = ["name", "vendor", "base_url", "owner", "is_enabled"]
     list_filter = ["vendor", "is_enabled"]
     list_select_related = ["owner"]
@@ -101,6 +169,7 @@ class TypedLlmAdmin(ModelRowAdmin):
 
 @admin.register(Llm)
 class LlmAdmin(TypedLlmAdmin):
+    form = LlmForm
     type = LlmType.TEXT
     list_display = [
         "name",
@@ -120,6 +189,7 @@ class LlmAdmin(TypedLlmAdmin):
 
 @admin.register(Embedder)
 class EmbedderAdmin(TypedLlmAdmin):
+    form = EmbedderForm
     type = LlmType.EMBEDDING
     list_display = LlmAdmin.list_display
     fieldsets = [
@@ -131,6 +201,7 @@ class EmbedderAdmin(TypedLlmAdmin):
 
 @admin.register(Reranker)
 class RerankerAdmin(TypedLlmAdmin):
+    form = RerankerForm
     type = LlmType.RERANK
     list_display = LlmAdmin.list_display
     fieldsets = [
@@ -142,6 +213,7 @@ class RerankerAdmin(TypedLlmAdmin):
 
 @admin.register(Asr)
 class AsrAdmin(ModelRowAdmin):
+    form = AsrForm
     list_display = [
         "name",
         "vendor",
@@ -164,6 +236,7 @@ class AsrAdmin(ModelRowAdmin):
 
 @admin.register(Voice)
 class VoiceAdmin(ModelRowAdmin):
+    form = VoiceForm
     list_display = [
         "name",
         "vendor",

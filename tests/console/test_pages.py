@@ -1,0 +1,224 @@
+"""The console's pages, as an operator and as others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import ApiKey, User, hash_key
+from assistants.models import Assistant
+from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message, Role
+from providers.catalogue import sync_builtin_models
+from providers.models import Llm, LlmType, Provider
+from tooling.catalogue import sync_builtin_tools
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(carol: User) -> Client:
+    client = Client()
+    client.force_login(carol)
+    return client
+
+
+@pytest.fixture
+def content(alice: User) -> Conversation:
+    sync_builtin_models()
+    sync_builtin_tools()
+    assistant = Assistant.objects.create(name="Guide", owner=alice)
+    conversation = Conversation.objects.create(
+        owner=alice,
+        assistant=assistant,
+        assistant_key=assistant.pk,
+        assistant_name="Guide",
+        channel=Channel.VOICE,
+    )
+    Call.objects.create(
+        conversation=conversation,
+        source=CallSource.EXTERNAL,
+        status=CallStatus.FAILED,
+        error_code="llm.failed",
+        error_message="The model refused the key.",
+    )
+    Message.objects.create(
+        conversation=conversation,
+        turn=1,
+        seq=1,
+        role=Role.ASSISTANT,
+        text="Welcome",
+        generated_text="Welcome to the museum.",
+        is_interrupted=True,
+    )
+    return conversation
+
+
+def page_urls() -> list[str]:
+    return [
+        reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}")
+        for model, model_admin in admin.site._registry.items()
+        for page in ("changelist", "add")
+        if page == "changelist"
+        or model_admin.has_add_permission.__qualname__.startswith("Operator")
+    ]
+
+
+def test_it_shows_every_list_and_every_empty_form_to_operators(
+    operator: Client, content: Conversation
+) -> None:
+    for url in page_urls():
+        assert operator.get(url).status_code == 200, url
+
+
+def test_it_shows_every_stored_row_to_operators(operator: Client, content: Conversation) -> None:
+    for model in admin.site._registry:
+        row = model._default_manager.first()
+        if row is not None:
+            opts = model._meta
+            url = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[row.pk])
+            assert operator.get(url).status_code == 200, url
+
+
+def test_it_shows_nothing_to_ordinary_users(operator: Client, bob: User) -> None:
+    client = Client()
+    client.force_login(bob)
+    for url in page_urls():
+        assert client.get(url).status_code == 302, url
+
+
+def test_it_says_on_the_home_page_what_is_wrong(operator: Client, content: Conversation) -> None:
+    Llm.objects.create(
+        name="Broken", vendor="openai", last_check_ok=False, last_check_message="Bad key."
+    )
+    text = operator.get("/admin/").content.decode()
+    assert "No real speech recogniser is configured" in text
+    assert "The last test of Broken failed: Bad key." in text
+    assert "1 call failed in the last 24 hours." in text
+    assert "No real language model" not in text
+
+
+def test_it_shows_a_call_with_its_error_and_what_was_not_heard(
+    operator: Client, content: Conversation
+) -> None:
+    url = reverse("admin:conversations_conversation_change", args=[content.pk])
+    text = operator.get(url).content.decode()
+    assert "llm.failed: The model refused the key." in text
+    assert "not heard:  to the museum." in text
+
+
+def test_it_speaks_chinese_when_asked(operator: Client) -> None:
+    page = operator.get("/admin/", headers={"Accept-Language": "zh-hans"})
+    assert "助手" in page.content.decode()
+
+
+# --- secrets -------------------------------------------------------------------------------------
+PROVIDER = {"name": "Ours", "vendor": "openai", "base_url": "", "is_enabled": "on", "owner": ""}
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider.objects.create(name="Ours", vendor="openai", api_key="sk-secret-0123456789")
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ({}, "sk-secret-0123456789"),
+        ({"api_key": ""}, "sk-secret-0123456789"),
+        ({"api_key": "sk-new"}, "sk-new"),
+        ({"api_key-remove": "on"}, ""),
+    ],
+)
+def test_it_keeps_replaces_or_removes_a_secret_and_never_shows_it(
+    operator: Client, provider: Provider, sent: dict[str, str], stored: str
+) -> None:
+    url = reverse("admin:providers_provider_change", args=[provider.pk])
+    page = operator.get(url).content.decode()
+    assert "sk-secret" not in page
+    assert "************6789" in page
+    assert operator.post(url, {**PROVIDER, **sent}).status_code == 302
+    provider.refresh_from_db()
+    assert provider.api_key == stored
+
+
+# --- keys ----------------------------------------------------------------------------------------
+def test_it_shows_a_new_key_once(operator: Client, alice: User) -> None:
+    page = operator.post(
+        reverse("admin:accounts_apikey_add"),
+        {"name": "Robot", "owner": alice.pk, "scopes": ["voice"], "is_enabled": "on"},
+        follow=True,
+    ).content.decode()
+    row = ApiKey.objects.get(name="Robot")
+    shown = page.split("user-select:all")[1].split(">")[1].split("<")[0]
+    assert hash_key(shown) == row.digest
+    assert row.scopes == ["voice"]
+    again = operator.get(reverse("admin:accounts_apikey_change", args=[row.pk])).content.decode()
+    assert shown not in again
+
+
+# --- rights --------------------------------------------------------------------------------------
+def test_it_lets_only_superusers_make_operators(operator: Client, bob: User, carol: User) -> None:
+    url = reverse("admin:accounts_user_change", args=[bob.pk])
+    sent = {"username": "bob", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
+    operator.post(url, sent)
+    bob.refresh_from_db()
+    assert not bob.is_staff
+    carol.is_superuser = True
+    carol.save()
+    operator.post(url, sent)
+    bob.refresh_from_db()
+    assert bob.is_staff
+
+
+def test_it_keeps_operators_off_the_passwords_of_superusers(operator: Client) -> None:
+    chief = User.objects.create_superuser("chief", password="chief-password")
+    bob = User.objects.create_user("other", password="other-password")
+    sent = {
+        "password1": "Taken-over-1234",
+        "password2": "Taken-over-1234",
+        "usable_password": "true",
+    }
+    for user, is_allowed in ((bob, True), (chief, False)):
+        url = reverse("admin:auth_user_password_change", args=[user.pk])
+        operator.post(url, sent)
+        user.refresh_from_db()
+        assert user.check_password("Taken-over-1234") is is_allowed
+
+
+# --- models --------------------------------------------------------------------------------------
+def llm_form(**fields: Any) -> dict[str, Any]:
+    return {"name": "Brain", "model_name": "m", "is_enabled": "on", "vendor": "", **fields}
+
+
+def test_it_takes_the_vendor_of_a_model_from_its_provider(
+    operator: Client, provider: Provider
+) -> None:
+    url = reverse("admin:providers_llm_add")
+    refused = operator.post(url, llm_form())
+    assert "Choose a provider or a vendor." in refused.content.decode()
+    assert operator.post(url, llm_form(provider=provider.pk)).status_code == 302
+    row = Llm.objects.get(name="Brain")
+    assert (row.vendor, row.type) == ("openai", LlmType.TEXT)
+
+
+def test_it_refuses_what_is_no_address(operator: Client) -> None:
+    url = reverse("admin:providers_llm_add")
+    sent = llm_form(vendor="openai_compatible", base_url="file:///etc/passwd")
+    assert "Expected an address" in operator.post(url, sent).content.decode()
+    sent = llm_form(vendor="openai_compatible", base_url="https://models.example/v1")
+    assert operator.post(url, sent).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_tests_a_model_and_shows_the_result(operator: Client) -> None:
+    sync_builtin_models()
+    row = Llm.objects.filter(type=LlmType.TEXT).get()
+    url = reverse("admin:providers_llm_test_model", args=[row.pk])
+    page = operator.get(url, follow=True).content.decode()
+    row.refresh_from_db()
+    assert row.last_check_ok is True
+    assert row.last_check_message in page.replace("&quot;", '"').replace("&#x27;", "'")
