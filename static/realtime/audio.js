@@ -41,8 +41,8 @@ export async function openContext() {
   return context;
 }
 
-/** @returns {Promise<MediaStream>} */
-async function openStream() {
+/** The microphone's sound. Raises MicrophoneError. @returns {Promise<MediaStream>} */
+export async function openStream() {
   if (!navigator.mediaDevices) throw new MicrophoneError("insecure");
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: CONSTRAINTS });
@@ -53,13 +53,13 @@ async function openStream() {
   }
 }
 
+/** Gives the device back. @param {MediaStream} stream */
+export function stopStream(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
 /** Dispatches "frame" (detail: {pcm, rms}) every 20 ms, and "lost" when the device goes away. */
 export class Microphone extends EventTarget {
-  /** Raises MicrophoneError. @param {AudioContext} context @returns {Promise<Microphone>} */
-  static async open(context) {
-    return new Microphone(context, await openStream());
-  }
-
   /** @param {AudioContext} context @param {MediaStream} stream */
   constructor(context, stream) {
     super();
@@ -76,7 +76,7 @@ export class Microphone extends EventTarget {
   close() {
     this.node.port.onmessage = null;
     this.source.disconnect();
-    for (const track of this.stream.getTracks()) track.stop();
+    stopStream(this.stream);
   }
 }
 

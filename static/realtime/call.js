@@ -18,7 +18,7 @@
  * @typedef {ReplyEntry | UserEntry | ToolEntry} Entry
  * @typedef {{stage: string, message: string}} Problem `stage` also: "microphone_lost"
  */
-import { Microphone, MicrophoneError, Player, hasSound, openContext } from "./audio.js";
+import { Microphone, MicrophoneError, Player, hasSound, openContext, openStream, stopStream } from "./audio.js";
 import { split } from "./captions.js";
 import { VoiceConnection, durationMs } from "./protocol.js";
 
@@ -63,6 +63,7 @@ export class Call extends EventTarget {
   async start({ withMicrophone }) {
     if (hasSound()) await this.openAudio(withMicrophone);
     else this.report("insecure");
+    if (this.hasEnded) return;
     const access = await this.target.access().catch((error) => {
       this.release();
       throw error;
@@ -79,23 +80,24 @@ export class Call extends EventTarget {
   /** @param {boolean} withMicrophone */
   async openAudio(withMicrophone) {
     this.context = await openContext();
+    if (this.hasEnded) return this.context.close();
     this.player = new Player(this.context);
     this.player.addEventListener("report", (event) => this.hear(/** @type {CustomEvent} */ (event).detail));
-    if (!withMicrophone) return;
-    try {
-      this.attach(await Microphone.open(this.context));
-    } catch (error) {
-      if (!(error instanceof MicrophoneError)) throw error;
-      this.report(error.problem);
-    }
+    if (withMicrophone) await this.openMicrophone(this.context);
   }
 
-  /** @param {Microphone} microphone */
-  attach(microphone) {
-    this.microphone = microphone;
-    microphone.addEventListener("frame", (event) => this.sendFrame(/** @type {CustomEvent} */ (event).detail));
-    microphone.addEventListener("lost", () => this.report("microphone_lost"));
-    if (this.hasEnded) microphone.close();
+  /** Without one the call goes on in writing. @param {AudioContext} context */
+  async openMicrophone(context) {
+    try {
+      const stream = await openStream();
+      if (this.hasEnded) return stopStream(stream);
+      this.microphone = new Microphone(context, stream);
+    } catch (error) {
+      if (!(error instanceof MicrophoneError)) throw error;
+      return this.report(error.problem);
+    }
+    this.microphone.addEventListener("frame", (event) => this.sendFrame(/** @type {CustomEvent} */ (event).detail));
+    this.microphone.addEventListener("lost", () => this.report("microphone_lost"));
   }
 
   /** @param {{pcm: ArrayBuffer, rms: number}} frame */

@@ -82,11 +82,19 @@ async function start(withMicrophone) {
   made.mute(isPushToTalk);
   document.body.dataset.microphone = String(withMicrophone);
   showState();
+  byId("conversation").focus(); // the button that was pressed is gone
+  void keepAwake(made);
   try {
     await made.start({ withMicrophone });
   } catch (error) {
     made.finish({ code: codeOf(error), error: null, hadStarted: false });
   }
+}
+
+/** A phone that dims its screen would cut the call off. @param {Call} during */
+async function keepAwake(during) {
+  const lock = await navigator.wakeLock?.request("screen").catch(() => null); // low battery
+  during.addEventListener("ended", () => void lock?.release());
 }
 
 /** @param {unknown} error @returns {number} what to tell of a call that could not even begin */
@@ -221,6 +229,7 @@ function showProblem({ stage, message }) {
 function showEnd({ code, error, hadStarted }) {
   showState();
   showLevel(0);
+  button("start").focus();
   if (code === 1000) return;
   const isLost = code === 1006 || code === 1005 || code === 1012;
   const reason = code === 0 ? "sound" : isLost ? (hadStarted ? "lost" : "unreachable") : String(code);
@@ -292,6 +301,8 @@ button("mute").addEventListener("click", () => {
 });
 input("push-to-talk").addEventListener("change", () => setPushToTalk(input("push-to-talk").checked));
 button("hold").addEventListener("pointerdown", () => hold(true));
+// A screen reader or the Enter key clicks without a pointer: once to talk, once more to be done.
+button("hold").addEventListener("click", ({ detail }) => detail === 0 && hold(Boolean(call?.isMuted)));
 button("hold").addEventListener("contextmenu", (event) => event.preventDefault());
 for (const type of ["pointerup", "pointercancel", "blur"]) window.addEventListener(type, () => hold(false));
 document.addEventListener("keydown", onSpace);

@@ -168,30 +168,3 @@ def test_it_fits_a_phone(
         assert page.page.evaluate("document.documentElement.scrollHeight") == PHONE["height"]
         page.start()
         page.wait_for_state("listening")
-
-
-RESAMPLE = """async ([from, to, hz]) => {
-  const page = document.querySelector("script[type=module]").src;
-  const { Resampler } = await import(page.replace(/page[^/]*$/, "resampler.js"));
-  const wave = (_, i) => Math.sin((2 * Math.PI * hz * i) / from);
-  const tone = Float32Array.from({ length: from }, wave);
-  const resampler = new Resampler(from, to);
-  const out = [];
-  for (let at = 0; at < from; at += 128) {
-    out.push(...resampler.process(tone.subarray(at, at + 128)));
-  }
-  out.push(...resampler.flush());
-  const middle = out.slice(1000, -1000);
-  return [out.length, Math.sqrt(middle.reduce((sum, x) => sum + x * x, 0) / middle.length)];
-}"""
-
-
-@pytest.mark.parametrize("rate", [44_100, 48_000])
-def test_it_keeps_speech_and_drops_what_would_fold_into_it(
-    web: Web, window: OpenWindow, rate: int
-) -> None:
-    page = window()
-    page.open(f"{web.url}/talk/nobody")
-    measure = {hz: page.page.evaluate(RESAMPLE, [rate, 16_000, hz]) for hz in (1_000, 10_000)}
-    assert measure[1_000] == [16_000, pytest.approx(0.7071, rel=0.01)]
-    assert measure[10_000] == [16_000, pytest.approx(0, abs=0.001)]

@@ -1,0 +1,82 @@
+"""The parts of the page's scripts that need neither sound nor server, run where they will run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import OpenWindow
+from tests.browser.product import Web
+
+pytestmark = pytest.mark.browser
+
+RESAMPLE = """async ([from, to, hz]) => {
+  const page = document.querySelector("script[type=module]").src;
+  const { Resampler } = await import(page.replace(/page[^/]*$/, "resampler.js"));
+  const wave = (_, i) => Math.sin((2 * Math.PI * hz * i) / from);
+  const tone = Float32Array.from({ length: from }, wave);
+  const resampler = new Resampler(from, to);
+  const out = [];
+  for (let at = 0; at < from; at += 128) {
+    out.push(...resampler.process(tone.subarray(at, at + 128)));
+  }
+  out.push(...resampler.flush());
+  const middle = out.slice(1000, -1000);
+  return [out.length, Math.sqrt(middle.reduce((sum, x) => sum + x * x, 0) / middle.length)];
+}"""
+
+
+def test_it_keeps_speech_and_drops_what_would_fold_into_it(web: Web, window: OpenWindow) -> None:
+    page = window().page
+    page.goto(f"{web.url}/talk/nobody")
+    for rate in (44_100, 48_000, 96_000):
+        assert page.evaluate(RESAMPLE, [rate, 16_000, 1_000]) == [
+            16_000,
+            pytest.approx(0.7071, rel=0.01),
+        ]
+        assert page.evaluate(RESAMPLE, [rate, 16_000, 10_000]) == [
+            16_000,
+            pytest.approx(0, abs=0.001),
+        ]
+
+
+SPLIT = """async ([text, segments, playedMs, more]) => {
+  const page = document.querySelector("script[type=module]").src;
+  const { split } = await import(page.replace(/page[^/]*$/, "captions.js"));
+  const reply = {
+    text, segments: segments.map(([text, atMs]) => ({ text, atMs })), playedMs,
+    receivedMs: 3000, isReceived: true, isSpoken: true, isHeard: false, heard: null, ...more,
+  };
+  return split(reply);
+}"""
+ENGLISH: list[list[str | int]] = [["One two three.", 0], ["Four five six seven.", 1000]]
+CHINESE: list[list[str | int]] = [["今天天气很好。", 0], ["我们去公园吧。", 1000]]
+
+
+HEARD = [
+    (ENGLISH, " ", 0, ""),
+    (ENGLISH, " ", 500, "One two"),
+    (ENGLISH, " ", 1000, "One two three."),
+    (ENGLISH, " ", 2200, "One two three. Four five"),
+    (ENGLISH, " ", 3000, "One two three. Four five six seven."),
+    (CHINESE, "", 500, "今天天"),
+    (CHINESE, "", 3000, "今天天气很好。我们去公园吧。"),
+]
+
+
+def test_its_captions_follow_the_sound_word_by_word(web: Web, window: OpenWindow) -> None:
+    page = window().page
+    page.goto(f"{web.url}/talk/nobody")
+    for segments, glue, played_ms, heard in HEARD:
+        text = glue.join(str(part) for part, _ in segments)
+        shown = page.evaluate(SPLIT, [text, segments, played_ms, {}])
+        assert shown["heard"].rstrip() == heard
+        assert shown["heard"] + shown["coming"] == text
+
+
+def test_its_captions_keep_what_an_interruption_left(web: Web, window: OpenWindow) -> None:
+    page = window().page
+    page.goto(f"{web.url}/talk/nobody")
+    cut = page.evaluate(SPLIT, ["One two three.", ENGLISH[:1], 900, {"heard": "One"}])
+    assert cut == {"heard": "One", "coming": ""}
+    silent = page.evaluate(SPLIT, ["One two three.", [], 0, {"isSpoken": False}])
+    assert silent == {"heard": "One two three.", "coming": ""}
