@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from conversations.encoding import Turn
 from conversations.events import ToolCalled, ToolReturned
 from conversations.types import MessageEntry, ToolOutcome
+from providers.tokens import estimate_tokens
 from providers.types import (
     AssistantMessage,
     ChatMessage,
@@ -119,12 +120,6 @@ def trim(messages: Sequence[ChatMessage], *, budget_tokens: int) -> tuple[ChatMe
     return tuple(messages[kept:])
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text is: one per CJK character, one per four others."""
-    wide = sum(1 for character in text if _is_cjk(character))
-    return wide + -(-(len(text) - wide) // 4)
-
-
 def message_tokens(message: ChatMessage) -> int:
     """About how many tokens a message takes, calls included."""
     tokens = MESSAGE_OVERHEAD_TOKENS + estimate_tokens(message.text)
@@ -206,13 +201,3 @@ def _is_empty(message: ChatMessage) -> bool:
 
 def _joined(first: str, second: str) -> str:
     return "\n".join(text for text in (first, second) if text)
-
-
-def _is_cjk(character: str) -> bool:
-    return (
-        "\u2e80" <= character <= "\u9fff"
-        or "\uac00" <= character <= "\ud7af"
-        or "\uf900" <= character <= "\ufaff"
-        or "\uff00" <= character <= "\uffef"
-        or character >= "\U00020000"
-    )

@@ -176,7 +176,8 @@ class _Writer:
         while self._waiting_chars > MAX_WAITING_CHARS and self._messages:
             self._waiting_chars -= _size(self._messages.popleft())
             self.dropped += 1
-            logger.error("The journal is full: %d messages lost so far", self.dropped)
+            if self.dropped % 1000 == 1:
+                logger.error("The journal is full: %d messages lost so far", self.dropped)
         self._wake()
 
     def change(self, call_id: str, fields: dict[str, Any]) -> None:

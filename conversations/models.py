@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from django.conf import settings
 from django.db import models
@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from assistants.models import Assistant
 from conversations.types import MessageEntry, ToolOutcome
+from conversations.types import Role as StoredRole
 from core.ids import short_id
 from core.models import Timestamped
 from providers.types import ToolCall, Usage
@@ -110,7 +111,7 @@ class Message(models.Model):
         result = self.tool_result
         return MessageEntry(
             turn=self.turn,
-            role=Role(self.role).value,
+            role=cast(StoredRole, self.role),
             text=self.text,
             generated_text=self.generated_text,
             is_interrupted=self.is_interrupted,

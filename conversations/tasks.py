@@ -19,7 +19,7 @@ LOST_CODE = "call.lost"
 LOST_MESSAGE = "The process that carried the call ended."
 
 
-@shared_task(name="conversations.close_lost_calls")  # type: ignore[untyped-decorator]  # no types
+@shared_task(name="conversations.close_lost_calls")
 def close_lost_calls() -> int:
     """Ends the calls whose process died, at the moment of their last sign of life."""
     silent = Call.objects.filter(

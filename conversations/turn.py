@@ -34,6 +34,7 @@ from conversations.toolbox import (
 )
 from core.errors import AppError, ProviderError
 from providers.registry import chat_model
+from providers.tokens import estimate_tokens
 from providers.types import (
     AssistantMessage,
     ChatEnd,
@@ -56,10 +57,7 @@ __all__ = ["ClientToolResult", "ClientTools", "TurnRequest", "run_turn"]
 MAX_MODEL_CALLS = 10
 DEFAULT_CONTEXT_TOKENS = 16_000
 # What stands for the user's words where the assistant speaks first.
-OPENING_CUES = {
-    "en": "(The conversation begins. Say hello to the user.)",
-    "zh": "（对话开始，请先向用户问好。）",
-}
+OPENING_CUES = {"en": "Hello!", "zh": "你好！"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,4 +235,4 @@ def _readable(call: ToolCall) -> ToolCall:
 
 
 def _schema_tokens(tool: ToolSchema) -> int:
-    return history.estimate_tokens(tool.name + tool.description + json.dumps(tool.parameters))
+    return estimate_tokens(tool.name + tool.description + json.dumps(tool.parameters))

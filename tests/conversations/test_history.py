@@ -140,7 +140,7 @@ def test_what_was_heard_is_a_beginning_of_what_was_made(text: str, length: int) 
 IDS = st.sampled_from("abc")
 TOOL_CALLS = st.builds(ToolCall, IDS, st.just("tool"), st.just("{}"))
 TEXTS = st.text(alphabet="x 好", max_size=30)
-MESSAGES = st.lists(
+MESSAGES: st.SearchStrategy[list[ChatMessage]] = st.lists(
     st.one_of(
         st.builds(UserMessage, TEXTS),
         st.builds(AssistantMessage, TEXTS, st.lists(TOOL_CALLS, max_size=3).map(tuple)),
@@ -204,7 +204,11 @@ def test_it_loses_no_words_when_nothing_must_be_cut(messages: list[ChatMessage])
 
 def test_it_answers_calls_that_were_cut_off() -> None:
     calls = (ToolCall("a", "one", "{}"), ToolCall("b", "two", "{}"))
-    messages = [UserMessage("go"), AssistantMessage("", calls), ToolMessage("b", "two", "done")]
+    messages: list[ChatMessage] = [
+        UserMessage("go"),
+        AssistantMessage("", calls),
+        ToolMessage("b", "two", "done"),
+    ]
     assert history.repair(messages)[2:] == (
         ToolMessage("a", "one", NO_RESULT, is_error=True),
         ToolMessage("b", "two", "done"),
@@ -213,7 +217,7 @@ def test_it_answers_calls_that_were_cut_off() -> None:
 
 def test_it_puts_a_late_result_after_its_call() -> None:
     call = ToolCall("a", "one", "{}")
-    messages = [
+    messages: list[ChatMessage] = [
         UserMessage("order"),
         AssistantMessage("", (call,)),
         UserMessage("and?"),
@@ -228,23 +232,23 @@ def test_it_puts_a_late_result_after_its_call() -> None:
 
 
 def test_it_drops_results_that_nobody_asked_for() -> None:
-    messages = [UserMessage("hi"), ToolMessage("z", "one", "stray"), AssistantMessage("hello")]
+    messages: list[ChatMessage] = [
+        UserMessage("hi"),
+        ToolMessage("z", "one", "stray"),
+        AssistantMessage("hello"),
+    ]
     assert history.repair(messages) == (UserMessage("hi"), AssistantMessage("hello"))
 
 
 def test_it_keeps_an_opener_while_it_fits() -> None:
-    messages = (AssistantMessage("Welcome!"), UserMessage("hi"), AssistantMessage("hello"))
+    messages: tuple[ChatMessage, ...] = (
+        AssistantMessage("Welcome!"),
+        UserMessage("hi"),
+        AssistantMessage("hello"),
+    )
     assert history.trim(messages, budget_tokens=1000) == messages
     tokens = sum(map(history.message_tokens, messages[1:]))
     assert history.trim(messages, budget_tokens=tokens) == messages[1:]
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [("", 0), ("abcd", 1), ("abcde", 2), ("你好", 2), ("你好 ab", 3), ("한국", 2)],
-)
-def test_it_estimates_tokens_by_script(text: str, tokens: int) -> None:
-    assert history.estimate_tokens(text) == tokens
 
 
 @given(MESSAGES)

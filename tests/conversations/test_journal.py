@@ -268,7 +268,7 @@ async def test_it_drops_the_oldest_messages_when_full_but_no_state(
     await call.close()
     assert [row.text[0] for row in await stored_messages(call)] == ["8", "9"]
     assert (await stored_call(call)).status == CallStatus.CONNECTED
-    assert "8 messages lost" in caplog.text
+    assert "The journal is full" in caplog.text
 
 
 # --- Signs of life -------------------------------------------------------------------------------
