@@ -88,7 +88,7 @@ class FamilyErrorMiddleware:
             shaped = error_response(_error_for(request, response.status_code), request)
             if allow := response.headers.get("Allow"):
                 shaped["Allow"] = allow
-            response.close()
+            # Not closed: that would end the request (and its database connection) too early.
             response = shaped
         response["X-Request-Id"] = request_id(request)
         return response
