@@ -1,7 +1,8 @@
 """A pytest plugin: Postgres and Redis of this test run, unless the environment names others.
 
 Loaded with `-p tests.services`, before Django reads its settings. Worker processes of pytest-xdist
-inherit the addresses; everything dies with the process that started it.
+inherit the addresses, and each takes a Redis database and a data folder of its own; everything dies
+with the process that started it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from cryptography.fernet import Fernet
+from django.conf import settings
 
 from config.supervisor import postgres, redis
 from config.supervisor.process import free_port
@@ -32,8 +34,16 @@ def _stop(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _keep_apart(worker: str) -> None:
+    """Each worker has its own Postgres database from pytest-django; this adds the rest."""
+    address, _, _ = os.environ["REDIS_URL"].rpartition("/")
+    os.environ["REDIS_URL"] = f"{address}/{int(worker.removeprefix('gw')) + 1}"
+    os.environ["DATA_DIR"] = f"{os.environ['DATA_DIR']}-{worker}"
+
+
 def _start() -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        _keep_apart(worker)
         return
     folder = Path(tempfile.mkdtemp(prefix="ava-tests-"))
     folder.chmod(0o755)
@@ -50,6 +60,13 @@ def _start() -> None:
         port = free_port()
         processes.append(redis.start(folder / "redis", port=port, password=PASSWORD))
         os.environ["REDIS_URL"] = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
+
+
+def pytest_configure() -> None:
+    """Pages are rendered without the manifest that only `collectstatic` makes."""
+    settings.STORAGES["staticfiles"] = {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+    }
 
 
 _start()
