@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
@@ -28,6 +27,7 @@ from providers.models import (
 from providers.profiles import Kind, VendorProfile
 from providers.validation import checked_url, require_endpoint, vendor_named
 
+MAX_TESTED = 10
 CONNECTION = (
     _("Connection"),
     {
@@ -128,8 +128,8 @@ class ModelRowAdmin(ConsoleAdmin):
     search_fields = ["name", "base_url"]
     autocomplete_fields = ["owner", "provider"]
     readonly_fields = ["show_check", "last_checked_at", "last_check_message"]
-    actions_detail = ["test_model"]
-    actions_row = ["test_model"]
+    actions = ["test_selected"]
+    actions_submit_line = ["save_and_test"]
 
     @display(
         description=_("last test"),
@@ -144,14 +144,28 @@ class ModelRowAdmin(ConsoleAdmin):
     def show_owner(self, row: ModelRow) -> Any:
         return row.owner or _("System")
 
-    @action(description=_("Test"), icon="network_check", url_path="test-model")
-    def test_model(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        row = get_object_or_404(self.model, pk=object_id)
+    @action(description=_("Save and test"), icon="network_check")
+    def save_and_test(self, request: HttpRequest, obj: ModelRow) -> None:
+        self._test(request, obj)
+
+    def response_change(self, request: HttpRequest, obj: ModelRow) -> HttpResponse:
+        if any(name.endswith("_save_and_test") for name in request.POST):
+            return HttpResponseRedirect(request.path)
+        response: HttpResponse = super().response_change(request, obj)
+        return response
+
+    @admin.action(description=_("Test the selected models"))
+    def test_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        # One after another, while the operator waits.
+        for row in queryset[:MAX_TESTED]:
+            self._test(request, row)
+
+    def _test(self, request: HttpRequest, row: ModelRow) -> None:
         result = check_model(row)
         level = messages.SUCCESS if result.is_ok else messages.ERROR
-        self.message_user(request, f"{row}: {result.message}", level)
-        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
-        return redirect(back)
+        text = _("%(model)s: %(result)s (%(ms)d ms)")
+        values = {"model": row, "result": result.message, "ms": result.latency_ms}
+        self.message_user(request, text % values, level)
 
 
 class TypedLlmAdmin(ModelRowAdmin):

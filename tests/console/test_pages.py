@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -214,11 +215,18 @@ def test_it_refuses_what_is_no_address(operator: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_tests_a_model_and_shows_the_result(operator: Client) -> None:
+@pytest.mark.parametrize("is_from_list", [True, False])
+def test_it_tests_a_model_and_shows_the_result(operator: Client, is_from_list: bool) -> None:
     sync_builtin_models()
     row = Llm.objects.filter(type=LlmType.TEXT).get()
-    url = reverse("admin:providers_llm_test_model", args=[row.pk])
-    page = operator.get(url, follow=True).content.decode()
+    if is_from_list:
+        url = reverse("admin:providers_llm_changelist")
+        sent = {"action": "test_selected", "_selected_action": row.pk}
+    else:
+        url = reverse("admin:providers_llm_change", args=[row.pk])
+        sent = llm_form(name=row.name, model_name=row.model_name, vendor="builtin")
+        sent["providers_llm_save_and_test"] = "1"
+    page = html.unescape(operator.post(url, sent, follow=True).content.decode())
     row.refresh_from_db()
     assert row.last_check_ok is True
-    assert row.last_check_message in page.replace("&quot;", '"').replace("&#x27;", "'")
+    assert row.last_check_message in page
