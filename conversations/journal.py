@@ -64,7 +64,7 @@ class CallJournal:
         if source is not None:
             fields["source"] = source
         if metadata is not None:
-            fields["metadata"] = without_nul(metadata)
+            fields["metadata"] = storable(metadata)
         self._writer.change(self.id, fields)
 
     def record(self, entry: MessageEntry) -> None:
@@ -98,7 +98,7 @@ class CallJournal:
                 "ended_at": now,
                 "heartbeat_at": now,
                 "error_code": error_code[:64],
-                "error_message": without_nul(error_message)[:MAX_ERROR_CHARS],
+                "error_message": storable(error_message)[:MAX_ERROR_CHARS],
             },
         )
         self._writer.open_calls.discard(self)
@@ -122,7 +122,7 @@ async def open_call(
     The only part that waits for the database: call it before the session starts.
     """
     call_id = await in_db(
-        _create_call, runtime, owner_id, CallSource(source), without_nul(metadata or {})
+        _create_call, runtime, owner_id, CallSource(source), storable(metadata or {})
     )
     writer = _WRITERS.get()
     journal = CallJournal(writer, call_id)
@@ -327,14 +327,14 @@ def _write_singly(batch: _Batch) -> None:
 def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
     outcome = entry.outcome
     calls = [
-        ToolCallRow(id=call.id, name=call.name, arguments=without_nul(call.arguments))
+        ToolCallRow(id=call.id, name=call.name, arguments=storable(call.arguments))
         for call in entry.tool_calls
     ]
     result = outcome and ToolResultRow(
         call_id=outcome.call_id,
         name=outcome.name,
         code=outcome.code,
-        message=without_nul(outcome.message),
+        message=storable(outcome.message),
         is_error=outcome.is_error,
         duration_ms=outcome.duration_ms,
     )
@@ -343,8 +343,8 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         turn=entry.turn,
         seq=seq,
         role=entry.role,
-        text=without_nul(entry.text),
-        generated_text=without_nul(entry.generated_text),
+        text=storable(entry.text),
+        generated_text=storable(entry.generated_text),
         is_interrupted=entry.is_interrupted,
         tool_calls=calls,
         tool_result=result,
@@ -354,8 +354,8 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         input_tokens=entry.usage.input_tokens,
         output_tokens=entry.usage.output_tokens,
         metrics=entry.metrics,
-        error=without_nul(entry.error)[:MAX_ERROR_CHARS],
-        created_at=entry.at,
+        error=storable(entry.error)[:MAX_ERROR_CHARS],
+        created_at=entry.at or timezone.now(),
     )
 
 
@@ -368,14 +368,14 @@ def _size(message: Message) -> int:
     return 200 + len(message.text) + len(message.generated_text) + calls
 
 
-def without_nul(value: Any) -> Any:
-    """The same text, list or dict without NUL characters, which Postgres cannot store."""
+def storable(value: Any) -> Any:
+    """The same text, list or dict without what Postgres cannot store: NUL, half characters."""
     match value:
         case str():
-            return value.replace("\x00", "")
+            return value.replace("\x00", "").encode(errors="replace").decode()
         case list():
-            return [without_nul(item) for item in value]
+            return [storable(item) for item in value]
         case dict():
-            return {without_nul(key): without_nul(item) for key, item in value.items()}
+            return {storable(key): storable(item) for key, item in value.items()}
         case _:
             return value

@@ -6,8 +6,6 @@ import dataclasses
 import datetime
 from typing import Literal, TypedDict
 
-from django.utils import timezone
-
 from providers.types import ToolCall, Usage
 
 Role = Literal["user", "assistant", "tool", "system"]
@@ -52,6 +50,7 @@ class MessageEntry:
     """One message. `text` is what the other side got: of an interrupted answer, what was heard.
 
     `start_ms` and `end_ms` count from the start of the call. `metrics` are times in milliseconds.
+    Without `at`, the moment of recording counts.
     """
 
     turn: int
@@ -67,4 +66,4 @@ class MessageEntry:
     usage: Usage = dataclasses.field(default_factory=Usage)
     metrics: dict[str, int] = dataclasses.field(default_factory=dict)
     error: str = ""
-    at: datetime.datetime = dataclasses.field(default_factory=timezone.now)
+    at: datetime.datetime | None = None

@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -133,7 +132,7 @@ class CallSerializer(serializers.ModelSerializer[Call]):
         return round((call.ended_at - call.started_at).total_seconds()) if call.ended_at else None
 
 
-class TranscriptSerializer(serializers.Serializer[Any]):
+class TranscriptEntrySerializer(serializers.Serializer[Any]):
     """What one side said. Of an interrupted answer: what was heard."""
 
     turn_index = serializers.IntegerField(help_text="Counts the entries from 0.")
@@ -151,7 +150,7 @@ class TranscriptSerializer(serializers.Serializer[Any]):
     metrics = serializers.DictField(child=serializers.IntegerField())
 
 
-class DetailSerializer(serializers.Serializer[Any]):
+class MessageDetailSerializer(serializers.Serializer[Any]):
     """One message as it is stored, tools included."""
 
     role = serializers.ChoiceField(Role.choices)
@@ -174,7 +173,7 @@ class CallDetailSerializer(CallSerializer):
         fields: ClassVar = [*CallSerializer.Meta.fields, "transcripts", "details"]
         read_only_fields: ClassVar = fields
 
-    @extend_schema_field(TranscriptSerializer(many=True))
+    @extend_schema_field(TranscriptEntrySerializer(many=True))
     def get_transcripts(self, call: Call) -> list[dict[str, Any]]:
         said = [
             message
@@ -183,7 +182,7 @@ class CallDetailSerializer(CallSerializer):
         ]
         return [_transcript(index, message) for index, message in enumerate(said)]
 
-    @extend_schema_field(DetailSerializer(many=True))
+    @extend_schema_field(MessageDetailSerializer(many=True))
     def get_details(self, call: Call) -> list[dict[str, Any]]:
         return [_detail(message) for message in call.conversation.messages.all()]
 
@@ -219,13 +218,13 @@ class CallViewSet(PlatformViewSet[Call]):
     """Calls that were made: listed, read with their transcripts, deleted."""
 
     serializer_class = CallSerializer
-    http_method_names = ["get", "delete", "head", "options"]  # noqa: RUF012 - as Django types it
+    queryset = Call.objects.none()  # for the schema's sake, which asks as nobody
 
     def get_queryset(self) -> QuerySet[Call]:
         return visible_calls(principal_of(self.request))
 
     def get_object(self) -> Call:
-        return access_call(principal_of(self.request), self.kwargs["pk"])
+        return access_call(principal_of(self.request), self.kwargs["id"])
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Call]]:
         return CallDetailSerializer if self.action == "retrieve" else CallSerializer
@@ -241,7 +240,6 @@ class CallViewSet(PlatformViewSet[Call]):
         row.conversation.delete()
 
     @extend_schema(parameters=[RangeQuery], responses=CallStatsSerializer)
-    @action(detail=False)
     def stats(self, request: Request) -> Response:
         query = RangeQuery(data=_sent(request))
         query.is_valid(raise_exception=True)

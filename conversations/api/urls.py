@@ -1,11 +1,13 @@
+"""Routes of the history. `stats` is no call's id."""
+
 from __future__ import annotations
 
-from rest_framework.routers import SimpleRouter
+from django.urls import URLPattern, URLResolver, path
 
 from conversations.api.platform import CallViewSet
 
-router = SimpleRouter(trailing_slash=False)
-router.trailing_slash = "/?"  # none in our own links, an optional one accepted
-router.register("history", CallViewSet, basename="history")
-
-urlpatterns = router.urls
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("history", CallViewSet.as_view({"get": "list"})),
+    path("history/stats", CallViewSet.as_view({"get": "stats"})),
+    path("history/<str:id>", CallViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+]
