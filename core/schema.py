@@ -74,11 +74,19 @@ class FamilySchema(AutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
         operation: Schema | None = super().get_operation(*args, **kwargs)
         if operation is not None:
+            self._show_deletion(operation["responses"])
             operation["responses"]["default"] = {
                 "description": "Any error.",
                 "content": {"application/json": {"schema": self._error_component().ref}},
             }
         return operation
+
+    def _show_deletion(self, responses: Schema) -> None:
+        """The platform answers a deletion with what was deleted, not with nothing."""
+        if family_for(self.path).name == "platform" and responses.pop("204", None):
+            deleted = _object(id=_STRING, deleted={"type": "boolean", "enum": [True]})
+            content = {"application/json": {"schema": _platform_success(deleted)}}
+            responses["200"] = {"description": "Deleted.", "content": content}
 
     def get_tags(self) -> list[str]:
         return [family_for(self.path).name]

@@ -56,6 +56,11 @@ class PlatformPagination(BasePagination):
         body = Platform.page(data, total=self.total, page=self.page, page_size=self.page_size)
         return Response(body)
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        number = {"type": "integer"}
+        properties = {"items": schema, "total": number, "page": number, "page_size": number}
+        return {"type": "object", "properties": properties, "required": list(properties)}
+
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         def number(name: str, default: int, maximum: int | None) -> dict[str, Any]:
             schema: dict[str, Any] = {"type": "integer", "minimum": 1, "default": default}
