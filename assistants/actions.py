@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -221,8 +220,12 @@ def _speak_opener_after_commit(row: Assistant) -> None:
         return
     if ready_audio(row):
         return
+
+    def hand_over() -> None:
+        tasks.speak_opener.delay(row.pk)
+
     # Robust: the assistant is stored; that the broker is away must not be answered as a failure.
-    transaction.on_commit(functools.partial(tasks.speak_opener.delay, row.pk), robust=True)
+    transaction.on_commit(hand_over, robust=True)
 
 
 _DEMO_TOOLS = ("calculator", "current_time")

@@ -9,7 +9,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import OuterRef
+from django.db.models import OuterRef, Subquery, Value
 from django.utils.translation import gettext_lazy as _
 
 from core.crypto import EncryptedTextField
@@ -40,7 +40,7 @@ class AssistantQuerySet(OwnedQuerySet["Assistant"]):
     """Assistants, and what a list of them shows without a query per row."""
 
     def for_display(self) -> Self:
-        """Adds `tool_ids` and `knowledge_base_ids`, in the order that they were given in."""
+        """Adds the ids of tools and knowledge bases, in the order that they were given in."""
         assistant = {"assistant_id": OuterRef("pk")}
         tools = Assistant.tools.through.objects.filter(**assistant).order_by("pk")
         bases = Assistant.knowledge_bases.through.objects.filter(**assistant).order_by("pk")
@@ -50,6 +50,9 @@ class AssistantQuerySet(OwnedQuerySet["Assistant"]):
             .annotate(
                 tool_ids=ArraySubquery(tools.values("tool_id")),
                 knowledge_base_ids=ArraySubquery(bases.values("knowledgebase_id")),
+                knowledge_base_id=Subquery(bases.values("knowledgebase_id")[:1]),
+                # No MCP server can be registered yet.
+                mcp_server_ids=Value([], ArrayField(models.CharField())),
             )
         )
 

@@ -12,18 +12,10 @@ from assistants.models import Assistant, OpenerAudio
 from assistants.opener import opener_hash
 from assistants.runtime import load_runtime
 from core.errors import NotFound
-from providers.catalogue import sync_builtin_models
 from providers.models import Asr, Llm, Provider, Voice
-from tooling.catalogue import sync_builtin_tools
 from tooling.models import Tool
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def catalogue(db: None) -> None:
-    sync_builtin_models()
-    sync_builtin_tools()
 
 
 def test_it_makes_two_examples_that_everybody_sees_and_only_once() -> None:

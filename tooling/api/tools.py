@@ -52,7 +52,7 @@ def _rendered(tool: BuiltinTool, language: Language) -> dict[str, Any]:
 
 
 class ToolListView(APIView):
-    @extend_schema(responses=ToolsSerializer)
+    @extend_schema(operation_id="tools_list", responses=ToolsSerializer)
     def get(self, request: Request) -> Response:
         """All built-in tools by id."""
         language = language_of(request)
@@ -62,7 +62,7 @@ class ToolListView(APIView):
 
 
 class ToolView(APIView):
-    @extend_schema(responses=ToolSerializer)
+    @extend_schema(operation_id="tools_retrieve", responses=ToolSerializer)
     def get(self, request: Request, tool_id: str) -> Response:
         """One built-in tool."""
         tool = BUILTIN_TOOLS.get(normalise_tool_id(tool_id))
