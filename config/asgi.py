@@ -1,4 +1,8 @@
-"""The ASGI entry point: HTTP to Django, WebSockets to the voice consumers."""
+"""The ASGI entry point: HTTP to Django, WebSockets to the voice consumers.
+
+Who may open a socket is decided by the consumers: an origin check here would shut out programs, and
+browsers cannot read why a handshake failed.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,14 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django = get_asgi_application()
 
-from realtime.urls import websocket_urlpatterns  # noqa: E402 - needs the loaded app registry
+# These need the loaded app registry.
+from config.lifespan import lifespan  # noqa: E402
+from realtime.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
-    {"http": _django, "websocket": URLRouter(websocket_urlpatterns)}
+    {
+        "http": _django,
+        "websocket": URLRouter(websocket_urlpatterns),
+        "lifespan": lifespan,
+    }
 )

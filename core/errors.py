@@ -19,28 +19,38 @@ AppError                    code, http_status, message, param, retry_after
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 class AppError(Exception):
-    """An error with a message for the client. `message` is a translatable English sentence."""
+    """An error with a message for the client, a translatable English sentence.
+
+    A lazy translation gets its language when the message is read, that is when it is rendered.
+    """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
     http_status: ClassVar[int] = 500
 
     def __init__(
         self,
-        message: str,
+        message: StrOrPromise,
         *,
         code: str | None = None,
         param: str | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.error_code = code or self.code
         self.param = param
         self.retry_after = retry_after
+
+    @property
+    def message(self) -> str:
+        return str(self._message)
 
 
 class InvalidRequest(AppError):
@@ -49,14 +59,21 @@ class InvalidRequest(AppError):
 
     def __init__(
         self,
-        message: str,
+        message: StrOrPromise,
         *,
         code: str | None = None,
         param: str | None = None,
         details: dict[str, list[str]] | None = None,
     ) -> None:
         super().__init__(message, code=code, param=param)
-        self.details = details or ({param: [message]} if param else {})
+        self._details = details
+
+    @property
+    def details(self) -> dict[str, list[str]]:
+        """Messages by field, empty when no field is to blame."""
+        if self._details is not None:
+            return self._details
+        return {self.param: [self.message]} if self.param else {}
 
 
 class Unauthenticated(AppError):
@@ -126,7 +143,7 @@ class ProviderError(AppError):
 
     def __init__(
         self,
-        message: str,
+        message: StrOrPromise,
         *,
         is_permanent: bool,
         upstream_status: int | None = None,

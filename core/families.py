@@ -25,7 +25,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.utils import translation
 from django.utils.encoding import force_str
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -99,7 +99,7 @@ class Platform(Family):
 
     @classmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
-        shown: Body = {"code": error.error_code, "message": str(error.message)}
+        shown: Body = {"code": error.error_code, "message": error.message}
         if isinstance(error, errors.InvalidRequest) and error.details:
             shown["details"] = error.details
         return {"success": False, "error": shown}
@@ -170,10 +170,10 @@ class AgentChat(Family):
 
     @classmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
-        message = str(error.message)
+        message = error.message
         if isinstance(error, errors.Unauthenticated):
             body = {"status_code": 401, "status_message": "UNAUTHORIZED", "data": None}
-            return {**body, "detail": _("Invalid authentication credentials")}
+            return {**body, "detail": str(_("Invalid authentication credentials"))}
         status = cls.status(error)
         code = cls._BODY_CODES.get(error.error_code, error.http_status if status == 200 else status)
         detail: Any = message
@@ -246,7 +246,7 @@ class Gateway(Family):
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
         shown = {
             "type": cls._TYPES.get(cls.status(error), "api_error"),
-            "message": str(error.message),
+            "message": error.message,
             "param": error.param,
             "code": error.error_code.lower(),
         }
@@ -255,7 +255,7 @@ class Gateway(Family):
 
 def _with_field(error: errors.AppError) -> str:
     """The message, with the field's name, for envelopes that have no place of their own for it."""
-    message = str(error.message)
+    message = error.message
     if isinstance(error, errors.InvalidRequest) and error.param and error.param not in message:
         return f"{error.param}: {message}"
     return message
@@ -417,7 +417,7 @@ def invalid_request(detail: Any) -> errors.InvalidRequest:
     """Field errors, nested as DRF gives them, as one error with a flat mapping of fields."""
     fields = dict(_flatten(detail, ""))
     general = {"", "non_field_errors", "__all__"}
-    first_field, texts = next(iter(fields.items()), ("", [_("The request is invalid.")]))
+    first_field, texts = next(iter(fields.items()), ("", [str(_("The request is invalid."))]))
     return errors.InvalidRequest(
         texts[0],
         param=None if first_field in general else first_field,

@@ -255,8 +255,8 @@ async def _resolve(host: str, port: int) -> list[Address]:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from None
-    # A scope ("fe80::1%eth0") is kept: without it the connection would go nowhere.
-    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+    addresses = (ipaddress.ip_address(entry[4][0]) for entry in found)
+    return list(dict.fromkeys(getattr(each, "ipv4_mapped", None) or each for each in addresses))
 
 
 @lru_cache(maxsize=1)

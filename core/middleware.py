@@ -9,7 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from core import errors
 from core.families import (
@@ -26,6 +26,8 @@ from core.families import (
 LARGE_BODY_BYTES = 50 * 2**20
 # What a multipart body adds around the file.
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
+# The most that any request may have; core/asgi.py does not even read more.
+HARD_BODY_LIMIT_BYTES = LARGE_BODY_BYTES + _MULTIPART_OVERHEAD_BYTES
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -79,8 +81,7 @@ class FamilyErrorMiddleware:
             error = errors.InvalidRequest(_("The query string contains a NUL character."))
             return error_response(error, request)
         if _body_size(request) > _body_limit(request):
-            error_413 = errors.PayloadTooLarge(_("The request body is too large."))
-            return error_response(error_413, request)
+            return error_response(body_too_large(), request)
         return None
 
     def _shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -96,6 +97,10 @@ class FamilyErrorMiddleware:
 
 def route_not_found() -> errors.RouteNotFound:
     return errors.RouteNotFound(_("There is no such path in this API."))
+
+
+def body_too_large() -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(_("The request body is too large."))
 
 
 def _is_bare_error(response: HttpResponseBase) -> bool:
@@ -120,7 +125,7 @@ def _error_for(request: HttpRequest, status: int) -> errors.AppError:
         case 405:
             return method_not_allowed()
         case 413:
-            return errors.PayloadTooLarge(_("The request body is too large."))
+            return body_too_large()
         case _ if status < 500:
             return errors.InvalidRequest(_("The request is malformed."))
         case _:
@@ -129,7 +134,7 @@ def _error_for(request: HttpRequest, status: int) -> errors.AppError:
 
 def _body_limit(request: HttpRequest) -> int:
     if request.META.get("CONTENT_TYPE", "").startswith("multipart/form-data"):
-        return LARGE_BODY_BYTES + _MULTIPART_OVERHEAD_BYTES
+        return HARD_BODY_LIMIT_BYTES
     if family_for(request.path_info) is Gateway:
         return LARGE_BODY_BYTES
     return settings.DATA_UPLOAD_MAX_MEMORY_SIZE or LARGE_BODY_BYTES

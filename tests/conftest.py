@@ -129,12 +129,8 @@ def socket_guard() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def static_files() -> None:
-    """Templates may name static files without `collectstatic` having run."""
+    """Whitenoise warns when the folder that `collectstatic` fills is missing."""
     django_settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-    django_settings.STORAGES = {
-        **django_settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,13 +18,12 @@ from typing import Any, ClassVar
 
 import pytest
 from django.db.models import Model
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from accounts.models import User
 
 
-def data_of(response: Response, status: int = 200) -> Any:
+def data_of(response: Any, status: int = 200) -> Any:
     """What a platform answer holds, after a look at its status and envelope."""
     assert response.status_code == status, response.content
     body = response.json()
@@ -33,7 +32,7 @@ def data_of(response: Response, status: int = 200) -> Any:
     return body["data"]
 
 
-def error_of(response: Response, status: int) -> dict[str, Any]:
+def error_of(response: Any, status: int) -> dict[str, Any]:
     """The error of a platform answer, after a look at its status and envelope."""
     assert response.status_code == status, response.content
     body = response.json()
@@ -59,7 +58,7 @@ class PlatformCase:
     def url(self, row: Model) -> str:
         return f"{self.path}/{row.pk}"
 
-    def assert_unknown(self, response: Response) -> None:
+    def assert_unknown(self, response: Any) -> None:
         assert error_of(response, 404)["code"] == self.not_found_code
 
 
