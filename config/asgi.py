@@ -16,11 +16,12 @@ _django = get_asgi_application()
 
 # These need the loaded app registry.
 from config.lifespan import lifespan  # noqa: E402
+from core.asgi import limit_body  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": _django,
+        "http": limit_body(_django),
         "websocket": URLRouter(websocket_urlpatterns),
         "lifespan": lifespan,
     }

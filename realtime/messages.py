@@ -84,9 +84,9 @@ class CancelResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioPlayed:
-    """How much of a voice output the client has really played; None where it does not say."""
+    """How much of a turn's voice the client has really played; None where it does not say."""
 
-    tts_id: str
+    turn: int | None
     played_ms: float | None = None
 
 

@@ -86,6 +86,13 @@ class Pacer(Generic[MarkT]):
         """No more audio will come: the last frame may be filled up, trailing marks may go."""
         self._is_finished = True
 
+    def cut(self, end_ms: int) -> None:
+        """Ends at this offset: what was pushed beyond it and not handed out is dropped."""
+        del self._queue[max(0, end_ms * BYTES_PER_MS - self._sent_bytes) :]
+        self._pushed_bytes = self._sent_bytes + len(self._queue)
+        self._marks = deque(mark for mark in self._marks if mark[0] < self._pushed_bytes)
+        self._is_finished = True
+
     def clear(self) -> None:
         """Drops everything that was not handed out; nothing is handed out after it."""
         self._is_cleared = True

@@ -77,6 +77,7 @@ MAX_VARIABLES = 20
 MAX_VARIABLE_CHARS = 1000
 MAX_TOOL_CALLS = 8
 _VARIABLE_NAME = re.compile(r"[A-Za-z_]\w{0,63}")
+_TTS_ID = re.compile(r"tts_(\d{1,9})")
 _TRACKS = {"audio_in": "audio_in", "audio_out": "audio_out", "control": "control"}
 
 
@@ -274,7 +275,8 @@ class _AudioPlayed(_Frame):
     played_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def message(self) -> ClientMessage:
-        return AudioPlayed(self.tts_id, self.played_ms)
+        known = _TTS_ID.fullmatch(self.tts_id)
+        return AudioPlayed(int(known[1]) if known else None, self.played_ms)
 
 
 class _Status(_Frame):
@@ -399,7 +401,7 @@ class _Shape:
     data: dict[str, Any]
 
 
-def encode(message: ServerMessage, *, seq: int, timestamp_ms: int, session_id: str) -> str:
+def encode(message: ServerMessage, seq: int, timestamp_ms: int, session_id: str) -> str:
     """The text frame of a message; its data is repeated at the top level, for older clients."""
     shape = _shape(message, session_id)
     envelope = {

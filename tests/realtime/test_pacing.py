@@ -224,3 +224,17 @@ def test_nothing_comes_after_clear(steps: list[tuple[str, int]], at: int) -> Non
         out = pacer.take(now_ms)
         assert index < at or out == []
         assert FRAME_MS * (pacer.sent_ms // FRAME_MS) == pacer.sent_ms
+
+
+def test_a_cut_drops_what_lies_beyond_it() -> None:
+    pacer: Pacer[str] = Pacer()
+    pacer.mark("one")
+    pacer.push(sound(600))
+    pacer.mark("two")
+    pacer.push(sound(600))
+    pacer.take(0)
+    pacer.cut(600)
+    rest = pacer.take(200) + pacer.take(400)
+    assert pacer.is_drained
+    assert pacer.sent_ms == 600
+    assert marks(rest) == []

@@ -1,0 +1,82 @@
+"""What a web process does when it begins to serve, and when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+from conversations import journal
+from providers import registry
+from realtime import ear
+from realtime.pipeline import close_all
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+SendMessage = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def lifespan(scope: dict[str, Any], receive: Receive, send: SendMessage) -> None:
+    """The ASGI lifespan: warm up before the first call, leave in order after the last."""
+    await receive()
+    await warm_up()
+    _end_calls_before_exit(asyncio.get_running_loop())
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await close_all()
+    await journal.flush()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def warm_up() -> None:
+    """Loads what the first call would otherwise wait for. A part that fails is only logged."""
+    ear.warm_up()
+    try:
+        await asyncio.to_thread(registry.warm_up)
+    except (ImportError, OSError, RuntimeError):
+        logger.exception("a built-in model could not be warmed up")
+
+
+def _end_calls_before_exit(loop: asyncio.AbstractEventLoop) -> None:
+    """Has calls end with "going away" first: the server itself would only cut them off."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server_exit = signal.getsignal(number)
+        if callable(server_exit):
+            signal.signal(number, _Exit(loop, server_exit).on_signal)
+
+
+class _Exit:
+    """Ends the calls at the first signal, then lets the server exit; a second exits at once."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        server_exit: Callable[[int, FrameType | None], Any],
+    ) -> None:
+        self._loop = loop
+        self._server_exit = server_exit
+        self._ending: asyncio.Task[None] | None = None
+        self._is_told = False
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._is_told:
+            self._server_exit(number, frame)
+            return
+        self._is_told = True
+        self._loop.call_soon_threadsafe(self._begin, number)
+
+    def _begin(self, number: int) -> None:
+        self._ending = self._loop.create_task(self._end(number))
+
+    async def _end(self, number: int) -> None:
+        try:
+            await close_all()
+        finally:
+            self._server_exit(number, None)

@@ -1,0 +1,240 @@
+"""Who may talk: from a socket's handshake to an assistant, a slot and a journal, or a refusal."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
+from django.http.request import split_domain_port, validate_host
+from django.utils.translation import gettext as _
+
+from accounts import tickets
+from accounts.limits import VoiceSlots
+from accounts.models import ApiKey, Scope, User
+from accounts.principals import Principal, credential_in, principal_for_credential
+from assistants.access import access_assistant_to_talk
+from assistants.runtime import AssistantRuntime, load_runtime
+from conversations.journal import CallJournal, open_call
+from core.db import in_db
+from core.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from realtime.messages import ClientMessage, Hello, Problem
+
+logger = logging.getLogger(__name__)
+
+SUBPROTOCOL = "bearer"
+
+PROTOCOL = 4400
+UNAUTHENTICATED = 4401
+FORBIDDEN = 4403
+UNKNOWN_ASSISTANT = 4404
+TOO_MANY = 4429
+OVERLOADED = 4503
+
+_slots = VoiceSlots()
+
+
+class Refused(Exception):
+    """The call does not come about: the client is told why, then the socket is closed."""
+
+    def __init__(self, code: str, message: str, close_code: int) -> None:
+        super().__init__(code)
+        self.problem = Problem(code, message, "protocol", is_retryable=close_code >= TOO_MANY)
+        self.close_code = close_code
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handshake:
+    """What the client showed when it connected."""
+
+    assistant_id: str
+    authorization: str | None
+    api_key: str | None
+    bearer: str | None
+    ticket: str | None
+    origin: str | None
+    host: str
+    offers_bearer: bool
+
+    def disagrees_with(self, hello: Hello) -> bool:
+        """Whether both show a credential, and not the same one."""
+        shown = {self.api_key, self.bearer, (self.authorization or "").partition(" ")[2]}
+        shown -= {None, ""}
+        return bool(shown) and not {hello.api_key, hello.jwt} - {None} <= shown
+
+
+def read_handshake(scope: dict[str, Any]) -> Handshake:
+    """The handshake in an ASGI scope."""
+    headers = {name: value.decode("latin-1") for name, value in scope.get("headers", [])}
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    protocols: list[str] = list(scope.get("subprotocols", []))
+    is_pair = len(protocols) == 2 and protocols[0] == SUBPROTOCOL
+    return Handshake(
+        assistant_id=query.get("assistant_id", [""])[0],
+        authorization=headers.get(b"authorization"),
+        api_key=headers.get(b"x-api-key"),
+        bearer=protocols[1] if is_pair else None,
+        ticket=query.get("ticket", [None])[0],
+        origin=headers.get(b"origin"),
+        host=headers.get(b"host", ""),
+        offers_bearer=SUBPROTOCOL in protocols,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slot:
+    """One of the concurrent sockets that somebody may have."""
+
+    owner: str
+    id: str
+
+    async def renew(self) -> None:
+        await _slots.renew(self.owner, self.id)
+
+    async def release(self) -> None:
+        await _slots.release(self.owner, self.id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """A caller who may talk. `principal` is None for a stranger on a public assistant."""
+
+    principal: Principal | None
+    runtime: AssistantRuntime
+    slot: Slot
+    journal: CallJournal
+
+
+# The client's first message, or None when none comes for a while.
+FirstMessage = Callable[[], Awaitable[ClientMessage | None]]
+
+
+async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
+    """Lets a caller in. `first_message` is asked where the handshake shows no credential.
+
+    Raises Refused. Whoever gets the admission gives its slot back and closes its journal.
+    """
+    if not handshake.assistant_id:
+        message = _("The address needs ?assistant_id=…")
+        raise Refused("protocol.assistant_id_required", message, PROTOCOL)
+    try:
+        principal = await _principal(handshake, first_message)
+        runtime = await _runtime(principal, handshake)
+    except Forbidden as error:
+        raise Refused("auth.forbidden", str(error.message), FORBIDDEN) from None
+    except (Unavailable, DatabaseError):
+        logger.exception("a call could not be admitted")
+        raise _unavailable() from None
+    slot = await _slot(f"user:{principal.user_id}" if principal else f"public:{runtime.id}")
+    owner_id = principal.user_id if principal else runtime.owner_id
+    try:
+        journal = await open_call(runtime, owner_id=owner_id)
+    except DatabaseError:
+        logger.exception("a call could not be recorded")
+        await slot.release()
+        raise _unavailable() from None
+    return Admission(principal, runtime, slot, journal)
+
+
+def check_still_allowed(principal: Principal | None, assistant_id: str) -> None:
+    """Raises Refused when the credential or the assistant is gone by now. Reads the database."""
+    if principal is not None and not _is_valid(principal):
+        raise Refused("auth.invalid_api_key", _("The credential was revoked."), UNAUTHENTICATED)
+    try:
+        access_assistant_to_talk(principal, assistant_id)
+    except NotFound as error:
+        raise _unknown(error) from None
+
+
+async def _principal(handshake: Handshake, first_message: FirstMessage) -> Principal | None:
+    """Who calls; None for a stranger. Raises Refused, Forbidden, Unavailable."""
+    try:
+        if handshake.ticket is not None:
+            principal = await tickets.redeem(handshake.ticket)
+        else:
+            credential = credential_in(handshake.authorization, handshake.api_key)
+            if handshake.bearer is not None:
+                credential = credential_in(f"Bearer {handshake.bearer}", credential)
+            if credential is None:
+                credential = _credential_in_hello(await first_message())
+            if credential is None:
+                return None
+            principal = await in_db(principal_for_credential, credential)
+    except Unauthenticated as error:
+        raise Refused("auth.invalid_api_key", str(error.message), UNAUTHENTICATED) from None
+    principal.require(Scope.VOICE)
+    if principal.assistant_id not in (None, handshake.assistant_id):
+        raise Forbidden(_("The ticket is for another assistant."))
+    return principal
+
+
+def _credential_in_hello(message: ClientMessage | None) -> str | None:
+    if not isinstance(message, Hello) or not message.has_credential:
+        return None
+    return credential_in(f"Bearer {message.jwt}" if message.jwt else None, message.api_key)
+
+
+async def _runtime(principal: Principal | None, handshake: Handshake) -> AssistantRuntime:
+    try:
+        return await in_db(_load, principal, handshake)
+    except NotFound as error:
+        if principal is None:
+            # Private and unknown assistants look alike to strangers.
+            message = _("This assistant needs a credential.")
+            raise Refused("auth.required", message, UNAUTHENTICATED) from None
+        raise _unknown(error) from None
+    except ImproperlyConfigured:
+        logger.exception("an assistant cannot be loaded")
+        raise _unavailable() from None
+
+
+def _load(principal: Principal | None, handshake: Handshake) -> AssistantRuntime:
+    row = access_assistant_to_talk(principal, handshake.assistant_id)
+    if principal is None and not _is_origin_allowed(handshake, row.allowed_origins):
+        raise Forbidden(_("Pages of this origin may not talk to this assistant."))
+    return load_runtime(row.pk)
+
+
+def _is_origin_allowed(handshake: Handshake, allowed: list[str]) -> bool:
+    """Whether the page, if any, is on the list; an empty list means this server's own pages."""
+    if handshake.origin is None:
+        return not allowed
+    if allowed:
+        return handshake.origin in allowed
+    # A foreign name that resolves to us must not make a page our own.
+    domain, _port = split_domain_port(handshake.host)
+    is_own_name = bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+    return is_own_name and urlsplit(handshake.origin).netloc == handshake.host
+
+
+async def _slot(owner: str) -> Slot:
+    try:
+        return Slot(owner, await _slots.acquire(owner))
+    except RateLimited as error:
+        raise Refused("rate_limit.connections", str(error.message), TOO_MANY) from None
+
+
+def _is_valid(principal: Principal) -> bool:
+    if principal.key_id is None:
+        return User.objects.filter(pk=principal.user_id, is_active=True).exists()
+    key = ApiKey.objects.filter(
+        pk=principal.key_id,
+        is_enabled=True,
+        owner__is_active=True,
+        scopes__contains=[Scope.VOICE],
+    ).first()
+    return key is not None and not key.is_expired
+
+
+def _unknown(error: NotFound) -> Refused:
+    return Refused("assistant.not_found", str(error.message), UNKNOWN_ASSISTANT)
+
+
+def _unavailable() -> Refused:
+    message = _("The assistant cannot be reached right now.")
+    return Refused("assistant.config_unavailable", message, OVERLOADED)

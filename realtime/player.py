@@ -1,0 +1,153 @@
+"""The voice of one reply on its way out: paced, marked, and accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from realtime.events import SegmentBegun, VoiceBegun, VoiceSent
+from realtime.pacing import Frames, Pacer
+from realtime.playout import Playout
+from realtime.sender import Sender
+
+# Frames are sent three at a time: a third of the wake-ups and of the messages.
+FRAMES_PER_MESSAGE = 3
+# More than this waiting at the socket: the client is slow, and frames stay here for now.
+MAX_AT_SOCKET_MS = 1000
+LOOK_AGAIN_MS = 60.0
+
+Dispatch = Callable[[VoiceBegun | SegmentBegun | VoiceSent], None]
+
+
+class Player:
+    """Sends the sound of a reply at the pace at which it is heard, and knows what was heard.
+
+    `dispatch` hears of the first sound, of each segment as its sound is sent, and of the end;
+    `may_sound` says whether the call still wants this turn's sound.
+    """
+
+    def __init__(
+        self, turn: int, sender: Sender, dispatch: Dispatch, may_sound: Callable[[int], bool]
+    ) -> None:
+        self._turn = turn
+        self._sender = sender
+        self._dispatch = dispatch
+        self._may_sound = may_sound
+        self._pacer: Pacer[SegmentBegun] = Pacer()
+        self._playout = Playout()
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard_out = asyncio.Event()
+        self._has_begun = False
+        self._is_over = False
+        self.tts_ttfb_ms: int | None = None
+
+    def begin_segment(self, text: str) -> None:
+        """What is pushed next says this text."""
+        number = len(self._playout.segments)
+        offset_ms = self._playout.begin_segment(text)
+        self._pacer.mark(SegmentBegun(self._turn, number, text, offset_ms))
+
+    def push(self, pcm: bytes) -> None:
+        """Adds sound to the open segment."""
+        self._playout.add_audio(len(pcm))
+        self._pacer.push(pcm)
+        if self._timer is None:
+            self._pump()
+
+    def end_segment(self) -> None:
+        self._playout.end_segment()
+
+    def finish(self) -> None:
+        """No more sound will come."""
+        self._pacer.finish()
+        if self._timer is None:
+            self._pump()
+
+    def finish_current(self) -> bool:
+        """Ends with the segment that is being heard; False while its sound is still being made."""
+        heard_ms, _text = self.heard()
+        for segment in self._playout.segments:
+            if not segment.is_complete:
+                return False
+            end_ms = segment.audio_offset_ms + segment.audio_ms
+            if heard_ms < end_ms:
+                self._pacer.cut(end_ms)
+                break
+        self.finish()
+        return True
+
+    def stop(self) -> None:
+        """Ends the sound now."""
+        self._is_over = True
+        self._pacer.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def report(self, played_ms: float) -> None:
+        """Takes the client's word for how much it has played."""
+        self._playout.report(played_ms, _now_ms())
+
+    def heard(self) -> tuple[int, str]:
+        """How many milliseconds were heard by now, and which text that is."""
+        now_ms = _now_ms()
+        heard_ms = self._playout.heard_ms(
+            self._pacer.played_ms(now_ms), sent_ms=self._pacer.sent_ms, now_ms=now_ms
+        )
+        return round(heard_ms), self._playout.heard_text(heard_ms)
+
+    async def room(self) -> None:
+        """Waits while 3 s of sound are made but not heard."""
+        while not self._is_over:
+            now_ms = _now_ms()
+            if self._pacer.wants_more(now_ms):
+                return
+            await asyncio.sleep((self._pacer.wants_more_at_ms(now_ms) - now_ms) / 1000)
+
+    async def heard_out(self) -> None:
+        """Waits until the listener has heard all; to be called after `finish`."""
+        await self._heard_out.wait()
+
+    def _pump(self) -> None:
+        self._timer = None
+        if self._is_over:
+            return
+        if self._sender.audio_ms > MAX_AT_SOCKET_MS:
+            self._call_in(LOOK_AGAIN_MS)
+            return
+        now_ms = _now_ms()
+        for item in self._pacer.take(now_ms):
+            self._send(item)
+        if self._pacer.is_drained:
+            self._end(now_ms)
+        elif (at_ms := self._pacer.next_at_ms(now_ms, frames=FRAMES_PER_MESSAGE)) is not None:
+            self._call_in(at_ms - now_ms)
+
+    def _send(self, item: Frames | SegmentBegun) -> None:
+        if not self._has_begun and self._pacer.sent_ms:
+            self._has_begun = True
+            self._dispatch(VoiceBegun(self._turn, self.tts_ttfb_ms))
+        if not self._may_sound(self._turn):
+            return
+        if isinstance(item, Frames):
+            self._sender.send_audio(self._turn, item.pcm)
+        else:
+            self._dispatch(item)
+
+    def _end(self, now_ms: float) -> None:
+        self._is_over = True
+        if not self._has_begun:
+            self._heard_out.set()
+            return
+        self._dispatch(VoiceSent(self._turn))
+        wait_s = max(0.0, self._pacer.silent_at_ms - now_ms) / 1000
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._heard_out.set)
+
+    def _call_in(self, delay_ms: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, delay_ms) / 1000, self._pump)
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000

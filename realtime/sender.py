@@ -1,0 +1,131 @@
+"""The only writer to a client's socket: numbers the messages and keeps them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from realtime.messages import AudioEnded, AudioSegment, ServerMessage
+from realtime.pacing import BYTES_PER_MS
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 2000
+STUCK_AFTER_S = 20.0
+
+
+class Wire(Protocol):
+    """A connected socket. A method raises OSError or RuntimeError when the client is gone."""
+
+    async def send_text(self, text: str) -> None: ...
+
+    async def send_audio(self, pcm: bytes) -> None: ...
+
+    async def close(self, code: int) -> None: ...
+
+
+# The text frame of a message with this number.
+Encode = Callable[[ServerMessage, int], str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Audio:
+    turn: int
+    pcm: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Close:
+    code: int
+
+
+class Sender:
+    """What waits to be sent. Nothing here blocks but `run`, which one task awaits.
+
+    A message gets its number when it leaves, so that numbers never skip, whatever is dropped.
+    """
+
+    def __init__(self, wire: Wire, encode: Encode) -> None:
+        self._wire = wire
+        self._encode = encode
+        self._waiting: deque[ServerMessage | _Audio | _Close] = deque()
+        self._wake = asyncio.Event()
+        self._seq = 0
+        self._audio_bytes = 0
+        self._sending_since: float | None = None
+        self._is_closed = False
+
+    @property
+    def audio_ms(self) -> int:
+        """How much sound waits for the socket: more than a little means that the client is slow."""
+        return self._audio_bytes // BYTES_PER_MS
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the client has stopped reading."""
+        since = self._sending_since
+        is_late = since is not None and time.monotonic() - since > STUCK_AFTER_S
+        return is_late or len(self._waiting) > MAX_WAITING
+
+    def send(self, message: ServerMessage) -> None:
+        self._put(message)
+
+    def send_audio(self, turn: int, pcm: bytes) -> None:
+        """Adds whole frames of a turn's voice."""
+        self._audio_bytes += len(pcm)
+        self._put(_Audio(turn, pcm))
+
+    def drop_audio(self, turn: int) -> None:
+        """Takes back the turn's sound that has not left, with the marks that belong to it."""
+        kept = [item for item in self._waiting if not _is_sound(item, turn)]
+        self._waiting = deque(kept)
+        self._audio_bytes = sum(len(item.pcm) for item in kept if isinstance(item, _Audio))
+
+    def close(self, code: int) -> None:
+        """Closes the socket after what waits; nothing is accepted after it."""
+        if not self._is_closed:
+            self._put(_Close(code))
+            self._is_closed = True
+
+    async def run(self) -> None:
+        """Sends until the socket is closed, by us or by the client."""
+        while True:
+            while self._waiting:
+                if not await self._send_next():
+                    return
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _put(self, item: ServerMessage | _Audio | _Close) -> None:
+        if not self._is_closed:
+            self._waiting.append(item)
+            self._wake.set()
+
+    async def _send_next(self) -> bool:
+        item = self._waiting.popleft()
+        self._sending_since = time.monotonic()
+        try:
+            match item:
+                case _Audio(pcm=pcm):
+                    self._audio_bytes -= len(pcm)
+                    await self._wire.send_audio(pcm)
+                case _Close(code):
+                    await self._wire.close(code)
+                    return False
+                case message:
+                    self._seq += 1
+                    await self._wire.send_text(self._encode(message, self._seq))
+        except (OSError, RuntimeError) as error:
+            logger.debug("the client is gone: %s", error)
+            return False
+        self._sending_since = None
+        return True
+
+
+def _is_sound(item: ServerMessage | _Audio | _Close, turn: int) -> bool:
+    return isinstance(item, _Audio | AudioSegment | AudioEnded) and item.turn == turn
