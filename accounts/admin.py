@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from accounts.models import ApiKey, Scope, User
+from accounts.tokens import end_all_logins
 from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions
 
 admin.site.unregister(Group)
@@ -66,6 +67,11 @@ class UserAdmin(OperatorPermissions, TypedUserAdmin, ModelAdmin):  # type: ignor
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         rights = [] if request.user.is_superuser else ["is_staff", "is_superuser"]
         return [*self.readonly_fields, *rights]
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not obj.is_active:
+            end_all_logins(obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # An operator who could set a superuser's password would be one.

@@ -35,23 +35,19 @@ _SKIP_AFTER_FAILURE_S = 5.0
 
 
 class Window:
-    """A moving window of requests: exact, the same for all processes, with no burst at its edge."""
+    """A moving window of requests: exact, one for all processes, with no burst at its edge."""
 
     def __init__(self) -> None:
         self._skip_until = 0.0
-
-    @property
-    def _limiter(self) -> MovingWindowRateLimiter:
-        return _limiter()
 
     def hit(self, item: RateLimitItem, *identifiers: str) -> int | None:
         """Counts one request; the seconds to wait when it is one too many, else None."""
         if time.monotonic() < self._skip_until:
             return None
         try:
-            if self._limiter.hit(item, *identifiers):
+            if _limiter().hit(item, *identifiers):
                 return None
-            stats = self._limiter.get_window_stats(item, *identifiers)
+            stats = _limiter().get_window_stats(item, *identifiers)
         except redis.exceptions.RedisError as error:
             self._skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
             _outage.report(error)

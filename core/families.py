@@ -20,7 +20,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
     ValidationError,
 )
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.utils import translation
@@ -376,6 +376,13 @@ def _unstorable(exception: Any) -> errors.InvalidRequest:
     return errors.InvalidRequest(_("A value has a size or a form that cannot be stored."))
 
 
+def _database_away(exception: Any) -> errors.Unavailable:
+    logger.error("The database does not answer", exc_info=exception)
+    return errors.Unavailable(
+        _("The database does not answer right now; try again later."), retry_after=5
+    )
+
+
 def _throttled(exception: Any) -> errors.RateLimited:
     wait_s = max(1, round(exception.wait or 1))
     return errors.RateLimited(_("Too many requests; try again later."), retry_after=wait_s)
@@ -410,6 +417,7 @@ _TRANSLATIONS: tuple[tuple[Any, Callable[[Any], errors.AppError]], ...] = (
     (SuspiciousOperation, lambda e: errors.InvalidRequest(_("The request is malformed."))),
     (ValidationError, _invalid_model),
     (DataError, _unstorable),
+    ((OperationalError, InterfaceError), _database_away),
 )
 
 

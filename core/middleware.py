@@ -7,6 +7,7 @@ from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from core import errors
 from core.families import (
     Gateway,
+    as_app_error,
     error_response,
     family_for,
     internal_error,
@@ -65,10 +67,10 @@ class FamilyErrorMiddleware:
         return self._shape(request, response)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Errors of ours out of plain Django views; DRF's have been handled before."""
-        if isinstance(exception, errors.AppError) and is_api(request.path_info):
-            return error_response(exception, request)
-        return None
+        """Errors of ours and the database's out of plain Django views; DRF handles its own."""
+        is_ours = isinstance(exception, (errors.AppError, DatabaseError, InterfaceError))
+        error = as_app_error(exception) if is_ours and is_api(request.path_info) else None
+        return error_response(error, request) if error else None
 
     def _refuse(self, request: HttpRequest) -> HttpResponse | None:
         """An answer to requests that no view should see; else the path without its last slash."""

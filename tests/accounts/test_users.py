@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import jwt
 import pytest
+from django.contrib import admin
 from django.contrib.auth.hashers import get_hasher
+from django.test import RequestFactory
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import tokens
+from accounts.admin import UserAdmin
 from accounts.models import RefreshToken, User
+from core.db import in_db
+from core.errors import Unauthenticated
 from tests.conftest import client_with, make_user
 
 USER = "/api/v1/user"
@@ -421,3 +427,28 @@ def test_it_lets_only_operators_disable_and_nobody_oneself(
     User.objects.filter(pk=root.pk).update(is_superuser=True)
     refusal_of(carol_api.put(f"{USER}/status", {"user_id": root.pk, "disabled": True}), 200, 403)
     assert User.objects.filter(is_active=True).count() == User.objects.count()
+
+
+def test_it_ends_the_logins_of_an_account_that_the_console_disables(
+    alice: User, rf: RequestFactory
+) -> None:
+    token = login()["access_token"]
+    page = UserAdmin(User, admin.site)
+    for is_active in (False, True):
+        alice.is_active = is_active
+        page.save_model(rf.post("/"), alice, None, True)
+        assert not is_accepted(token)
+    assert is_accepted(login()["access_token"])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_it_exchanges_a_refresh_token_once_in_a_race() -> None:
+    user = await in_db(make_user, "dora")
+    refresh = (await in_db(tokens.issue, user)).refresh
+    results = await asyncio.gather(
+        *(in_db(tokens.rotate, refresh) for _number in range(6)), return_exceptions=True
+    )
+    assert sum(isinstance(result, tuple) for result in results) <= 1
+    assert sum(isinstance(result, Unauthenticated) for result in results) >= 5
+    live = await in_db(RefreshToken.objects.filter(revoked_at=None).exists)
+    assert not live

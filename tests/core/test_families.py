@@ -104,6 +104,7 @@ def expected_status(family: str, status: int) -> int:
         ("denied", 403),
         ("suspicious", 400),
         ("data", 400),
+        ("database", 503),
         ("bug", 500),
     ],
 )
@@ -118,7 +119,7 @@ def test_it_shapes_errors_of_views(client: Client, family: str, kind: str, statu
 @pytest.mark.parametrize(
     ("kind", "status"),
     [("invalid", 400), ("conflict", 409), ("http404", 404), ("denied", 403), ("suspicious", 400),
-     ("bug", 500)],
+     ("database", 503), ("bug", 500)],
 )  # fmt: skip
 @pytest.mark.parametrize("ending", ["-plain", "-async"])
 def test_it_shapes_errors_of_plain_views(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import connection
+from django.db import OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -47,6 +47,7 @@ ERRORS: dict[str, Any] = {
     "http404": Http404(SECRET),
     "denied": PermissionDenied(SECRET),
     "suspicious": SuspiciousOperation(SECRET),
+    "database": OperationalError(SECRET),
     "bug": KeyError(SECRET),
 }
 
