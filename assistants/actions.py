@@ -124,7 +124,7 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
         row.set_tools(tool_ids)
     if bases is not None:
         row.set_knowledge_bases(bases)
-    _speak_opener_after_commit(row)
+    speak_opener_after_commit(row)
     return Saved(row, calls.warnings)
 
 
@@ -215,7 +215,8 @@ def generate_opener_audio(row: Assistant) -> OpenerAudio:
     return prepare_opener_audio(row)
 
 
-def _speak_opener_after_commit(row: Assistant) -> None:
+def speak_opener_after_commit(row: Assistant) -> None:
+    """Has the workers speak the opener, where that is wanted and not done yet."""
     if not row.opener_audio_enabled or not has_fixed_opener(row):
         return
     if ready_audio(row):

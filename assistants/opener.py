@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -122,11 +122,11 @@ class NormalisedCalls:
     warnings: list[str]
 
 
-def normalise_calls(sent: Sequence[Any], *, tool_ids: Collection[str]) -> NormalisedCalls:
+def normalise_calls(sent: Any, *, tool_ids: Collection[str]) -> NormalisedCalls:
     """The calls of the opener that the assistant can make, with today's names; at most eight."""
     calls: list[dict[str, Any]] = []
     warnings: list[str] = []
-    for item in sent:
+    for item in sent if isinstance(sent, list) else []:
         call = _normalised(item)
         if call is None:
             warnings.append(

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from assistants.models import Assistant, ConfigMode, FirstTurn
 from assistants.models import Language as AssistantLanguage
-from assistants.opener import chosen_voice, fresh_opener_audio
+from assistants.opener import chosen_voice, fresh_opener_audio, normalise_calls
 from core.errors import NotFound
 from providers.specs import (
     asr_spec,
@@ -99,6 +99,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
     language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
     voice = _voice(row)
     opener_audio = fresh_opener_audio(row, voice)
+    tools = tuple(_tool(tool, language) for tool in _tools(row))
     return AssistantRuntime(
         id=row.pk,
         owner_id=row.owner_id,
@@ -108,10 +109,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
         first_turn="bot_first" if row.first_turn_mode == FirstTurn.BOT else "user_first",
         opener=row.opener,
         generates_opener=row.generated_opener_enabled,
-        opener_tool_calls=tuple(
-            OpenerToolCall(call["toolName"], call.get("arguments") or {})
-            for call in row.manual_opener_tool_calls
-        ),
+        opener_tool_calls=_opener_tool_calls(row, tools),
         opener_pcm=bytes(opener_audio.pcm) if opener_audio else None,
         llm=_llm(row),
         recogniser=_recogniser(row),
@@ -123,7 +121,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
             end_of_turn_silence_ms=row.end_of_turn_silence_ms,
             interim_transcripts=row.asr_interim_enabled,
         ),
-        tools=tuple(_tool(tool, language) for tool in _tools(row)),
+        tools=tools,
         knowledge_base_ids=_knowledge_base_ids(row),
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
@@ -173,6 +171,12 @@ def _embedder(row: Assistant) -> EmbedderSpec | None:
 def _tools(row: Assistant) -> list[Tool]:
     links = Assistant.tools.through.objects.filter(assistant_id=row.pk, tool__is_enabled=True)
     return [link.tool for link in links.select_related("tool").order_by("pk")]
+
+
+def _opener_tool_calls(row: Assistant, tools: tuple[ToolSpec, ...]) -> tuple[OpenerToolCall, ...]:
+    # Checked again: tools are disabled later, and the console edits the JSON by hand.
+    stored = normalise_calls(row.manual_opener_tool_calls, tool_ids={tool.id for tool in tools})
+    return tuple(OpenerToolCall(call["toolName"], call["arguments"]) for call in stored.calls)
 
 
 def _knowledge_base_ids(row: Assistant) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import base64
 from typing import Any, ClassVar, TypeVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,7 +33,6 @@ from providers.api.serializers import (
     AsrSerializer,
     ChatSerializer,
     CheckResultSerializer,
-    DeletedSerializer,
     LlmPreviewResultSerializer,
     LlmPreviewSerializer,
     LlmSerializer,
@@ -50,8 +49,6 @@ from providers.uploads import refuse_large_form, speech_in
 
 R = TypeVar("R", bound=ModelRow)
 _WRITING = frozenset({"PUT", "PATCH", "DELETE"})
-
-_described = extend_schema_view(destroy=extend_schema(responses=DeletedSerializer))
 
 
 class ModelViewSet(PlatformViewSet[R]):
@@ -108,7 +105,6 @@ def _usage(reply: Reply) -> dict[str, int]:
     }
 
 
-@_described
 class LlmViewSet(ModelViewSet[Llm]):
     """Language, embedding and rerank models."""
 
@@ -155,7 +151,6 @@ class LlmViewSet(ModelViewSet[Llm]):
         )
 
 
-@_described
 class AsrViewSet(ModelViewSet[Asr]):
     """Speech recognisers."""
 
@@ -203,7 +198,6 @@ class AsrViewSet(ModelViewSet[Asr]):
         )
 
 
-@_described
 class VoiceViewSet(ModelViewSet[Voice]):
     """Voices."""
 

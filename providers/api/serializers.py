@@ -40,7 +40,7 @@ class CheckedSerializer(WireSerializer):
     updated_at = serializers.DateTimeField(read_only=True)
 
 
-class LlmSerializer(CheckedSerializer, ModelSerializer):
+class LlmSerializer(ModelSerializer, CheckedSerializer):
     """A language, embedding or rerank model."""
 
     type = serializers.ChoiceField(LlmType.choices, required=False)
@@ -54,7 +54,7 @@ class LlmSerializer(CheckedSerializer, ModelSerializer):
     )
 
 
-class AsrSerializer(CheckedSerializer, ModelSerializer):
+class AsrSerializer(ModelSerializer, CheckedSerializer):
     """A speech recogniser."""
 
     language = serializers.ChoiceField(AsrLanguage.choices, required=False)
@@ -66,7 +66,7 @@ class AsrSerializer(CheckedSerializer, ModelSerializer):
     enable_normalization = serializers.BooleanField(required=False)
 
 
-class VoiceSerializer(CheckedSerializer, ModelSerializer):
+class VoiceSerializer(ModelSerializer, CheckedSerializer):
     """A voice."""
 
     gender = serializers.ChoiceField(Gender.choices, required=False)
@@ -180,8 +180,3 @@ class SpokenSerializer(WireSerializer):
     success = serializers.BooleanField()
     audio_url = serializers.CharField(allow_null=True)
     error = serializers.CharField(allow_null=True)
-
-
-class DeletedSerializer(WireSerializer):
-    id = serializers.CharField()
-    deleted = serializers.BooleanField()

@@ -268,11 +268,12 @@ def test_it_shows_the_examples_to_everybody_and_lets_nobody_break_them(
     items = data_of(alice_api.get(PATH))["items"]
     assert {item["id"] for item in items} == {"demo", "demo-zh"}
     assert {item["user_id"] for item in items} == {None}
-    for call in (
+    refused: list[Callable[[], Any]] = [
         lambda: alice_api.patch(f"{PATH}/demo", {"name": "x"}),
         lambda: alice_api.delete(f"{PATH}/demo"),
         lambda: alice_api.post(f"{PATH}/demo/opener-audio/generate"),
-    ):
+    ]
+    for call in refused:
         assert error_of(call(), 403)["code"] == "FORBIDDEN"
     assert data_of(carol_api.patch(f"{PATH}/demo", {"name": "x"}))["name"] == "x"
 

@@ -117,6 +117,25 @@ def test_it_leaves_out_disabled_tools(alice: User) -> None:
     assert [tool.id for tool in load_runtime(assistant.pk).tools] == ["calculator"]
 
 
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ([{"toolName": "calculator", "arguments": {"expression": "1"}}], ["calculator"]),
+        ([{"toolName": "search", "arguments": {"query": "x"}}], []),
+        (["calculator", {"toolName": 5}], []),
+        ({"toolName": "calculator"}, []),
+    ],
+)
+def test_it_makes_only_opener_calls_that_are_possible(
+    alice: User, stored: Any, expected: list[str]
+) -> None:
+    assistant = Assistant.objects.create(owner=alice, name="a", manual_opener_tool_calls=stored)
+    assistant.set_tools(["calculator", "search"])
+    Tool.objects.filter(pk="search").update(is_enabled=False)
+    calls = load_runtime(assistant.pk).opener_tool_calls
+    assert [call.tool_name for call in calls] == expected
+
+
 def test_it_uses_prepared_audio_only_while_it_says_the_opener(alice: User) -> None:
     assistant = Assistant.objects.create(
         name="a", owner=alice, language="en", opener="Hello.", opener_audio_enabled=True
