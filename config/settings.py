@@ -11,7 +11,16 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
-from config.env import as_bool, as_count, as_list, as_ports, positive, read, use_runtime_file
+from config.env import (
+    as_bool,
+    as_count,
+    as_list,
+    as_ports,
+    positive,
+    read,
+    url_with,
+    use_runtime_file,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -149,14 +158,14 @@ OLLAMA_MODEL = read(
 # --- Stores ------------------------------------------------------------------------------------
 DATABASE_URL = read(
     "DATABASE_URL",
-    str,
+    url_with("postgres", "postgresql"),
     default="postgres://app@127.0.0.1:5432/app",
     help="An own Postgres (16+) with pgvector; without it `manage.py up` starts an embedded one.",
     is_secret=True,
 )
 REDIS_URL = read(
     "REDIS_URL",
-    str,
+    url_with("redis", "rediss", "unix"),
     default="redis://127.0.0.1:6379/0",
     help="An own Redis or Valkey (6.2+); without it `manage.py up` starts an embedded one.",
     is_secret=True,
@@ -292,10 +301,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Fields of one name with different choices.
+    "ENUM_NAME_OVERRIDES": {
+        "AssistantLanguageEnum": "assistants.models.Language.choices",
+        "RecogniserLanguageEnum": "providers.models.AsrLanguage.choices",
+    },
 }
 
 
-def _page(title: str, icon: str, name: str) -> dict[str, Any]:
+def _page(title: Any, icon: str, name: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{name}")}
 
 
@@ -412,7 +426,16 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     # Libraries that write a line for every request, task or connection.
     "loggers": {
-        name: {"level": LOG_LEVEL if LOG_LEVEL in {"DEBUG", "ERROR"} else "WARNING"}
-        for name in ("celery", "django_celery_beat", "httpx", "kombu", "uvicorn")
+        name: {"level": LOG_LEVEL if LOG_LEVEL in {"DEBUG", "ERROR"} else level}
+        for name, level in (
+            ("celery", "WARNING"),
+            ("django_celery_beat", "WARNING"),
+            ("httpx", "WARNING"),
+            ("httpx2", "WARNING"),
+            ("kombu", "WARNING"),
+            # Each failed attempt to connect; what needed the connection says so itself.
+            ("psycopg.pool", "ERROR"),
+            ("uvicorn", "WARNING"),
+        )
     },
 }

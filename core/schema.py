@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -68,6 +69,16 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
         ]
 
 
+class ConsoleScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
+    """The signed-in console; its pages prove themselves with a CSRF token."""
+
+    target_class = "realtime.views.ConsoleSession"
+    name = "console"
+
+    def get_security_definition(self, auto_schema: Any) -> Schema:
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
+
+
 class FamilySchema(AutoSchema):
     """Operations in the envelope of the family that their path belongs to."""
 
@@ -101,6 +112,8 @@ class FamilySchema(AutoSchema):
         build: Any = super()._get_response_for_code
         response: Schema = build(serializer, status_code, media_types, direction)
         wrap = _SUCCESS_OF_FAMILY.get(family_for(self.path).name)
+        if family_for(self.path).name == "agentchat" and "content" not in response:
+            response["content"] = {"application/json": {"schema": {"nullable": True}}}
         content = response.get("content", {}).get("application/json")
         if wrap and content and status_code.startswith("2"):
             content["schema"] = wrap(content["schema"])

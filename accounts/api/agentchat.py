@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 from django.templatetags.static import static
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -53,6 +54,30 @@ def user_data(user: User) -> dict[str, Any]:
     }
 
 
+class UserShape(serializers.Serializer[Any]):
+    """What `user_data` gives."""
+
+    user_id = serializers.CharField()
+    user_name = serializers.CharField()
+    user_email = serializers.CharField()
+    user_avatar = serializers.CharField()
+    user_description = serializers.CharField()
+    role = serializers.ChoiceField(choices=["admin", "user"])
+    delete = serializers.BooleanField()
+    create_time = serializers.DateTimeField()
+    update_time = serializers.DateTimeField()
+
+
+class TokensShape(serializers.Serializer[Any]):
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class LoginShape(TokensShape):
+    user_id = serializers.CharField()
+
+
 class UserId(serializers.CharField):
     """A user id as a string or as the number that it is."""
 
@@ -77,6 +102,7 @@ class RegisterBody(serializers.Serializer[Any]):
 class RegisterView(OpenView):
     serializer_class = RegisterBody
 
+    @extend_schema(responses={200: None})
     def post(self, request: Request) -> Response:
         body = RegisterBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -96,6 +122,7 @@ class LoginBody(serializers.Serializer[Any]):
 class LoginView(OpenView):
     serializer_class = LoginBody
 
+    @extend_schema(responses=LoginShape)
     def post(self, request: Request) -> Response:
         body = LoginBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -115,6 +142,7 @@ class RefreshView(OpenView):
 
     serializer_class = RefreshBody
 
+    @extend_schema(responses=TokensShape)
     def post(self, request: Request) -> Response:
         body = RefreshBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -163,6 +191,7 @@ class LogoutView(APIView):
 
     serializer_class = RefreshBody
 
+    @extend_schema(responses={200: None})
     def post(self, request: Request) -> Response:
         body = RefreshBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -178,6 +207,7 @@ class LogoutView(APIView):
 
 
 class InfoView(APIView):
+    @extend_schema(parameters=[OpenApiParameter("user_id", str)], responses=UserShape)
     def get(self, request: Request) -> Response:
         principal = principal_of(request)
         user_id = request.query_params.get("user_id") or str(principal.user_id)
@@ -193,6 +223,7 @@ class UpdateBody(serializers.Serializer[Any]):
 class UpdateView(APIView):
     serializer_class = UpdateBody
 
+    @extend_schema(responses={200: None})
     def put(self, request: Request) -> Response:
         body = UpdateBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -207,6 +238,7 @@ class UpdateView(APIView):
 
 
 class IconsView(APIView):
+    @extend_schema(responses=serializers.ListSerializer(child=serializers.URLField()))
     def get(self, request: Request) -> Response:
         return answer([request.build_absolute_uri(static(name)) for name in DEFAULT_AVATARS])
 
@@ -217,6 +249,14 @@ class ListView(APIView):
     permission_classes = (IsOperator,)
     max_size = 100
 
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("keyword", str),
+            OpenApiParameter("page", int),
+            OpenApiParameter("limit", int),
+        ],
+        responses=UserShape(many=True),
+    )
     def get(self, request: Request) -> Response:
         keyword = request.query_params.get("keyword", "")
         users = User.objects.order_by("pk")
@@ -238,6 +278,7 @@ class StatusView(APIView):
     permission_classes = (IsOperator,)
     serializer_class = StatusBody
 
+    @extend_schema(responses={200: None})
     def put(self, request: Request) -> Response:
         body = StatusBody(data=request.data)
         body.is_valid(raise_exception=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -41,9 +42,19 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
         return shown
 
 
+class NewApiKeyShape(ApiKeySerializer):
+    """The one answer that holds the key itself."""
+
+    key = serializers.CharField(read_only=True)
+
+    class Meta(ApiKeySerializer.Meta):
+        fields: ClassVar = [*ApiKeySerializer.Meta.fields, "key"]
+
+
 class ApiKeyViewSet(PlatformViewSet[ApiKey]):
     """The keys of the one who asks; operators see all."""
 
+    queryset = ApiKey.objects.none()
     serializer_class = ApiKeySerializer
     http_method_names = ["get", "post", "delete", "head", "options"]  # noqa: RUF012 - as DRF has it
     not_found_code = "API_KEY_NOT_FOUND"
@@ -56,6 +67,7 @@ class ApiKeyViewSet(PlatformViewSet[ApiKey]):
             raise self.not_found()
         return super().get_object()
 
+    @extend_schema(responses={201: NewApiKeyShape})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
