@@ -77,6 +77,17 @@ def as_ports(text: str) -> list[int]:
     return ports
 
 
+def url_with(*schemes: str) -> Callable[[str], str]:
+    """A reader of addresses that begin with one of the schemes."""
+
+    def as_url(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"expected an address that begins with {schemes[0]}://")
+        return text
+
+    return as_url
+
+
 def as_count(text: str) -> int:
     number = int(text)
     if number < 0:
@@ -117,5 +128,8 @@ def read(
     try:
         return cast(text if text else default)
     except ValueError as error:
-        shown = "" if is_secret else f" {text!r}"
-        raise SettingError(f"{name}{shown}: {error}") from None
+        if not is_secret:
+            raise SettingError(f"{name} {text!r}: {error}") from None
+        # Python's own complaints quote the value.
+        reason = "not what is expected" if text and text in str(error) else str(error)
+        raise SettingError(f"{name}: {reason}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +38,21 @@ def encrypt(text: str) -> str:
 
 def decrypt(token: str) -> str:
     """The text behind a token. Raises ImproperlyConfigured when no key of ours opens it."""
-    if not token:
-        return ""
+    return _opened(token, _fernet(tuple(settings.FIELD_KEYS)).decrypt) if token else ""
+
+
+def rotate(token: str) -> str:
+    """The same secret under the newest key. Raises ImproperlyConfigured as `decrypt` does."""
+    return _opened(token, _fernet(tuple(settings.FIELD_KEYS)).rotate) if token else ""
+
+
+def _opened(token: str, use: Callable[[bytes], bytes]) -> str:
     try:
-        return _fernet(tuple(settings.FIELD_KEYS)).decrypt(token.encode()).decode()
+        return use(token.encode()).decode()
     except InvalidToken:
         raise ImproperlyConfigured(
             "A stored secret cannot be decrypted: a key is missing from FIELD_KEYS."
         ) from None
-
-
-def rotate(token: str) -> str:
-    """The same secret under the newest key."""
-    return _fernet(tuple(settings.FIELD_KEYS)).rotate(token.encode()).decode() if token else ""
 
 
 def mask(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m config.supervisor`: what `manage.py up` becomes. Loads none of the apps."""
+"""The command line of `manage.py up`. Loads none of the apps."""
 
 from __future__ import annotations
 

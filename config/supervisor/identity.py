@@ -18,12 +18,14 @@ from pathlib import Path
 
 from config.supervisor.errors import StartError
 
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 4
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION = 0x20080522
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -38,7 +40,8 @@ class Identity:
     def assume(self) -> None:
         """Makes the calling process (a child before exec) this user, for good."""
         if self.capability is not None:
-            _checked("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            # Or the change of user drops it, and access(2), which initdb asks, ignores it.
+            _checked("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([])
         os.setgid(self.gid)
         os.setuid(self.uid)
@@ -86,7 +89,7 @@ def _needed_capability(uid: int, gid: int, *, folder: Path, program: Path) -> in
     # container often holds only the wider one.
     wanted = [CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE] if may_run else [CAP_DAC_OVERRIDE]
     for capability in wanted:
-        if held >> capability & 1:
+        if held >> capability & 1 and held >> CAP_SETPCAP & 1:
             return capability
     raise StartError(
         f"as root the database runs as {pwd.getpwuid(uid).pw_name}, who cannot reach "

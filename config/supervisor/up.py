@@ -27,6 +27,8 @@ SERVER_STARTS_WITHIN_S = 60.0
 # Loading the product takes seconds; on a busy small machine many.
 CHILD_STARTS_WITHIN_S = 180.0
 UNCLEAN_PATIENCE_S = 10.0
+# What waiting for a database does not cure.
+LASTING_COMPLAINTS = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
 
 
 def say(name: str, text: str) -> None:
@@ -148,6 +150,8 @@ class Start:
                 version = postgres.check(arguments)
             except psycopg.OperationalError as error:
                 complaint = last_line(str(error))
+                if any(words in complaint for words in LASTING_COMPLAINTS):
+                    raise StartError(f"DATABASE_URL: {complaint}") from None
             return bool(version)
 
         if not self.supervisor.wait_until(is_up, timeout_s=SERVER_STARTS_WITHIN_S / 2):

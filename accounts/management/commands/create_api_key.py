@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 from django.utils import timezone
@@ -51,7 +52,10 @@ def owner_named(username: str, *, may_create: bool) -> User:
         raise CommandError(f"no user {username!r}; --create-user makes it")
     user = User(username=username)
     user.set_unusable_password()
-    user.full_clean(exclude=["password"])
+    try:
+        user.full_clean(exclude=["password"])
+    except ValidationError as error:
+        raise CommandError(f"{username!r}: {' '.join(error.messages)}") from None
     user.save()
     return user
 

@@ -1,10 +1,9 @@
-"""Starts the whole product on this machine."""
+"""Lists `up` among the commands; `manage.py` itself hands it to the supervisor."""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -23,12 +22,12 @@ class Command(BaseCommand):
         add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        forwarded: list[str] = []
-        for option, (variable, _) in OPTIONS.items():
-            value = options[variable]
-            if value is not None:
-                shown = str(Path(value).absolute()) if variable == "DATA_DIR" else value
-                forwarded += [option, shown]
-        # The supervisor is a program of its own: small, single-threaded, without the apps.
-        os.chdir(settings.BASE_DIR)
-        os.execv(sys.executable, [sys.executable, "-m", "config.supervisor", *forwarded])  # noqa: S606
+        """For `django-admin up`: becomes the supervisor, which reads the settings for itself."""
+        manage = str(settings.BASE_DIR / "manage.py")
+        forwarded = [
+            text
+            for option, (variable, _) in OPTIONS.items()
+            if (value := options[variable]) is not None
+            for text in (option, value)
+        ]
+        os.execv(sys.executable, [sys.executable, manage, "up", *forwarded])  # noqa: S606

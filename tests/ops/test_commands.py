@@ -1,0 +1,122 @@
+"""Commands that work on the database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import ApiKey, User, hash_key
+from config.migrations import DatabaseIsNewer, migrate
+from providers.models import Llm, Provider
+
+pytestmark = pytest.mark.django_db
+
+
+def create_api_key(*arguments: str) -> str:
+    output = StringIO()
+    call_command("create_api_key", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_create_api_key_prints_the_key_alone(alice: User) -> None:
+    printed = create_api_key(
+        "alice",
+        "--name",
+        "robot",
+        "--scopes",
+        "chat,voice",
+        "--rpm",
+        "7",
+        "--expires",
+        "2999-12-31",
+    )
+    assert printed.count("\n") == 1
+    key = ApiKey.objects.get(digest=hash_key(printed.strip()))
+    assert (key.owner, key.name, key.requests_per_minute) == (alice, "robot", 7)
+    assert set(key.scopes) == {"chat", "voice"}
+    assert key.expires_at is not None
+    assert key.expires_at.year >= 2999
+
+
+def test_create_api_key_makes_the_user_only_when_asked() -> None:
+    with pytest.raises(CommandError, match="no user 'dora'"):
+        create_api_key("dora")
+    assert not ApiKey.objects.exists()
+    printed = create_api_key("dora", "--create-user")
+    dora = User.objects.get(username="dora")
+    assert not dora.has_usable_password()
+    assert not dora.is_operator
+    assert ApiKey.objects.get(digest=hash_key(printed.strip())).owner == dora
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--scopes", "chat,everything"), "everything"),
+        (("--scopes", ""), "none given"),
+        (("--rpm", "0"), "at least 1"),
+        (("--expires", "tomorrow"), "2030-12-31"),
+        (("--expires", "2026-13-45"), "2030-12-31"),
+        (("--expires", str((timezone.now() - timedelta(days=2)).date())), "is over"),
+    ],
+)
+def test_create_api_key_refuses_what_makes_no_sense(
+    alice: User, options: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(CommandError, match=words):
+        create_api_key("alice", *options)
+    assert not ApiKey.objects.exists()
+
+
+def test_create_api_key_refuses_a_name_that_no_user_can_have() -> None:
+    with pytest.raises(CommandError):
+        create_api_key("no spaces allowed", "--create-user")
+    assert not User.objects.exists()
+
+
+def test_secrets_move_to_the_newest_key(settings: Settings) -> None:
+    provider = Provider.objects.create(name="one", vendor="openai", api_key="secret one")
+    model = Llm.objects.create(name="two", vendor="openai", api_key="secret two")
+    Llm.objects.create(name="none", vendor="openai")
+    old, new = settings.FIELD_KEYS, Fernet.generate_key().decode()
+
+    settings.FIELD_KEYS = [new, *old]
+    output = StringIO()
+    call_command("rotate_field_keys", stdout=output)
+    assert output.getvalue().startswith("2 ")
+
+    settings.FIELD_KEYS = [new]
+    assert Provider.objects.get(pk=provider.pk).api_key == "secret one"
+    assert Llm.objects.get(pk=model.pk).api_key == "secret two"
+    settings.FIELD_KEYS = old
+    with pytest.raises(ImproperlyConfigured):
+        Provider.objects.get(pk=provider.pk)
+
+
+def test_rotation_without_the_old_key_changes_nothing(settings: Settings) -> None:
+    provider = Provider.objects.create(name="one", vendor="openai", api_key="secret one")
+    old = settings.FIELD_KEYS
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(CommandError):
+        call_command("rotate_field_keys")
+    settings.FIELD_KEYS = old
+    assert Provider.objects.get(pk=provider.pk).api_key == "secret one"
+
+
+def test_migrations_of_a_newer_version_are_refused_and_known_ones_are_not() -> None:
+    assert migrate() == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO django_migrations (app, name, applied)"
+            " VALUES ('accounts', '9999_later', now()), ('removed_app', '0001_initial', now())"
+        )
+    with pytest.raises(DatabaseIsNewer, match=r"accounts\.9999_later"):
+        migrate()
