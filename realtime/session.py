@@ -770,6 +770,8 @@ def _between(start_ms: float | None, end_ms: float | None) -> int | None:
 def _measure_first_text(draft: _Draft) -> None:
     reply = draft.session.reply
     assert reply is not None
+    if reply.is_opener:
+        return  # seldom written by a model
     latency_ms = max(0, round(draft.moment.at_ms - reply.started_at_ms))
     draft.change_reply(reply, llm_ttft_ms=latency_ms)
     draft.send(messages.FirstByte(reply.turn, "llm", latency_ms))
