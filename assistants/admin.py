@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
+from assistants.actions import speak_opener_after_commit
 from assistants.models import Assistant, OpenerAudio
 from core.console import ConsoleAdmin
 from providers.models import LlmType
@@ -94,6 +95,10 @@ class AssistantAdmin(ConsoleAdmin):
                 type=_TYPE_OF_FIELD[db_field.name]
             )
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        speak_opener_after_commit(obj)
 
     @display(description=_("language model"))
     def show_llm(self, assistant: Assistant) -> Any:
