@@ -8,9 +8,10 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt
 PACKAGES := accounts assistants bench config conversations core knowledge providers realtime \
             tests tooling
-# Settings under which the product faces the internet; the key is only checked, never used.
+# Settings under which the product faces the internet; the keys are only checked, never used.
 PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
-              SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH
+              SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH \
+              FIELD_KEYS=QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
 TESTS ?=
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
 BENCH_OPTIONS ?=

@@ -2,6 +2,9 @@ from django.apps import AppConfig
 
 
 class ConfigConfig(AppConfig):
-    """The composition root is an app only for its management commands and templates."""
+    """The composition root is an app only for its commands, templates and system checks."""
 
     name = "config"
+
+    def ready(self) -> None:
+        from config import checks  # noqa: F401 - registers them

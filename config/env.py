@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from cryptography.fernet import Fernet
 
 T = TypeVar("T")
 
@@ -75,6 +78,29 @@ def as_ports(text: str) -> list[int]:
     if not ports or any(not 0 < port < 65536 for port in ports):
         raise ValueError("expected port numbers between 1 and 65535, separated by commas")
     return ports
+
+
+def as_time_zone(text: str) -> str:
+    if text not in zoneinfo.available_timezones():
+        raise ValueError("expected a name such as Europe/Berlin")
+    return text
+
+
+def as_log_level(text: str) -> str:
+    level = text.strip().upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
+    return level
+
+
+def as_field_keys(text: str) -> list[str]:
+    keys = as_list(text)
+    try:
+        for key in keys:
+            Fernet(key)
+    except ValueError:
+        raise ValueError("expected Fernet keys: 32 random bytes in URL-safe base64") from None
+    return keys
 
 
 def url_with(*schemes: str) -> Callable[[str], str]:

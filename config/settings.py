@@ -14,8 +14,11 @@ from django.utils.translation import gettext_lazy as _
 from config.env import (
     as_bool,
     as_count,
+    as_field_keys,
     as_list,
+    as_log_level,
     as_ports,
+    as_time_zone,
     positive,
     read,
     url_with,
@@ -48,7 +51,7 @@ PARSE_PROCESSES = read(
     "PARSE_PROCESSES", positive, default="1", help="Background processes that parse documents."
 )
 LOG_LEVEL = read(
-    "LOG_LEVEL", str.upper, default="INFO", help="DEBUG, INFO, WARNING or ERROR, on stderr."
+    "LOG_LEVEL", as_log_level, default="INFO", help="DEBUG, INFO, WARNING or ERROR, on stderr."
 )
 
 # --- Security ----------------------------------------------------------------------------------
@@ -66,7 +69,7 @@ SECRET_KEY = (
 )
 FIELD_KEYS = read(
     "FIELD_KEYS",
-    as_list,
+    as_field_keys,
     default="",
     help="Fernet keys for stored secrets, newest first. `manage.py up` generates one.",
     is_secret=True,
@@ -262,7 +265,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = read(
-    "TIME_ZONE", str, default="UTC", help="Time zone of the console and of assistants."
+    "TIME_ZONE", as_time_zone, default="UTC", help="Time zone of the console and of assistants."
 )
 USE_TZ = True
 

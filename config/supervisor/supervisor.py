@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import select
 import signal
 import subprocess
@@ -22,9 +23,11 @@ from config.supervisor.errors import StartError
 from config.supervisor.parts import Part, Recipe
 from config.supervisor.process import child_options, last_line
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LOOK_EVERY_S = 0.05
 JOB_STOPS_WITHIN_S = 3.0
+# An error of ours (config/checks.py) among Django's system checks.
+_CHECK = re.compile(r"^\?: \(config\.E\d+\) (?P<message>.+)$", re.M)
 
 
 class StopRequested(Exception):
@@ -58,6 +61,9 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_stop)
+        # Unless `nohup` was used, the end of the terminal is the end of the product.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def start(self, recipes: Sequence[Recipe], *, timeout_s: float) -> None:
@@ -115,6 +121,8 @@ class Supervisor:
         complaint = last_line(errors)
         if complaint.startswith("CommandError: "):
             raise StartError(complaint.removeprefix("CommandError: "))
+        if found := _CHECK.search(errors):
+            raise StartError(found["message"])
         # Not foreseen: the whole story helps more than its last line.
         raise StartError(f"{errors.rstrip()}\n{job.name} failed")
 

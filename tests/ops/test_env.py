@@ -5,9 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
 
 from config import env
-from config.env import SettingError, as_ports, is_explicit, read, use_runtime_file
+from config.env import (
+    SettingError,
+    as_field_keys,
+    as_log_level,
+    as_ports,
+    as_time_zone,
+    is_explicit,
+    read,
+    url_with,
+    use_runtime_file,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +83,36 @@ def test_a_wrong_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         read("A_SECRET", int, default="1", help="A secret.", is_secret=True)
     assert "A_SECRET" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_values_that_would_fail_later_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cast, good, bad in (
+        (as_time_zone, "Asia/Shanghai", "Asia/Atlantis"),
+        (as_log_level, "warning", "LOUD"),
+        (as_field_keys, Fernet.generate_key().decode(), "short"),
+        (url_with("redis", "unix"), "unix:///run/redis.sock", "http://redis"),
+    ):
+        monkeypatch.setenv("A_VALUE", good)
+        read("A_VALUE", cast, default="", help="A value.")
+        monkeypatch.setenv("A_VALUE", bad)
+        with pytest.raises(SettingError, match="A_VALUE"):
+            read("A_VALUE", cast, default="", help="A value.")
+
+
+@override_settings(OUTBOUND_ALLOW=["10.0.0.0/8:443", "nowhere"])
+def test_a_rule_that_cannot_be_read_fails_the_checks() -> None:
+    with pytest.raises(SystemCheckError, match=r"config\.E001.*nowhere"):
+        call_command("check")
+
+
+def test_production_settings_are_checked() -> None:
+    def complaints() -> set[str]:
+        found = run_checks(tags=["security"], include_deployment_checks=True)
+        return {message.id or "" for message in found if (message.id or "").startswith("config.")}
+
+    with override_settings(ALLOWED_HOSTS=["example.org"]):
+        assert complaints() == set()
+    with override_settings(ALLOWED_HOSTS=["*"], FIELD_KEYS=[]):
+        assert complaints() == {"config.W001", "config.W002"}
