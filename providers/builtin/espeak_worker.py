@@ -102,5 +102,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ConnectionError, BrokenPipeError):
+    except ConnectionError:
         raise SystemExit(0) from None
