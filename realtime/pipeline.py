@@ -119,7 +119,7 @@ class Call:
         self._sender = Sender(wire, self._frame)
         self._state = session.Session()
         self._group = asyncio.TaskGroup()
-        self._early: deque[ClientMessage] = deque()
+        self._early: deque[ClientMessage | Problem] = deque()
         self._has_early = asyncio.Event()
         self._over = asyncio.Event()
         self._admission: Admission | None = None
@@ -142,9 +142,8 @@ class Call:
         self._active_at = time.monotonic()
         if self._state.phase != "connecting":
             self._take(message)
-        elif len(self._early) < MAX_EARLY_MESSAGES:
-            self._early.append(message)
-            self._has_early.set()
+        else:
+            self._put_off(message)
 
     def hear(self, pcm: bytes) -> None:
         """Takes an audio frame of whole 20 ms."""
@@ -162,8 +161,16 @@ class Call:
     def complain(self, problem: Problem) -> None:
         """Tells the client what of its messages cannot be used."""
         self._active_at = time.monotonic()
-        if self._state.phase != "closed":
+        if self._state.phase == "connecting":
+            self._put_off(problem)
+        elif self._state.phase != "closed":
             self._sender.send(problem)
+
+    def _put_off(self, item: ClientMessage | Problem) -> None:
+        """Keeps what comes before it is known who calls; of too much, the rest is dropped."""
+        if len(self._early) < MAX_EARLY_MESSAGES:
+            self._early.append(item)
+            self._has_early.set()
 
     def stop(self, reason: str, close_code: int, problem: Problem | None = None) -> None:
         """Ends the session from this side."""
@@ -213,7 +220,11 @@ class Call:
         self._session_id = admission.journal.id
         self.dispatch(Admitted())
         while self._early:
-            self._take(self._early.popleft())
+            item = self._early.popleft()
+            if isinstance(item, Problem):
+                self.complain(item)
+            else:
+                self._take(item)
         self._group.create_task(self._keep_house(admission))
 
     async def _first_message(self) -> ClientMessage | None:
@@ -222,7 +233,8 @@ class Call:
                 await self._has_early.wait()
         except TimeoutError:
             return None
-        return self._early[0] if self._early else None
+        first = self._early[0] if self._early else None
+        return None if isinstance(first, Problem) else first
 
     async def _keep_house(self, admission: Admission) -> None:
         beat_at = renew_at = recheck_at = time.monotonic()
