@@ -101,10 +101,18 @@ class Slot:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Admission:
-    """A caller who may talk. `principal` is None for a stranger on a public assistant."""
+class Caller:
+    """Who calls: a principal, by a credential or a ticket; nobody known on a public assistant."""
 
-    principal: Principal | None
+    principal: Principal | None = None
+    credential: str | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """A caller who may talk."""
+
+    caller: Caller
     runtime: AssistantRuntime
     slot: Slot
     journal: CallJournal
@@ -123,7 +131,8 @@ async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
         message = _("The address needs ?assistant_id=…")
         raise Refused("protocol.assistant_id_required", message, PROTOCOL)
     try:
-        principal = await _principal(handshake, first_message)
+        caller = await _caller(handshake, first_message)
+        principal = caller.principal
         runtime = await _runtime(principal, handshake)
     except Forbidden as error:
         raise Refused("auth.forbidden", str(error.message), FORBIDDEN) from None
@@ -138,39 +147,44 @@ async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
         logger.exception("a call could not be recorded")
         await slot.release()
         raise _unavailable() from None
-    return Admission(principal, runtime, slot, journal)
+    return Admission(caller, runtime, slot, journal)
 
 
-def check_still_allowed(principal: Principal | None, assistant_id: str) -> None:
+def check_still_allowed(caller: Caller, assistant_id: str) -> None:
     """Raises Refused when the credential or the assistant is gone by now. Reads the database."""
-    if principal is not None and not _is_valid(principal):
+    if not _is_valid(caller):
         raise Refused("auth.invalid_api_key", _("The credential was revoked."), UNAUTHENTICATED)
     try:
-        access_assistant_to_talk(principal, assistant_id)
+        access_assistant_to_talk(caller.principal, assistant_id)
     except NotFound as error:
         raise _unknown(error) from None
 
 
-async def _principal(handshake: Handshake, first_message: FirstMessage) -> Principal | None:
-    """Who calls; None for a stranger. Raises Refused, Forbidden, Unavailable."""
+async def _caller(handshake: Handshake, first_message: FirstMessage) -> Caller:
+    """Who calls. Raises Refused, Forbidden, Unavailable."""
     try:
-        if handshake.ticket is not None:
-            principal = await tickets.redeem(handshake.ticket)
-        else:
-            credential = credential_in(handshake.authorization, handshake.api_key)
-            if handshake.bearer is not None:
-                credential = credential_in(f"Bearer {handshake.bearer}", credential)
-            if credential is None:
-                credential = _credential_in_hello(await first_message())
-            if credential is None:
-                return None
-            principal = await in_db(principal_for_credential, credential)
+        caller = await _identified(handshake, first_message)
     except Unauthenticated as error:
         raise Refused("auth.invalid_api_key", str(error.message), UNAUTHENTICATED) from None
-    principal.require(Scope.VOICE)
-    if principal.assistant_id not in (None, handshake.assistant_id):
-        raise Forbidden(_("The ticket is for another assistant."))
-    return principal
+    principal = caller.principal
+    if principal is not None:
+        principal.require(Scope.VOICE)
+        if principal.assistant_id not in (None, handshake.assistant_id):
+            raise Forbidden(_("The ticket is for another assistant."))
+    return caller
+
+
+async def _identified(handshake: Handshake, first_message: FirstMessage) -> Caller:
+    if handshake.ticket is not None:
+        return Caller(await tickets.redeem(handshake.ticket))
+    credential = credential_in(handshake.authorization, handshake.api_key)
+    if handshake.bearer is not None:
+        credential = credential_in(f"Bearer {handshake.bearer}", credential)
+    if credential is None:
+        credential = _credential_in_hello(await first_message())
+    if credential is None:
+        return Caller()
+    return Caller(await in_db(principal_for_credential, credential), credential)
 
 
 def _credential_in_hello(message: ClientMessage | None) -> str | None:
@@ -219,7 +233,16 @@ async def _slot(owner: str) -> Slot:
         raise Refused("rate_limit.connections", str(error.message), TOO_MANY) from None
 
 
-def _is_valid(principal: Principal) -> bool:
+def _is_valid(caller: Caller) -> bool:
+    principal = caller.principal
+    if caller.credential is not None:
+        try:
+            principal = principal_for_credential(caller.credential)
+        except Unauthenticated:
+            return False
+        return Scope.VOICE in principal.scopes
+    if principal is None:
+        return True
     if principal.key_id is None:
         return User.objects.filter(pk=principal.user_id, is_active=True).exists()
     key = ApiKey.objects.filter(

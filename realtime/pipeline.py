@@ -261,7 +261,7 @@ class Call:
 
     async def _check_rights(self, admission: Admission) -> None:
         try:
-            await in_db(check_still_allowed, admission.principal, admission.runtime.id)
+            await in_db(check_still_allowed, admission.caller, admission.runtime.id)
         except Refused as refused:
             self.stop(refused.problem.code, refused.close_code, refused.problem)
         except DatabaseError as error:
@@ -324,7 +324,7 @@ class Call:
             return
         try:
             runtime = overridden(
-                admission.runtime, start.overrides, is_stranger=admission.principal is None
+                admission.runtime, start.overrides, is_stranger=admission.caller.principal is None
             )
         except OverrideRefused as refused:
             self.complain(Problem("protocol.invalid_override", refused.message, "protocol"))

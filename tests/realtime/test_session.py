@@ -92,6 +92,10 @@ class Call:
         self.effects += done
         return done
 
+    @property
+    def phase(self) -> str:
+        return self.session.phase
+
     def speak(self, text: str) -> list[Effect]:
         """A whole spoken turn, understood as the text."""
         done = self.do(SpeechStarted(0.9), SpeechStopped(0.1), TurnEnded(1000.0, self.at_ms))
@@ -131,10 +135,10 @@ def test_it_answers_a_spoken_turn_from_transcript_to_final() -> None:
         "StartReply",
     ]
     assert of(done, StartReply) == [StartReply(1, "hello", ())]
-    assert call.session.phase == "thinking"
+    assert call.phase == "thinking"
     done = call.do(TextMade(1, "Hi "), TextMade(1, "there."))
     done += call.do(VoiceBegun(1, 80), SegmentBegun(1, 0, "Hi there.", 0), VoiceSent(1))
-    assert call.session.phase == "speaking"
+    assert call.phase == "speaking"
     done += call.do(ReplyDone(1, Usage(3, 2)))
     assert kinds(done) == [
         "FirstByte",
@@ -148,7 +152,7 @@ def test_it_answers_a_spoken_turn_from_transcript_to_final() -> None:
         "ResponseFinal",
         "Record",
     ]
-    assert call.session.phase == "listening"
+    assert call.phase == "listening"
     assert sent(done, messages.ResponseFinal) == [messages.ResponseFinal(1, "Hi there.")]
 
 
@@ -175,7 +179,7 @@ def test_an_interruption_clears_sound_first_and_keeps_only_what_was_heard() -> N
     call.speak("tell me")
     call.do(TextMade(1, "One two three."), VoiceBegun(1, 80))
     call.do(SpeechStarted(0.9))
-    assert call.session.phase == "speaking"
+    assert call.phase == "speaking"
     done = call.do(SpeechSustained(), heard="One two", heard_ms=700)
     assert kinds(done) == ["StopReply", "AudioCleared", "Interrupted", "Record", "OpenUtterance"]
     interrupted = sent(done, messages.Interrupted)[0]
@@ -183,7 +187,7 @@ def test_an_interruption_clears_sound_first_and_keeps_only_what_was_heard() -> N
     entry = of(done, Record)[0].entry
     assert (entry.text, entry.generated_text) == ("One two", "One two three.")
     assert entry.is_interrupted
-    assert call.session.phase == "user_speaking"
+    assert call.phase == "user_speaking"
     assert call.session.turn == 2
     call.do(TurnEnded(0, 0))
     start = of(call.do(Transcribed(2, "stop")), StartReply)[0]
@@ -212,7 +216,7 @@ def test_short_speech_over_a_reply_is_ignored() -> None:
     call.do(TextMade(1, "One two three."), VoiceBegun(1, 80))
     done = call.do(SpeechStarted(0.9), SpeechStopped(0.1), TurnEnded(0, 0))
     assert kinds(done) == ["InputSpeechStarted", "InputSpeechStopped"]
-    assert call.session.phase == "speaking"
+    assert call.phase == "speaking"
     assert "ResponseFinal" in kinds(call.do(ReplyDone(1, Usage())))
 
 
@@ -222,7 +226,7 @@ def test_speech_that_outlasts_a_reply_becomes_a_turn() -> None:
     call.do(TextMade(1, "One."), VoiceBegun(1, 80), SpeechStarted(0.9))
     done = call.do(ReplyDone(1, Usage()))
     assert of(done, OpenUtterance) == [OpenUtterance(2)]
-    assert call.session.phase == "user_speaking"
+    assert call.phase == "user_speaking"
 
 
 def test_a_bot_that_cannot_be_interrupted_is_not() -> None:
@@ -230,7 +234,7 @@ def test_a_bot_that_cannot_be_interrupted_is_not() -> None:
     call.speak("tell me")
     call.do(TextMade(1, "One."), VoiceBegun(1, 80))
     assert kinds(call.do(SpeechStarted(0.9), SpeechSustained())) == ["InputSpeechStarted"]
-    assert call.session.phase == "speaking"
+    assert call.phase == "speaking"
 
 
 def test_a_commit_by_hand_over_a_reply_takes_the_turn() -> None:
@@ -239,7 +243,7 @@ def test_a_commit_by_hand_over_a_reply_takes_the_turn() -> None:
     call.do(TextMade(1, "One."), VoiceBegun(1, 80), SpeechStarted(0.9))
     done = call.do(TurnEnded(0, 0, is_by_hand=True), heard="One.")
     assert of(done, FinishUtterance) == [FinishUtterance(2)]
-    assert call.session.phase == "thinking"
+    assert call.phase == "thinking"
 
 
 def test_speech_before_the_reply_is_heard_joins_the_question() -> None:
@@ -273,7 +277,7 @@ def test_an_empty_transcript_leads_back_to_listening() -> None:
     call = Call()
     done = call.speak("  ")
     assert "TranscriptFinal" not in kinds(done)
-    assert call.session.phase == "listening"
+    assert call.phase == "listening"
 
 
 def test_a_failed_recognition_is_reported_and_the_call_goes_on() -> None:
@@ -282,7 +286,7 @@ def test_a_failed_recognition_is_reported_and_the_call_goes_on() -> None:
     done = call.do(RecognitionFailed(1, "The recogniser failed.", True))
     problem = sent(done, Problem)[0]
     assert (problem.code, problem.stage, problem.is_retryable) == ("asr.failed", "asr", True)
-    assert call.session.phase == "listening"
+    assert call.phase == "listening"
     assert of(call.speak("again"), StartReply)
 
 
@@ -293,7 +297,7 @@ def test_a_failed_model_ends_the_reply_once() -> None:
     done = call.do(ReplyDone(1, Usage(), failure))
     assert sent(done, Problem) == [failure]
     assert sent(done, messages.ResponseFinal) == []
-    assert call.session.phase == "listening"
+    assert call.phase == "listening"
 
 
 def test_a_failed_voice_leaves_the_text() -> None:
@@ -333,7 +337,7 @@ def test_text_while_the_user_speaks_drops_the_utterance() -> None:
 def test_a_cancel_with_nothing_running_does_nothing() -> None:
     call = Call()
     assert call.do(CancelResponse()) == []
-    assert call.session.phase == "listening"
+    assert call.phase == "listening"
 
 
 def test_a_cancelled_question_is_not_answered_later() -> None:
@@ -361,7 +365,7 @@ def test_the_opener_is_turn_zero_and_speech_before_its_sound_cancels_it() -> Non
     assert of(done, StartReply) == [StartReply(0, "", ())]
     done = call.do(SpeechStarted(0.9))
     assert sent(done, messages.Interrupted)[0].turn == 0
-    assert call.session.phase == "user_speaking"
+    assert call.phase == "user_speaking"
 
 
 def test_opener_calls_run_once_after_the_opener() -> None:
@@ -378,7 +382,7 @@ def test_text_mode_speaks_with_deltas_and_counts_them_as_heard() -> None:
     call = Call(Plan(output="text"))
     call.do(TextInput("hi"))
     call.do(TextMade(1, "One two"))
-    assert call.session.phase == "speaking"
+    assert call.phase == "speaking"
     done = call.do(CancelResponse())
     assert sent(done, messages.Interrupted)[0].heard_text == "One two"
     assert sent(done, messages.AudioCleared) == []
@@ -630,7 +634,7 @@ def test_whatever_happens_the_rules_of_a_call_hold(plan: Plan, events: list[Any]
             reply = call.session.reply
             assert (reply.turn if reply else None) == witness.live
             assert all(not call.session.may_sound(turn) for turn in witness.silent)
-            assert not (call.session.phase == "listening" and call.session.awaited)
+            assert not (call.phase == "listening" and call.session.awaited)
     assert witness.is_closed
     assert all(witness.ends[turn] == 1 for turn in witness.started)
     assert witness.open_tools == []
