@@ -183,7 +183,7 @@ async def _check(address: Address, *, host: str, port: int) -> None:
     shown = f"{host}:{port}" if host == str(inner) else f"{host}:{port} ({inner})"
     text = _(
         "%(address)s is not a public address. An operator can allow it in the console under "
-        "“Outbound rules” or with OUTBOUND_ALLOW."
+        "“Allowed private addresses” or with OUTBOUND_ALLOW."
     )
     raise OutboundRefused(text % {"address": shown})
 
