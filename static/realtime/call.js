@@ -169,6 +169,14 @@ export class Call extends EventTarget {
     this.dispatchEvent(new CustomEvent("problem", { detail: { stage, message } }));
   }
 
+  /** Takes back guesses at what was said that nothing came of. @param {string} utterance the current one */
+  forgetUnfinished(utterance) {
+    for (const entry of this.entries.values()) {
+      if (entry.kind !== "user" || entry.isFinal || entry.id === utterance) continue;
+      this.show({ ...entry, text: "", isFinal: true });
+    }
+  }
+
   /** @param {Entry} entry */
   show(entry) {
     this.entries.set(entry.id, entry);
@@ -290,8 +298,9 @@ const HANDLERS = {
   "config.resolved": (call, { config }) => {
     call.hasVoice = config.output.mode === "audio";
   },
-  "input.speech_started": (call) => {
+  "input.speech_started": (call, { utterance_id: id }) => {
     call.isUserSpeaking = true;
+    call.forgetUnfinished(id);
   },
   "input.speech_stopped": (call) => {
     call.isUserSpeaking = false;
@@ -368,6 +377,7 @@ const HANDLERS = {
   error: (call, data, { stage, message }) => {
     if (stage !== "protocol" && stage !== "audio") call.isWaiting = false;
     if (stage === "tts") call.giveUpVoice(data.response_id);
-    call.report(stage, message);
+    // Before the start it is a refusal, which the closing tells.
+    if (call.hasStarted) call.report(stage, message);
   },
 };

@@ -14,6 +14,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -60,7 +61,7 @@ class TalkPage:
 
     def say(self, text: str) -> None:
         """Types a message."""
-        expect(self.page.locator("#text")).to_be_enabled(timeout=PATIENCE_MS)
+        expect(self.page.locator("#text")).to_be_enabled()
         self.page.fill("#text", text)
         self.page.press("#text", "Enter")
 

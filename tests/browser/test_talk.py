@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
 from tests.browser.product import Product, Web
-from tests.browser.talkpage import PATIENCE_MS, PHONE
+from tests.browser.talkpage import PHONE
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def test_it_answers_speech_with_speech(
     page = window(2.0, "What can you do?")
     page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
     page.start()
-    expect(page.turns).to_have_count(1, timeout=PATIENCE_MS)
+    expect(page.turns).to_have_count(1)
     assert page.turns.locator(".heard").inner_text().strip()
     page.wait_for_stats("talk.playedMs > 500 && talk.peak > 0.05")
     expect(page.replies.locator(".latency")).to_contain_text("s · heard after")
@@ -50,7 +50,7 @@ def test_it_falls_silent_when_talked_over(
     page.say(LONG)
     page.wait_for_state("speaking")
     reply = page.page.locator("#log .reply[data-interrupted=true]")
-    expect(reply).to_have_count(1, timeout=PATIENCE_MS)
+    expect(reply).to_have_count(1)
     page.wait_for_stats("talk.silenceMs >= 0")
     assert page.stats()["silenceMs"] < 250
     expect(reply).to_contain_text("interrupted")
@@ -73,13 +73,30 @@ def test_it_stops_the_answer_on_escape(
     assert "twenty" not in page.replies.locator(".heard").inner_text()
 
 
+def test_it_listens_only_while_the_key_is_held(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window(1.0, "Nobody should hear this.", 8.0, "What can you do?", 1.0)
+    page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first', endOfTurnSilenceMs=3000)}")
+    page.page.check("#push-to-talk")
+    page.start()
+    page.wait_for_stats("talk.framesSent > 350")  # the first sentence has passed
+    assert page.turns.count() == 0
+    page.page.keyboard.down("Space")
+    page.wait_for_state("hearing")
+    page.wait_for_state("listening")
+    page.page.keyboard.up("Space")
+    page.wait_for_stats("talk.playedMs > 300")
+    assert page.turns.count() == 1
+
+
 def test_it_takes_written_messages(web: Web, assistant: MakeAssistant, window: OpenWindow) -> None:
     page = window()
     page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
     page.page.click("#start-silent")
     page.say("Hello there")
     expect(page.turns).to_have_text(["You: Hello there"])
-    expect(page.replies.locator(".heard")).to_contain_text("Hello", timeout=PATIENCE_MS)
+    expect(page.replies.locator(".heard")).to_contain_text("Hello")
     page.wait_for_stats("talk.playedMs > 300")
     assert page.stats()["framesSent"] == 0
 
@@ -90,9 +107,9 @@ def test_it_goes_on_in_writing_without_a_microphone(
     page = window(is_refused=True)
     page.open(f"{web.url}/talk/{assistant(firstTurnMode='user_first')}")
     page.start()
-    expect(page.notices).to_contain_text("may not use the microphone", timeout=PATIENCE_MS)
+    expect(page.notices).to_contain_text("may not use the microphone")
     page.say("Hello there")
-    expect(page.replies.locator(".heard")).to_contain_text("Hello", timeout=PATIENCE_MS)
+    expect(page.replies.locator(".heard")).to_contain_text("Hello")
 
 
 def test_it_ends_the_call_and_gives_the_microphone_back(
@@ -117,9 +134,9 @@ def test_it_offers_to_reconnect_when_the_server_dies(
         page.start()
         page.wait_for_state("listening")
         dying.kill()
-        expect(page.notices).to_contain_text("was lost", timeout=PATIENCE_MS)
+        expect(page.notices).to_contain_text("was lost")
         page.page.get_by_role("button", name="Reconnect").click()
-        expect(page.notices).to_contain_text("could not be reached", timeout=PATIENCE_MS)
+        expect(page.notices).to_contain_text("could not be reached")
 
 
 def test_it_tells_that_an_assistant_is_unknown(web: Web, window: OpenWindow) -> None:
@@ -137,7 +154,7 @@ def test_it_lets_a_key_in_to_a_private_assistant(
     assert OPENER not in page.page.content()
     page.page.fill("#key", "sk-gw-wrong")
     page.start()
-    expect(page.notices).to_contain_text("API key is wrong", timeout=PATIENCE_MS)
+    expect(page.notices).to_contain_text("API key is wrong")
     page.page.fill("#key", product.login.key)
     page.start()
     page.wait_for_stats("talk.playedMs > 300")
@@ -159,12 +176,10 @@ def test_it_fits_a_phone(
 ) -> None:
     page = window(size=PHONE, language=language)
     page.open(f"{web.url}/talk/{assistant(name='N' * 90, firstTurnMode='user_first')}")
-    assert (
-        page.page.locator("html").get_attribute("lang")
-        == {"en-US": "en", "zh-CN": "zh-hans"}[language]
-    )
-    for _ in range(2):
+    assert page.page.locator("html").get_attribute("lang") == PAGE_LANGUAGES[language]
+    for _step in ("before the call", "during the call"):
         assert page.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert page.page.evaluate("document.documentElement.scrollHeight") == PHONE["height"]
-        page.start()
-        page.wait_for_state("listening")
+        if page.page.locator("#start").is_visible():
+            page.start()
+            page.wait_for_state("listening")
