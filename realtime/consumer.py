@@ -1,10 +1,16 @@
-"""The door of `/ws`: decodes frames, hands them to the call, and writes what the call sends."""
+"""The door of `/ws`: decodes frames, hands them to the call, and writes what the call sends.
+
+A bare ASGI application: a Channels consumer goes to another thread and back (to close old database
+connections) and starts two tasks before it hands over a frame, which at 50 frames a second and call
+takes more time than all the rest, and makes frames late.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils.translation import gettext as _
 
 from realtime.admission import SUBPROTOCOL, read_handshake
@@ -14,51 +20,71 @@ from realtime.pipeline import Call
 
 TOO_BIG = 1009
 
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-class VoiceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
-    """One client. Nothing here awaits a model or the database, so that nothing is late."""
 
-    async def connect(self) -> None:
-        handshake = read_handshake(self.scope)
-        # Accepted whoever it is: a browser cannot read why a handshake failed.
-        await self.accept(SUBPROTOCOL if handshake.offers_bearer else None)
-        self.call = Call(self, handshake, ws_v1.encode)
-        self.running = asyncio.create_task(self.call.run())
+async def voice(scope: Scope, receive: Receive, send: Send) -> None:
+    """One client, from its handshake to the end of its call."""
+    await receive()  # websocket.connect
+    handshake = read_handshake(scope)
+    # Accepted whoever it is: a browser cannot read why a handshake failed.
+    subprotocol = SUBPROTOCOL if handshake.offers_bearer else None
+    await send({"type": "websocket.accept", "subprotocol": subprotocol})
+    socket = VoiceSocket(send)
+    call = Call(socket, handshake, ws_v1.encode)
+    running = asyncio.create_task(call.run())
+    while (message := await receive())["type"] == "websocket.receive":
+        take(call, message.get("text"), message.get("bytes"))
+    call.hang_up()
+    await running
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        try:
-            if text_data is not None:
-                self.receive_text(text_data)
-            elif bytes_data is not None:
-                self.receive_audio(bytes_data)
-        except ws_v1.BadFrame as bad:
-            self.call.complain(bad.problem)
 
-    def receive_text(self, text: str) -> None:
-        if len(text) > ws_v1.MAX_TEXT_BYTES or len(text.encode()) > ws_v1.MAX_TEXT_BYTES:
-            message = _("A text message may have %(bytes)d bytes.")
-            self.refuse("protocol.invalid_message", message % {"bytes": ws_v1.MAX_TEXT_BYTES})
-            return
-        self.call.receive(ws_v1.decode(text))
+def take(call: Call, text: str | None, pcm: bytes | None) -> None:
+    """Hands a frame to the call. Awaits nothing, so that nothing is late."""
+    try:
+        if text is not None:
+            _take_text(call, text)
+        elif pcm is not None:
+            _take_audio(call, pcm)
+    except ws_v1.BadFrame as bad:
+        call.complain(bad.problem)
 
-    def receive_audio(self, pcm: bytes) -> None:
-        if len(pcm) > ws_v1.MAX_BINARY_BYTES:
-            message = _("An audio message may have %(bytes)d bytes.")
-            self.refuse("audio.frame_size_mismatch", message % {"bytes": ws_v1.MAX_BINARY_BYTES})
-            return
-        ws_v1.check_audio(pcm)
-        self.call.hear(pcm)
 
-    def refuse(self, code: str, message: str) -> None:
-        stage: Stage = "audio" if code.startswith("audio") else "protocol"
-        self.call.stop("too_big", TOO_BIG, Problem(code, message, stage))
+def _take_text(call: Call, text: str) -> None:
+    if len(text) > ws_v1.MAX_TEXT_BYTES or len(text.encode()) > ws_v1.MAX_TEXT_BYTES:
+        message = _("A text message may have %(bytes)d bytes.")
+        _refuse(call, "protocol.invalid_message", message % {"bytes": ws_v1.MAX_TEXT_BYTES})
+        return
+    call.receive(ws_v1.decode(text))
 
-    async def disconnect(self, code: int) -> None:
-        self.call.hang_up()
-        await self.running
+
+def _take_audio(call: Call, pcm: bytes) -> None:
+    if len(pcm) > ws_v1.MAX_BINARY_BYTES:
+        message = _("An audio message may have %(bytes)d bytes.")
+        _refuse(call, "audio.frame_size_mismatch", message % {"bytes": ws_v1.MAX_BINARY_BYTES})
+        return
+    ws_v1.check_audio(pcm)
+    call.hear(pcm)
+
+
+def _refuse(call: Call, code: str, message: str) -> None:
+    stage: Stage = "audio" if code.startswith("audio") else "protocol"
+    call.stop("too_big", TOO_BIG, Problem(code, message, stage))
+
+
+class VoiceSocket:
+    """The accepted socket, as the call writes to it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
 
     async def send_text(self, text: str) -> None:
-        await self.send(text_data=text)
+        await self._send({"type": "websocket.send", "text": text})
 
     async def send_audio(self, pcm: bytes) -> None:
-        await self.send(bytes_data=pcm)
+        await self._send({"type": "websocket.send", "bytes": pcm})
+
+    async def close(self, code: int) -> None:
+        await self._send({"type": "websocket.close", "code": code})
