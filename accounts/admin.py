@@ -155,7 +155,7 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     @display(description=_("scopes"))
     def scope_list(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
+        return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
     @admin.action(description=_("Disable the selected keys"))
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

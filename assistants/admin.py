@@ -16,6 +16,7 @@ from assistants.actions import speak_opener_after_commit
 from assistants.models import Assistant, OpenerAudio
 from core.console import ConsoleAdmin
 from providers.models import LlmType
+from tooling.catalogue import name_to_read
 
 _TYPE_OF_FIELD = {
     "llm": LlmType.TEXT,
@@ -95,6 +96,14 @@ class AssistantAdmin(ConsoleAdmin):
                 type=_TYPE_OF_FIELD[db_field.name]
             )
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(
+        self, db_field: models.ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.name == "tools":
+            field.label_from_instance = name_to_read
+        return field
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from assistants.models import Assistant, OpenerAudio
 from config.health import part_states
@@ -23,6 +23,13 @@ from knowledge.models import KnowledgeBase
 from providers.models import Asr, Llm, LlmType, Voice
 
 TREND_DAYS = 14
+PART_NAMES = {
+    "database": gettext_noop("database"),
+    "redis": "Redis",
+    "workers": gettext_noop("workers"),
+    "migrations": gettext_noop("migrations"),
+}
+STATE_NAMES = {"down": gettext_noop("down"), "pending": gettext_noop("pending")}
 RECENT_DAYS = 7
 
 
@@ -41,7 +48,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context.update(
         title=_("Home"),
         cards=list(_cards()),
-        parts=states,
+        parts={_part_name(name): _state_name(state) for name, state in states.items()},
         problems=[*_part_problems(states), *_model_problems(), *_call_problems()],
         trend=json.dumps(_trend()),
         has_calls=Call.objects.exists(),
@@ -114,11 +121,19 @@ def _trend() -> dict[str, Any]:
     }
 
 
+def _part_name(name: str) -> str:
+    return _(PART_NAMES.get(name, name))
+
+
+def _state_name(state: str) -> str:
+    return _(STATE_NAMES.get(state, state))
+
+
 def _part_problems(states: Mapping[str, str]) -> Iterator[Problem]:
     for name, state in states.items():
         if state != "ok":
             yield Problem(
-                _("%(part)s: %(state)s") % {"part": name, "state": state},
+                _("%(part)s: %(state)s") % {"part": _part_name(name), "state": _state_name(state)},
                 reverse("admin:index"),
                 is_urgent=True,
             )

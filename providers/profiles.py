@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 ChatProtocol = Literal["openai_chat", "anthropic_messages", "builtin"]
 Kind = Literal["text", "embedding", "rerank", "asr", "voice"]
@@ -131,12 +132,12 @@ PROFILES: dict[str, VendorProfile] = {
         ),
         VendorProfile(
             "openai_compatible",
-            "OpenAI-compatible",
+            gettext_noop("OpenAI-compatible"),
             "openai_chat",
             needs_key=False,
             aliases=frozenset({"openai-compatible", "generic", "buffered", "custom", "other"}),
         ),
-        VendorProfile("builtin", "Built-in (offline)", "builtin", needs_key=False),
+        VendorProfile("builtin", gettext_noop("Built-in (offline)"), "builtin", needs_key=False),
     )
 }
 VENDOR_CHOICES = [(slug, _(profile.label)) for slug, profile in PROFILES.items()]

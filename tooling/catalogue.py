@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any, Literal
 
 from django.db import transaction
+from django.utils.translation import get_language
 
 from tooling.models import Category, Tool
 
@@ -280,6 +281,22 @@ LEGACY_IDS = {"voice_message_prompt": "voice_msg_prompt"}
 def normalise_tool_id(tool_id: str) -> str:
     """Today's id of a tool, also when an earlier one is given."""
     return LEGACY_IDS.get(tool_id, tool_id)
+
+
+def name_to_read(tool: Tool) -> str:
+    """A tool's name in the reader's language, where the tool has one in it."""
+    builtin = BUILTIN_TOOLS.get(tool.pk)
+    return builtin.name.get(_readers_language()) if builtin else tool.name
+
+
+def description_to_read(tool: Tool) -> str:
+    """A tool's description in the reader's language, where the tool has one in it."""
+    builtin = BUILTIN_TOOLS.get(tool.pk)
+    return builtin.description.get(_readers_language()) if builtin else tool.description
+
+
+def _readers_language() -> Language:
+    return "zh" if (get_language() or "").startswith("zh") else "en"
 
 
 @transaction.atomic
