@@ -33,7 +33,7 @@ STAGGER_S = 4.0
 START_WITHIN_S = 60.0
 ANSWER_WITHIN_S = 10.0
 ANSWER_ENDS_WITHIN_S = 30.0
-INTERRUPT_AFTER_S = 0.7
+INTERRUPT_AFTER_S = 0.4
 PAUSE_S = 0.3
 
 
@@ -138,42 +138,40 @@ class Caller:
             await everybody.wait()
             tasks.append(asyncio.create_task(self._talk(socket, delay_s)))
             await asyncio.sleep(delay_s + 0.5)
-            for number in range(self._job.turns + self._job.interruptions):
-                await self._turn(is_interrupted=number >= self._job.turns)
+            await self._converse()
             await socket.send(json.dumps({"type": "session.stop"}))
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _turn(self, *, is_interrupted: bool) -> None:
-        answer = await self._ask()
-        if is_interrupted:
+    async def _converse(self) -> None:
+        """Turns that are heard out, then a long answer that is interrupted again and again."""
+        for _ in range(self._job.turns):
+            await self._hear_out(await self._ask())
+        if self._job.interruptions:
+            answer = await self._ask()
+        for _ in range(self._job.interruptions):
             await _sleep_until(answer.first_audio_at + INTERRUPT_AFTER_S)
-            answer = await self._interrupt(answer)
+            answer = await self._ask(over=answer)
+
+    async def _hear_out(self, answer: Answer) -> None:
         await self._until(lambda: answer.ended_at > 0, ANSWER_ENDS_WITHIN_S, "the answer's end")
-        # Hear the answer out, as people do.
         await _sleep_until(answer.first_audio_at + answer.audio_bytes / BYTES_PER_S + PAUSE_S)
 
-    async def _ask(self) -> Answer:
-        """Says the utterance; its answer, as soon as there is sound."""
+    async def _ask(self, *, over: Answer | None = None) -> Answer:
+        """Says the utterance, maybe over an answer that must stop; its own answer."""
         self._findings.attempted += 1
         before = len(self._answers)
-        saying = self._say()
+        self._saying = saying = Saying()
+        self._to_say.extend(enumerate(self._speech.frames))
         await self._until(lambda: saying.ended_at > 0, 60, "the own voice")
+        if over is not None:
+            if not over.cleared_at:
+                raise TurnFailed("speaking over the answer did not stop it")
+            self._findings.to_silence.append((over.cleared_at - saying.began_at) * 1000)
         if len(self._answers) > before:
             raise TurnFailed("it was answered before the question had ended")
-        return await self._answer(saying, before)
-
-    async def _interrupt(self, answer: Answer) -> Answer:
-        """Says the utterance over the answer; the next answer."""
-        self._findings.attempted += 1
-        before = len(self._answers)
-        saying = self._say()
-        await self._until(lambda: saying.ended_at > 0, 60, "the own voice")
-        if not answer.cleared_at:
-            raise TurnFailed("speaking over the answer did not stop it")
-        self._findings.to_silence.append((answer.cleared_at - saying.began_at) * 1000)
         return await self._answer(saying, before)
 
     async def _answer(self, saying: Saying, before: int) -> Answer:
@@ -184,11 +182,6 @@ class Caller:
         answer = self._answers[before]
         self._findings.voice_to_voice.append((answer.first_audio_at - saying.ended_at) * 1000)
         return answer
-
-    def _say(self) -> Saying:
-        self._saying = Saying()
-        self._to_say.extend(enumerate(self._speech.frames))
-        return self._saying
 
     async def _talk(self, socket: ClientConnection, delay_s: float) -> None:
         start = time.perf_counter() + delay_s

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import io
 import os
-import subprocess
 import sys
 import tempfile
 import wave
@@ -17,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from bench.programs import ROOT, running
+from bench.programs import ROOT, Program, running
 from config.supervisor.process import free_port
 
 
@@ -86,7 +85,7 @@ def running_product() -> Iterator[Product]:
             yield Product(f"http://127.0.0.1:{port}", key, _web_of(supervisor))
 
 
-def _web_of(supervisor: subprocess.Popen[str]) -> psutil.Process:
+def _web_of(supervisor: Program) -> psutil.Process:
     for child in psutil.Process(supervisor.pid).children(recursive=True):
         if "config.supervisor.web" in child.cmdline():
             return child

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,17 +14,24 @@ STARTS_WITHIN_S = 180.0
 STOPS_WITHIN_S = 25.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A running program and the line that it said when it was ready."""
+
+    pid: int
+    ready_line: str
+
+
 @contextlib.contextmanager
 def running(
     command: list[str], *, until: str, environment: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
+) -> Iterator[Program]:
     """Runs the program; enters when it has printed a line that starts with `until`."""
     with subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
-            _await_line(process, until)
-            yield process
+            yield Program(process.pid, _await_line(process, until))
         finally:
             process.terminate()
             try:
@@ -32,7 +40,7 @@ def running(
                 process.kill()
 
 
-def _await_line(process: subprocess.Popen[str], start: str) -> None:
+def _await_line(process: subprocess.Popen[str], start: str) -> str:
     assert process.stdout is not None
     expired = threading.Timer(STARTS_WITHIN_S, process.terminate)
     expired.start()
@@ -43,7 +51,7 @@ def _await_line(process: subprocess.Popen[str], start: str) -> None:
             if line.startswith(start):
                 # Whatever it prints from now on must not fill the pipe.
                 threading.Thread(target=process.stdout.read, daemon=True).start()
-                return
+                return line
     finally:
         expired.cancel()
     raise RuntimeError("it did not start:\n" + "".join(lines))
