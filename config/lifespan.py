@@ -11,11 +11,19 @@ from types import FrameType
 from typing import Any
 
 from conversations import journal
+from core.errors import ProviderError
+from core.http import shared_client
 from providers import registry
+from providers.types import Endpoint, LlmSpec
 from realtime import ear
 from realtime.pipeline import close_all
 
 logger = logging.getLogger(__name__)
+
+# Never asked anything: making the first client of its kind loads much of the vendor's SDK.
+_FIRST_MODEL = LlmSpec(
+    Endpoint("warm-up", "openai_compatible", "http://127.0.0.1:9/v1", "none", "none"), "warm-up"
+)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 SendMessage = Callable[[dict[str, Any]], Awaitable[None]]
@@ -36,10 +44,12 @@ async def lifespan(scope: dict[str, Any], receive: Receive, send: SendMessage) -
 async def warm_up() -> None:
     """Loads what the first call would otherwise wait for. A part that fails is only logged."""
     ear.warm_up()
+    shared_client()
     try:
         await asyncio.to_thread(registry.warm_up)
-    except (ImportError, OSError, RuntimeError):
-        logger.exception("a built-in model could not be warmed up")
+        registry.chat_model(_FIRST_MODEL)
+    except (ImportError, OSError, RuntimeError, ProviderError):
+        logger.exception("a model could not be warmed up")
 
 
 def _end_calls_before_exit(loop: asyncio.AbstractEventLoop) -> None:
