@@ -35,10 +35,12 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
     socket = VoiceSocket(send)
     call = Call(socket, handshake, ws_v1.encode)
     running = asyncio.create_task(call.run())
-    while (message := await receive())["type"] == "websocket.receive":
-        take(call, message.get("text"), message.get("bytes"))
-    call.hang_up()
-    await running
+    try:
+        while (message := await receive())["type"] == "websocket.receive":
+            take(call, message.get("text"), message.get("bytes"))
+    finally:
+        call.hang_up()
+        await running
 
 
 def take(call: Call, text: str | None, pcm: bytes | None) -> None:
