@@ -70,6 +70,12 @@ TEXTS = (
     _("You can not create nested object without parent"),
     _("You have been successfully logged out from the administration"),
 )
+# Django translates these, but not as people say it; ours goes before Django's.
+BETTER = (
+    _(" By %(filter_title)s "),
+    _("Filters"),
+    _("Log out"),
+)
 # The line breaks are those of unfold's template; a text without them would not be found.
 COUNTED = ngettext_lazy(
     "\n                Found %(counter)s result in %(time)s seconds\n            ",

@@ -70,10 +70,10 @@ class ConversationAdmin(ReadOnlyAdmin):
         (None, {"fields": ["assistant_name", "owner", "channel", "created_at"]}),
         (
             _("Call"),
-            {"fields": ["show_status", "show_source", "show_duration", "show_error"]},
+            {"fields": ["status_name", "show_source", "show_duration", "show_error"]},
         ),
     ]
-    readonly_fields = ["show_status", "show_source", "show_duration", "show_error"]
+    readonly_fields = ["status_name", "show_source", "show_duration", "show_error"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         rows: QuerySet[Conversation] = super().get_queryset(request)
@@ -94,6 +94,12 @@ class ConversationAdmin(ReadOnlyAdmin):
     def show_status(self, row: Conversation) -> Any:
         call = _call_of(row)
         return (call.status, call.get_status_display()) if call else "-"
+
+    @display(description=_("status"))
+    def status_name(self, row: Conversation) -> str:
+        """For forms, where unfold would show the pair that colours a list's cell."""
+        call = _call_of(row)
+        return str(CallStatus(call.status).label) if call else "-"
 
     @display(description=_("source"))
     def show_source(self, row: Conversation) -> Any:

@@ -15,8 +15,8 @@ from django.utils.translation import gettext, ngettext, override
 from django.utils.translation.template import templatize
 
 ROOT = Path(__file__).resolve().parent.parent
-PO = ROOT / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
-MO = PO.with_suffix(".mo")
+CATALOGUES = ROOT / "locale" / "zh_Hans" / "LC_MESSAGES"
+PO = CATALOGUES / "django.po"
 MARKERS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext", "ngettext_lazy"}
 # A marked text in what Django makes of a template for gettext: lines that look like Python.
 IN_TEMPLATE = re.compile(r"""\b(?:_|n?gettext)\((u?(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))""")
@@ -64,10 +64,10 @@ def unfolds() -> set[str]:
     )
 
 
-def written() -> dict[str, str]:
+def written(path: Path) -> dict[str, str]:
     """The entries of the .po. A plural's id is made of both its forms, as in the .mo."""
     entries = {}
-    for block in PO.read_text(encoding="utf-8").split("\n\n"):
+    for block in path.read_text(encoding="utf-8").split("\n\n"):
         fields: dict[str, str] = {}
         field = ""
         for keyword, quoted in FIELD.findall(block):
@@ -80,9 +80,9 @@ def written() -> dict[str, str]:
     return entries
 
 
-def compiled() -> dict[str, str]:
+def compiled(path: Path) -> dict[str, str]:
     """The entries of the .mo: five numbers lead to two tables of lengths and places."""
-    data = MO.read_bytes()
+    data = path.read_bytes()
     _magic, _revision, count, ids, texts = struct.unpack_from("<5I", data)
 
     def text(table: int, index: int) -> str:
@@ -99,7 +99,7 @@ def in_chinese(text: str) -> str:
 
 
 def test_it_translates_every_text_of_ours() -> None:
-    known = {one for entry in written() for one in entry.split("\0")}
+    known = {one for entry in written(PO) for one in entry.split("\0")}
     missing = sorted(ours() - known)
     assert not missing, "\n".join(["run scripts/messages.sh and translate:", *missing])
 
@@ -109,19 +109,22 @@ def test_it_translates_what_unfold_leaves_in_english() -> None:
     assert not missing, "\n".join(["add to config/unfold_texts.py and translate:", *missing])
 
 
-def test_it_has_no_empty_and_no_doubtful_entry() -> None:
-    assert "fuzzy" not in PO.read_text(encoding="utf-8")
-    assert [entry for entry, text in written().items() if not text] == []
+@pytest.mark.parametrize("path", sorted(CATALOGUES.glob("*.po")), ids=lambda path: path.name)
+def test_it_has_no_empty_and_no_doubtful_entry(path: Path) -> None:
+    assert "fuzzy" not in path.read_text(encoding="utf-8")
+    assert [entry for entry, text in written(path).items() if not text] == []
 
 
-def test_it_keeps_every_placeholder() -> None:
-    for entry, text in written().items():
+@pytest.mark.parametrize("path", sorted(CATALOGUES.glob("*.po")), ids=lambda path: path.name)
+def test_it_keeps_every_placeholder(path: Path) -> None:
+    for entry, text in written(path).items():
         expected = {place for one in entry.split("\0") for place in PLACEHOLDER.findall(one)}
         assert set(PLACEHOLDER.findall(text)) == expected, entry
 
 
-def test_it_is_compiled_as_it_is_written() -> None:
-    assert compiled() == written()
+@pytest.mark.parametrize("path", sorted(CATALOGUES.glob("*.po")), ids=lambda path: path.name)
+def test_it_is_compiled_as_it_is_written(path: Path) -> None:
+    assert compiled(path.with_suffix(".mo")) == written(path)
 
 
 @pytest.mark.parametrize(
