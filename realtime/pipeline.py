@@ -193,7 +193,8 @@ class Call:
                 await self._over.wait()
                 raise _OverError
         except* _OverError:
-            pass
+            if self._sender.is_stuck:
+                await self._close_wire()
         except* Exception:
             # The outer edge of a call.
             logger.exception("a call failed")
@@ -269,9 +270,10 @@ class Call:
 
     async def _close_wire(self) -> None:
         try:
-            await self._wire.close(INTERNAL)
+            async with asyncio.timeout(1):
+                await self._wire.close(INTERNAL)
         except (OSError, RuntimeError) as error:
-            logger.debug("the socket was closed already: %s", error)
+            logger.debug("the socket cannot be closed in order: %s", error)
 
     async def _clean_up(self) -> None:
         self.stop("disconnected", CLOSE_NORMAL)

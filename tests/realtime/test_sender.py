@@ -1,0 +1,210 @@
+"""What leaves for the client: order, numbers, and a client that reads slowly or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from realtime import sender as sender_module
+from realtime.events import SegmentBegun, VoiceBegun, VoiceSent
+from realtime.messages import AudioCleared, AudioEnded, AudioSegment, Heartbeat, ServerMessage
+from realtime.player import MAX_AT_SOCKET_MS, Player
+from realtime.sender import Sender
+
+
+class Wire:
+    """Takes what is sent; blocks while `open` is not set, fails once `is_gone`."""
+
+    def __init__(self) -> None:
+        self.sent: list[str | bytes | int] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.is_gone = False
+
+    async def send_text(self, text: str) -> None:
+        await self._take(text)
+
+    async def send_audio(self, pcm: bytes) -> None:
+        await self._take(pcm)
+
+    async def close(self, code: int) -> None:
+        await self._take(code)
+
+    async def _take(self, item: str | bytes | int) -> None:
+        if self.is_gone:
+            raise OSError("gone")
+        await self.open.wait()
+        self.sent.append(item)
+
+
+def numbered(message: ServerMessage, seq: int) -> str:
+    return f"{seq} {type(message).__name__}"
+
+
+@pytest.fixture
+async def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+async def sender(wire: Wire) -> Sender:
+    return Sender(wire, numbered)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+async def test_what_is_dropped_leaves_no_gap(wire: Wire, sender: Sender) -> None:
+    sender.send(Heartbeat())
+    sender.send(AudioSegment(1, 0, "x", 0))
+    sender.send_audio(1, b"one")
+    sender.send_audio(2, b"two")
+    sender.send(AudioEnded(1))
+    sender.drop_audio(1)
+    sender.send(AudioCleared(1))
+    sender.close(1000)
+    sender.send(Heartbeat())
+    await sender.run()
+    assert wire.sent == ["1 Heartbeat", b"two", "2 AudioCleared", 1000]
+    assert sender.audio_ms == 0
+
+
+async def test_a_client_that_is_gone_ends_the_sending(wire: Wire, sender: Sender) -> None:
+    wire.is_gone = True
+    sender.send(Heartbeat())
+    await sender.run()
+
+
+async def test_a_client_that_stops_reading_is_noticed(
+    wire: Wire, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "STUCK_AFTER_S", 0.01)
+    wire.open.clear()
+    sender.send(Heartbeat())
+    assert not sender.is_stuck
+    running = asyncio.create_task(sender.run())
+    await until(lambda: sender.is_stuck)
+    wire.open.set()
+    sender.close(1000)
+    await running
+    assert not sender.is_stuck
+
+
+class Listener:
+    """A player's call: what it dispatched, in one list with what was sent."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.is_welcome = True
+
+    def dispatch(self, event: VoiceBegun | SegmentBegun | VoiceSent) -> None:
+        self.wire.sent.append(type(event).__name__)
+
+    def may_sound(self, turn: int) -> bool:
+        return self.is_welcome and "VoiceBegun" in self.wire.sent
+
+
+@pytest.fixture
+async def listener(wire: Wire) -> Listener:
+    return Listener(wire)
+
+
+@pytest.fixture
+async def player(sender: Sender, listener: Listener) -> Player:
+    return Player(1, sender, listener.dispatch, listener.may_sound)
+
+
+def sound(ms: int) -> bytes:
+    return bytes(32 * ms)
+
+
+async def test_marks_come_before_their_sound(wire: Wire, sender: Sender, player: Player) -> None:
+    running = asyncio.create_task(sender.run())
+    player.begin_segment("One. ")
+    player.push(sound(100))
+    player.end_segment()
+    player.begin_segment("Two.")
+    player.push(sound(90))
+    player.end_segment()
+    player.finish()
+    await player.heard_out()
+    sender.close(1000)
+    await running
+    kinds = [item for item in wire.sent if isinstance(item, str)]
+    assert kinds == ["VoiceBegun", "SegmentBegun", "SegmentBegun", "VoiceSent"]
+    assert sum(len(item) for item in wire.sent if isinstance(item, bytes)) == 32 * 200
+    assert player.heard() == (190, "One. Two.") or player.heard() == (200, "One. Two.")
+
+
+async def test_text_without_sound_makes_no_voice(wire: Wire, player: Player) -> None:
+    player.begin_segment("🙂")
+    player.end_segment()
+    player.finish()
+    await player.heard_out()
+    assert wire.sent == []
+
+
+async def test_nothing_sounds_after_the_stop(
+    wire: Wire, sender: Sender, player: Player, listener: Listener
+) -> None:
+    player.begin_segment("One.")
+    player.push(sound(2000))
+    player.stop()
+    player.push(sound(2000))
+    player.finish()
+    await player.room()
+    sent = list(wire.sent)
+    sender.close(1000)
+    await sender.run()
+    assert sent == ["VoiceBegun", "SegmentBegun"]
+    assert sum(len(item) for item in wire.sent if isinstance(item, bytes)) <= 32 * 250
+
+
+async def test_a_slow_client_does_not_pile_up_sound(
+    wire: Wire, sender: Sender, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.player.MAX_AT_SOCKET_MS", 300)
+    wire.open.clear()
+    running = asyncio.create_task(sender.run())
+    player.begin_segment("One.")
+    player.push(sound(1500))
+    await until(lambda: sender.audio_ms > 300)
+    at_most = sender.audio_ms
+    for _look in range(20):
+        await asyncio.sleep(0.01)
+        assert sender.audio_ms <= at_most
+    sender.drop_audio(1)
+    sender.send(AudioCleared(1))
+    player.stop()
+    wire.open.set()
+    sender.close(1000)
+    await running
+    assert wire.sent[-2:] == ["1 AudioCleared", 1000]
+    assert sum(len(item) for item in wire.sent if isinstance(item, bytes)) <= 32 * 300
+
+
+def test_the_socket_may_hold_about_a_second() -> None:
+    assert 500 <= MAX_AT_SOCKET_MS <= 2000
+
+
+async def test_it_ends_with_the_sentence_that_is_heard(
+    wire: Wire, sender: Sender, player: Player
+) -> None:
+    running = asyncio.create_task(sender.run())
+    player.begin_segment("One. ")
+    player.push(sound(300))
+    assert not player.finish_current()
+    player.end_segment()
+    player.begin_segment("Two.")
+    player.push(sound(3000))
+    assert player.finish_current()
+    await player.heard_out()
+    sender.close(1000)
+    await running
+    assert player.heard() == (300, "One. ")
+    assert wire.sent.count("SegmentBegun") == 1
