@@ -9,8 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config import settings  # noqa: E402, F401 - importing it reads every variable
-from config.env import KNOWN  # noqa: E402
+from config import settings  # noqa: F401 - importing it reads every variable
+from config.env import KNOWN
 
 
 def rows() -> list[str]:
