@@ -17,6 +17,8 @@ import psycopg
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
+# A name that browsers do not take for this machine, so that plain HTTP is not secure there.
+INSECURE_HOST = "insecure.test"
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
@@ -94,6 +96,7 @@ def install(folder: Path) -> Product:
         "DATABASE_URL": _database(f"browser_{os.getpid()}"),
         "DATA_DIR": str(folder),
         "LOG_LEVEL": "WARNING",
+        "ALLOWED_HOSTS": f"localhost,{INSECURE_HOST}",
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     product = Product(folder, environment)

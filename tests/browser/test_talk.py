@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
-from tests.browser.product import Product, Web
+from tests.browser.product import INSECURE_HOST, Product, Web
 from tests.browser.talkpage import PHONE
 
 pytestmark = pytest.mark.browser
@@ -110,6 +110,19 @@ def test_it_goes_on_in_writing_without_a_microphone(
     expect(page.notices).to_contain_text("may not use the microphone")
     page.say("Hello there")
     expect(page.replies.locator(".heard")).to_contain_text("Hello")
+
+
+def test_it_talks_in_writing_where_browsers_allow_no_sound(
+    web: Web, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    insecure = web.url.replace("localhost", INSECURE_HOST)
+    page.open(f"{insecure}/talk/{assistant(opener=OPENER)}")
+    page.start()
+    expect(page.notices).to_contain_text("only over HTTPS")
+    expect(page.replies.locator(".heard")).to_have_text(OPENER)
+    page.wait_for_state("listening")
+    assert page.stats()["playedMs"] == 0
 
 
 def test_it_ends_the_call_and_gives_the_microphone_back(
