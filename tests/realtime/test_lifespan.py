@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from websockets.asyncio.client import connect
 
 from assistants.models import Assistant
-from tests.realtime.conftest import Client, connect
+from tests.realtime.conftest import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVE = """
