@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.http.request import split_domain_port, validate_host
 from django.utils.translation import gettext as _
 
@@ -23,6 +23,7 @@ from assistants.runtime import AssistantRuntime, load_runtime
 from conversations.journal import CallJournal, open_call
 from core.db import in_db
 from core.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from core.languages import asked_language
 from realtime.messages import ClientMessage, Hello, Problem
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Handshake:
     origin: str | None
     host: str
     offers_bearer: bool
+    # Of what the call says to people; the assistant's own language is another matter.
+    language: str = settings.LANGUAGE_CODE
 
     def disagrees_with(self, hello: Hello) -> bool:
         """Whether both show a credential, and not the same one."""
@@ -83,6 +86,7 @@ def read_handshake(scope: dict[str, Any]) -> Handshake:
         origin=headers.get(b"origin"),
         host=headers.get(b"host", ""),
         offers_bearer=SUBPROTOCOL in protocols,
+        language=asked_language(headers.get(b"accept-language", "")) or settings.LANGUAGE_CODE,
     )
 
 
@@ -136,14 +140,14 @@ async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
         runtime = await _runtime(principal, handshake)
     except Forbidden as error:
         raise Refused("auth.forbidden", str(error.message), FORBIDDEN) from None
-    except (Unavailable, DatabaseError):
+    except (Unavailable, DatabaseFailure):
         logger.exception("a call could not be admitted")
         raise _unavailable() from None
     slot = await _slot(f"user:{principal.user_id}" if principal else f"public:{runtime.id}")
     owner_id = principal.user_id if principal else runtime.owner_id
     try:
         journal = await open_call(runtime, owner_id=owner_id)
-    except DatabaseError:
+    except DatabaseFailure:
         logger.exception("a call could not be recorded")
         await slot.release()
         raise _unavailable() from None

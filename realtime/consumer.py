@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from realtime.admission import SUBPROTOCOL, read_handshake
@@ -33,14 +34,16 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
     subprotocol = SUBPROTOCOL if handshake.offers_bearer else None
     await send({"type": "websocket.accept", "subprotocol": subprotocol})
     socket = VoiceSocket(send)
-    call = Call(socket, handshake, ws_v1.encode)
-    running = asyncio.create_task(call.run())
-    try:
-        while (message := await receive())["type"] == "websocket.receive":
-            take(call, message.get("text"), message.get("bytes"))
-    finally:
-        call.hang_up()
-        await running
+    # The call's tasks inherit the language.
+    with translation.override(handshake.language):
+        call = Call(socket, handshake, ws_v1.encode)
+        running = asyncio.create_task(call.run())
+        try:
+            while (message := await receive())["type"] == "websocket.receive":
+                take(call, message.get("text"), message.get("bytes"))
+        finally:
+            call.hang_up()
+            await running
 
 
 def take(call: Call, text: str | None, pcm: bytes | None) -> None:

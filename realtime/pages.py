@@ -7,8 +7,6 @@ from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation.trans_real import get_supported_language_variant
-from django.utils.translation.trans_real import parse_accept_lang_header as accepted_languages
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -16,6 +14,7 @@ from accounts.principals import Principal, identity_for_request, principal_for_u
 from assistants.access import access_assistant_to_talk
 from assistants.models import Assistant, Language
 from core.errors import NotFound, Unauthenticated
+from core.languages import asked_language
 
 SOCKET_URL = "/ws"
 TICKETS_URL = "/api/v1/voice/tickets"
@@ -84,11 +83,8 @@ def _access(principal: Principal | None, assistant: Assistant | None) -> str:
 
 def _language(request: HttpRequest, assistant: Assistant | None) -> str:
     """The first language of the browser that we speak, else the assistant's."""
-    for code, _quality in accepted_languages(request.headers.get("Accept-Language", "")):
-        try:
-            return get_supported_language_variant(code)
-        except LookupError:
-            continue
+    if asked := asked_language(request.headers.get("Accept-Language", "")):
+        return asked
     if assistant is None:
         return translation.get_language() or "en"
     return PAGE_LANGUAGES[Language(assistant.language)]

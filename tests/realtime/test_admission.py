@@ -357,3 +357,20 @@ def test_the_console_session_gets_a_ticket_with_its_token_only(
         headers={"X-CSRFToken": token},
     )
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "助手不存在。"),
+        ("fr,en;q=0.5", "Assistant not found."),
+        ("", "Assistant not found."),
+    ],
+)
+async def test_it_refuses_in_the_language_of_the_handshake(
+    connect_to: Connect, alice_key: str, asked: str, message: str
+) -> None:
+    headers = {"Accept-Language": asked} if asked else {}
+    async with connect_to("unknown", key=alice_key, headers=headers) as client:
+        await client.closed()
+    assert client.events[-1]["message"] == message
