@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -265,7 +265,7 @@ class Call:
             await in_db(check_still_allowed, admission.caller, admission.runtime.id)
         except Refused as refused:
             self.stop(refused.problem.code, refused.close_code, refused.problem)
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             logger.warning("the rights of a call could not be checked: %s", error)
 
     async def _close_wire(self) -> None:

@@ -37,10 +37,15 @@ class Reply:
     text: str = ""
     pieces: tuple[Piece, ...] = ()
     audio: Literal["none", "playing", "sent"] = "none"
-    has_lost_voice: bool = False
+    # Why it is no longer spoken; then the text counts as heard.
+    voice_error: str = ""
     is_finishing: bool = False
     llm_ttft_ms: int | None = None
     measured: TurnTimes | None = None
+
+    @property
+    def has_lost_voice(self) -> bool:
+        return self.voice_error != ""
 
     @property
     def is_opener(self) -> bool:

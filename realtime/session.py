@@ -379,6 +379,8 @@ def _fail_recognition(draft: _Draft, event: RecognitionFailed) -> None:
     if awaited is None and not is_current:
         return
     turn = awaited.turn if awaited else session.turn
+    entry = MessageEntry(turn=turn, role="user", text="", error=event.message, at=draft.moment.at)
+    draft.do(Record(entry))
     draft.send(
         Problem("asr.failed", event.message, "asr", is_retryable=event.is_retryable, turn=turn)
     )
@@ -487,7 +489,7 @@ def _lose_voice(draft: _Draft, event: VoiceFailed) -> None:
     reply = draft.live(event.turn)
     if reply is None:
         return
-    draft.change_reply(reply, has_lost_voice=True)
+    draft.change_reply(reply, voice_error=event.message)
     draft.send(
         Problem(
             "tts.failed", event.message, "tts", is_retryable=event.is_retryable, turn=event.turn
@@ -590,6 +592,10 @@ def _close_reply(
         end_ms=_since_start(session, draft.moment.at_ms),
         at=draft.moment.at,
     )
+    error = error or reply.voice_error
+    if error and not entries:
+        # A failure is part of what happened, also where nothing was said.
+        entries = [MessageEntry(turn=reply.turn, role="assistant", text="", at=draft.moment.at)]
     if entries and entries[-1].role == "assistant":
         times = reply.measured or messages.TurnTimes(reply.turn, None, None, None, None, None)
         entries[-1] = dataclasses.replace(

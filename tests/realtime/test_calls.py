@@ -457,13 +457,15 @@ async def test_what_fails_is_said_and_the_call_goes_on(
         final = await client.wait("assistant.response.final")
         await client.send("input.text", text="Three")
         await client.wait("output.audio.end")
-        await finish(client)
+        session_id = await finish(client)
     assert (asr["code"], asr["stage"], asr["retryable"]) == ("asr.failed", "asr", True)
     assert (llm["code"], llm["stage"], llm["retryable"]) == ("llm.failed", "llm", False)
     assert llm["response_id"] == "resp_2"
     assert (tts["code"], tts["stage"], tts["retryable"]) == ("tts.failed", "tts", True)
     assert final["text"] == Behaviour().reply
     assert [event["data"]["turn"] for event in client.of("assistant.response.final")] == [3]
+    failed = [(m.role, m.turn) for m in await messages_of(session_id) if m.error]
+    assert failed == [("user", 1), ("assistant", 2), ("assistant", 3)]
 
 
 async def test_without_a_recogniser_text_still_works(
