@@ -46,6 +46,12 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
             await running
 
 
+async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses the handshake (HTTP 403) of a path that has no socket."""
+    await receive()  # websocket.connect
+    await send({"type": "websocket.close"})
+
+
 def take(call: Call, text: str | None, pcm: bytes | None) -> None:
     """Hands a frame to the call. Awaits nothing, so that nothing is late."""
     try:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from realtime import pages
-from realtime.consumer import voice
+from realtime.consumer import no_such_socket, voice
 from realtime.views import TicketsView
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -17,4 +17,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
 websocket_urlpatterns: list[URLPattern] = [
     # Django's types know no views but those of HTTP.
     re_path(r"^ws/?$", cast("Any", voice)),
+    re_path(r"", cast("Any", no_such_socket)),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 from django.utils import timezone
+from websockets.exceptions import InvalidStatus
 
 from accounts import tickets, tokens
 from accounts.models import ApiKey, User
@@ -142,6 +143,13 @@ async def test_a_private_assistant_needs_a_credential(
 async def test_no_assistant_is_a_protocol_error(connect_to: Connect, alice_key: str) -> None:
     async with connect_to(None, key=alice_key) as client:
         assert await refused(client) == ("protocol.assistant_id_required", 4400)
+
+
+async def test_other_paths_have_no_socket(connect_to: Connect, alice_key: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with connect_to(None, key=alice_key, path="/wss"):
+            pass
+    assert refusal.value.response.status_code == 403
 
 
 async def test_unknown_and_foreign_assistants_look_alike(
