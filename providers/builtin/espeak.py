@@ -50,7 +50,7 @@ def segments_by_script(text: str, voice: str) -> list[Segment]:
 
 
 class EspeakSpeaker:
-    """Speaker over the worker pool. A worker that dies before the first sound is replaced once."""
+    """Speaker over the worker pool. A worker that dies before the first sound is replaced."""
 
     def __init__(self, spec: VoiceSpec) -> None:
         self._voice = spec.voice_key or _DEFAULT_VOICES.get(spec.language[:2], "en-us")
@@ -76,7 +76,8 @@ class EspeakSpeaker:
             return
         request = {"segments": segments, "rate": self._rate, "pitch": self._pitch}
         payload = json.dumps(request).encode()
-        for attempt in (1, 2):
+        # Each worker that was idle may turn out to be dead.
+        for attempts_left in range(WORKERS.limit, -1, -1):
             has_sounded = False
             try:
                 async with WORKERS.lease() as line:
@@ -87,7 +88,7 @@ class EspeakSpeaker:
                             yield pcm
                 return
             except WorkerDied:
-                if has_sounded or attempt == 2:
+                if has_sounded or not attempts_left:
                     raise ProviderError(
                         _("The built-in voice stopped unexpectedly."), is_permanent=False
                     ) from None

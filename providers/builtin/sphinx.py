@@ -77,7 +77,7 @@ class SphinxUtterance:
             return payload.decode()
 
     async def finish(self) -> Transcript:
-        """The final text. A worker that dies is replaced once. Raises ProviderError."""
+        """The final text. A worker that dies is replaced. Raises ProviderError."""
         async with self._turn:
             try:
                 async with asyncio.timeout(_FINISH_TIMEOUT_S):
@@ -104,9 +104,19 @@ class SphinxUtterance:
         try:
             return await self._ask_final(self._line)
         except WorkerDied:
-            async with WORKERS.lease() as line:
-                self._begin(line)
-                return await self._ask_final(line)
+            return await self._start_over()
+
+    async def _start_over(self) -> str:
+        """The text from another worker; each that was idle may turn out to be dead, too."""
+        for attempts_left in range(WORKERS.limit, -1, -1):
+            try:
+                async with WORKERS.lease() as line:
+                    self._begin(line)
+                    return await self._ask_final(line)
+            except WorkerDied:
+                if not attempts_left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     async def _ask_final(self, line: Line) -> str:
         line.send(pipe.FINISH)

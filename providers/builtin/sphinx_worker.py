@@ -16,7 +16,6 @@ import os
 import re
 
 import numpy as np
-import numpy.typing as npt
 from pocketsphinx import Decoder
 
 from providers.builtin import pipe
@@ -25,10 +24,13 @@ from providers.builtin import pipe
 _NICENESS = 5
 _RATE_HZ = 16_000
 _MEAN = "41.00,-5.29,-0.12,5.09,2.48,-4.07,-1.37,-1.78,-5.08,-2.05,-6.45,-1.42,1.17"
-_LEARN_BYTES = _RATE_HZ * 2 * 600 // 1000
-_LOUD_SAMPLES = _RATE_HZ * 200 // 1000
-_TARGET_DB, _MAX_GAIN_DB = -29.0, 24.0
-_NOISE = 30.0
+# Half a second of speech tells its level; what is softer than the floor is no speech.
+_LEARN_BYTES = _RATE_HZ * 2 * 500 // 1000
+_HOLD_BYTES = _RATE_HZ * 2 * 3
+_WINDOW_SAMPLES = _RATE_HZ * 100 // 1000
+_FLOOR_DB = -50.0
+_TARGET_DB, _MAX_GAIN_DB = -30.0, 20.0
+_NOISE = np.random.default_rng(0).normal(0.0, 30.0, _RATE_HZ).astype(np.float32)
 # A hotword is taken instead of the free hypothesis when it fits the sound at least as well, per
 # frame. Short ones fit many things, so they must fit better (figures in the decoder's log units).
 _MARGIN, _SHORT_MARGIN, _SHORT_PHONES = 0.0, 6_000.0, 8
@@ -43,7 +45,6 @@ class Listener:
 
     def __init__(self) -> None:
         self._decoder = Decoder(loglevel="FATAL", samprate=_RATE_HZ)
-        self._noise = np.random.default_rng(0)
         self._is_open = False
         self._hotwords: tuple[str, ...] = ()
         self._begin_audio()
@@ -56,12 +57,13 @@ class Listener:
         self._start(_FREE)
 
     def feed(self, pcm: bytes) -> None:
-        """Decodes audio; the first 600 ms are held back until their level is known."""
+        """Decodes audio; the first of it is held back until the level of the speech is known."""
         if not self._is_open:
             return
         if self._gain is None:
             self._held += pcm
-            if len(self._held) < _LEARN_BYTES:
+            voiced_from = first_loud_byte(self._held)
+            if len(self._held) - voiced_from < _LEARN_BYTES and len(self._held) < _HOLD_BYTES:
                 return
             pcm = self._learn_level()
         self._process(pcm)
@@ -91,12 +93,13 @@ class Listener:
         self._held = bytearray()
         self._gain: float | None = None
         self._heard: list[bytes] = []
+        # Every utterance meets the same noise, so that the same sound gives the same words.
+        self._at = 0
 
     def _learn_level(self) -> bytes:
         held = bytes(self._held)
         self._held.clear()
-        samples = np.frombuffer(held[: len(held) // 2 * 2], "<i2").astype(np.float32)
-        level_db = loudest_db(samples)
+        level_db = max(levels_db(held), default=_FLOOR_DB)
         gain_db = max(-_MAX_GAIN_DB, min(_MAX_GAIN_DB, _TARGET_DB - level_db))
         self._gain = 10.0 ** (gain_db / 20.0)
         return held
@@ -105,13 +108,16 @@ class Listener:
         samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32)
         if not samples.size:
             return
-        noise = self._noise.normal(0.0, _NOISE, samples.size).astype(np.float32)
+        noise = np.take(_NOISE, np.arange(self._at, self._at + samples.size), mode="wrap")
+        self._at += samples.size
         levelled = np.clip(samples * (self._gain or 1.0) + noise, -32768, 32767)
         data = levelled.astype("<i2").tobytes()
         self._heard.append(data)
         self._decoder.process_raw(data, False, False)
 
     def _start(self, search: str) -> None:
+        # Or what was learned of the last speaker's noise would colour the next one's words.
+        self._decoder.reinit_feat()
         self._decoder.activate_search(search)
         self._decoder.set_cmn(_MEAN)
         self._decoder.start_utt()
@@ -166,15 +172,21 @@ class Listener:
         self._hotwords = hotwords
 
 
-def loudest_db(samples: npt.NDArray[np.float32]) -> float:
-    """The level of the loudest 200 ms, in dB below full scale."""
-    if samples.size < _LOUD_SAMPLES:
-        windows = samples[None, :] if samples.size else np.zeros((1, 1), np.float32)
-    else:
-        whole = samples.size // _LOUD_SAMPLES * _LOUD_SAMPLES
-        windows = samples[-whole:].reshape(-1, _LOUD_SAMPLES)
-    rms = float(np.sqrt(np.square(windows).mean(axis=1)).max())
-    return 20.0 * float(np.log10(max(rms, 1.0) / 32768.0))
+def levels_db(pcm: bytes | bytearray) -> list[float]:
+    """The level of each whole 100 ms, in dB below full scale."""
+    samples = np.frombuffer(bytes(pcm[: len(pcm) // 2 * 2]), "<i2").astype(np.float32)
+    windows = samples[: samples.size // _WINDOW_SAMPLES * _WINDOW_SAMPLES]
+    power = np.square(windows.reshape(-1, _WINDOW_SAMPLES)).mean(axis=1)
+    levels: list[float] = (10.0 * np.log10(np.maximum(power, 1.0) / 32768.0**2)).tolist()
+    return levels
+
+
+def first_loud_byte(pcm: bytes | bytearray) -> int:
+    """Where the speech begins, to 100 ms; the end where there is none."""
+    for index, level in enumerate(levels_db(pcm)):
+        if level > _FLOOR_DB:
+            return index * _WINDOW_SAMPLES * 2
+    return len(pcm)
 
 
 def main() -> None:

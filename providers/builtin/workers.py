@@ -195,7 +195,7 @@ class WorkerPool:
 
     def __init__(self, module: str, *, limit: int) -> None:
         self._module = module
-        self._limit = limit
+        self.limit = limit
         self._forget()
         atexit.register(self.close)
         os.register_at_fork(after_in_child=self._forget)
@@ -222,7 +222,7 @@ class WorkerPool:
     def warm_up(self, count: int = 1) -> None:
         """Has at least `count` workers started, and returns when they are ready. Blocks."""
         with self._lock:
-            missing = min(count, self._limit) - len(self._workers) - self._starting
+            missing = min(count, self.limit) - len(self._workers) - self._starting
             self._starting += max(0, missing)
             jobs = [self._starter.submit(self._start_one) for _ in range(missing)]
         for job in jobs:
@@ -294,7 +294,7 @@ class WorkerPool:
 
     def _start_if_needed(self) -> None:
         """With the lock held: one more worker for each who waits, within the limit."""
-        room = self._limit - len(self._workers) - self._starting
+        room = self.limit - len(self._workers) - self._starting
         for _ in range(min(room, len(self._waiters) - self._starting)):
             self._starting += 1
             self._starter.submit(self._start_one)
