@@ -75,7 +75,8 @@ def _as_floats(raw: bytes, width: int) -> npt.NDArray[np.float32]:
 
 
 def _as_pcm(samples: npt.NDArray[np.float32]) -> bytes:
-    return np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767).astype("<i2").tobytes()
+    pcm: bytes = np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767).astype("<i2").tobytes()
+    return pcm
 
 
 def resample(pcm: bytes, *, from_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> bytes:
@@ -118,7 +119,8 @@ def apply_gain(pcm: bytes, gain_db: float) -> bytes:
     if gain_db == 0:
         return pcm
     samples = np.frombuffer(pcm, "<i2").astype(np.float32) * 10.0 ** (gain_db / 20.0)
-    return np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
+    louder: bytes = np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
+    return louder
 
 
 def level_db(pcm: bytes) -> float:

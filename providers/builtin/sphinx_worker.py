@@ -137,9 +137,8 @@ class Listener:
         segments = list(self._decoder.seg() or ())
         if not segments:
             return float("-inf")
-        return float(sum(logarithm(each.ascore) for each in segments)) / (
-            segments[-1].end_frame + 1
-        )
+        total = sum(float(logarithm(each.ascore)) for each in segments)
+        return total / (int(segments[-1].end_frame) + 1)
 
     def _hotword_instead(self, free_score: float) -> str | None:
         """The hotword that the whole utterance sounds like, if it fits well enough."""

@@ -60,7 +60,7 @@ def _start(module: str) -> Worker:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(os.getpid())],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             cwd=_ROOT,
             start_new_session=True,

@@ -244,16 +244,10 @@ def _part(event: object) -> TextPart | ThinkingPart | None:
 
 def _calls(stream: StreamedResponse) -> list[ToolCall]:
     return [
-        ToolCall(part.tool_call_id, part.tool_name, _arguments(part.args))
+        ToolCall(part.tool_call_id, part.tool_name, part.args_as_json_str() or "{}")
         for part in stream.get().parts
         if isinstance(part, AiToolCallPart)
     ]
-
-
-def _arguments(args: str | dict[str, Any] | None) -> str:
-    if isinstance(args, str):
-        return args or "{}"
-    return AiToolCallPart(tool_name="", args=args).args_as_json_str() if args else "{}"
 
 
 def _reason(stream: StreamedResponse, *, has_calls: bool) -> FinishReason:

@@ -9,6 +9,7 @@ No client asks again by itself except where a kept-alive connection broke before
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -90,7 +91,7 @@ def retry_after_s(value: str | float | None) -> int | None:
         seconds = float(value) if value is not None else -1.0
     except ValueError:
         return None
-    return min(_MAX_RETRY_AFTER_S, -int(-seconds // 1)) if seconds >= 0 else None
+    return math.ceil(min(_MAX_RETRY_AFTER_S, seconds)) if seconds >= 0 else None
 
 
 def from_status(

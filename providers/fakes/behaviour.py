@@ -49,7 +49,7 @@ class Step:
     transcript                                                  what a recogniser hears
     status, body, headers, content_type                         a whole answer, usually a refusal
     error                                                       an error object inside the stream
-    raw                                                         bytes instead of the answer's body
+    raw                                       another body: one character a byte (Latin-1)
     break_after                                                 cut the connection after n pieces
     finish_reason, usage                                        as the protocol spells them
     wait_ms                                                     silence before anything is sent

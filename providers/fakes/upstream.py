@@ -187,7 +187,7 @@ class Exchange:
         body = step.raw if step.raw is not None else json.dumps(step.body or {})
         self.reply.send(
             step.status,
-            body=body.encode(),
+            body=body.encode("latin-1"),
             content_type=step.content_type or "application/json",
             headers=step.headers,
         )
@@ -296,9 +296,9 @@ def _openai_whole(exchange: Exchange) -> dict[str, Any]:
         }
         for index, call in enumerate(exchange.step.tool_calls)
     ]
-    message = {"role": "assistant", "content": exchange.said() or None}
+    message: dict[str, Any] = {"role": "assistant", "content": exchange.said() or None}
     if calls:
-        message["tool_calls"] = calls  # type: ignore[assignment]  # JSON, any value
+        message["tool_calls"] = calls
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion",
@@ -342,8 +342,9 @@ async def _messages(exchange: Exchange) -> None:
     behaviour, step, reply = exchange.behaviour, exchange.step, exchange.reply
     asked, made = exchange.usage(exchange.said())
     usage = step.usage or {"input_tokens": asked, "output_tokens": made}
-    message = {"id": "msg_fake", "type": "message", "role": "assistant", "content": []}
-    message |= {"model": exchange.body.get("model", ""), "stop_reason": None, "stop_sequence": None}
+    message: dict[str, Any] = {"id": "msg_fake", "type": "message", "role": "assistant"}
+    message |= {"model": exchange.body.get("model", ""), "content": []}
+    message |= {"stop_reason": None, "stop_sequence": None}
     await exchange.until(behaviour.llm_first_ms)
     reply.start("text/event-stream")
     start = {

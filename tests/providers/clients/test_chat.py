@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from core.errors import ProviderError
@@ -84,7 +85,7 @@ async def test_it_streams_the_answer_piece_by_piece(
     assert text_of(parts) == "One two three, 你好。"
     assert len([part for part in parts if isinstance(part, TextPart)]) >= 5
     assert end_of(parts) == ChatEnd("stop", Usage(5, 7))
-    assert upstream.stats.of(kind).finished == 1
+    assert await asyncio.to_thread(upstream.stats.wait_until, lambda s: s.of(kind).finished == 1)
 
 
 @both
@@ -298,7 +299,7 @@ async def test_it_gives_up_on_a_vendor_that_falls_silent(
 
     kind, spec = protocol
     short = {"connect": 1.0, "read": 0.05, "write": 1.0, "pool": 1.0}
-    monkeypatch.setattr(transport, "TIMEOUT", transport.httpx.Timeout(**short))
+    monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(**short))
     upstream.script(kind, Step(text="One two three", hang_after=1), Step(wait_ms=60_000))
 
     in_the_middle = await failure(spec(upstream))
