@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib.resources
+import logging
 import threading
 import time
 from collections import deque
@@ -31,9 +32,13 @@ SAMPLE_RATE_HZ = 16_000
 # to 100 ms after it has ended; microphones with noise suppression are quiet at once.
 QUIET_PEAK = 0.002
 
+# A round waits this long for more windows to join it, so that there are fewer rounds.
+_GATHER_S = 0.005
 # Silero sees the end of the window before, too, and keeps this much memory of each stream.
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (2, 128)
+
+logger = logging.getLogger(__name__)
 
 ResultCallback = Callable[[float, int], None]
 
@@ -225,7 +230,7 @@ class VadPool:
 
     def _run(self) -> None:
         detector = self._make_detector(self._max_streams)
-        while batch := self._next_batch():
+        while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
             results = _results(detector, batch)
             self._last_batch_ms = (time.perf_counter() - started) * 1000
@@ -234,13 +239,15 @@ class VadPool:
             except RuntimeError:
                 return  # the loop was closed without closing the pool
 
-    def _next_batch(self) -> list[Waiting]:
-        """All that waits; empty when the pool was closed."""
+    def _next_batch(self) -> list[Waiting] | None:
+        """All that waits; None when the pool was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._is_closed)
-            batch: list[Waiting] = []
+        time.sleep(_GATHER_S)
+        batch: list[Waiting] = []
+        with self._changed:
             if self._is_closed:
-                return batch
+                return None
             for stream in self._ready:
                 batch.append(Waiting(stream, stream._is_new, list(stream._waiting)))
                 stream._is_new = False
@@ -250,8 +257,11 @@ class VadPool:
 
     def _deliver(self, results: list[tuple[VadStream, float, int]]) -> None:
         for stream, probability, end_sample in results:
-            # Each in a call of its own, so that one call's failure is not another's.
-            self._loop.call_soon(stream._deliver, probability, end_sample)
+            try:
+                stream._deliver(probability, end_sample)
+            except Exception:
+                # The outer edge of each call: its failure is not the next one's.
+                logger.exception("a call failed to take a speech probability")
 
 
 def _results(detector: Detector, batch: list[Waiting]) -> list[tuple[VadStream, float, int]]:
@@ -260,7 +270,7 @@ def _results(detector: Detector, batch: list[Waiting]) -> list[tuple[VadStream, 
         if waiting.is_new:
             detector.reset(waiting.stream._slot)
     results: list[tuple[VadStream, float, int]] = []
-    for nth in range(max(len(waiting.windows) for waiting in batch)):
+    for nth in range(max((len(waiting.windows) for waiting in batch), default=0)):
         row = [waiting for waiting in batch if nth < len(waiting.windows)]
         probabilities = detector.probabilities(
             [waiting.stream._slot for waiting in row], [waiting.windows[nth][0] for waiting in row]
