@@ -15,9 +15,10 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
 from providers.builtin.numerals import find_expression
+from providers.builtin.spoken import Language, spoken_sum, spoken_time
 from providers.passages import Passage, find_passages
 from providers.tokens import CJK, estimate_tokens
 from providers.types import (
@@ -36,8 +37,6 @@ from providers.types import (
     Usage,
     UserMessage,
 )
-
-Language = Literal["en", "zh"]
 
 _PIECE = re.compile(rf"{CJK.pattern}{{1,2}}|[^\s\u4e00-\u9fff]+\s*|\s+")
 _PERSONA = re.compile(
@@ -268,7 +267,9 @@ def _phrase(result: ToolMessage, call: ToolCall | None, language: Language) -> s
     value = _value(result.text)
     if result.name == "calculator" and call is not None:
         expression = _json_object(call.arguments).get("expression", "")
-        return _say("result", language, str(expression), value)
+        return _say("result", language, spoken_sum(str(expression), language), value)
+    if result.name == "current_time":
+        value = spoken_time(value, language)
     return _say(_TOOL_TEXTS.get(result.name, "tool_text"), language, result.name, value)
 
 

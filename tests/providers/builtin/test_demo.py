@@ -10,6 +10,7 @@ import pytest
 from providers import registry
 from providers.builtin.demo import answer_to
 from providers.builtin.numerals import find_expression
+from providers.builtin.spoken import spoken_sum
 from providers.passages import Passage, find_passages, render_passages
 from providers.tokens import estimate_tokens
 from providers.types import (
@@ -107,11 +108,23 @@ def test_it_calls_no_tool_that_was_not_offered_or_is_forbidden() -> None:
 @pytest.mark.parametrize(
     ("said", "name", "output", "answer"),
     [
-        ("what is 17*3", "calculator", "51", "17 * 3 is 51."),
-        ("what is 17*3", "calculator", '{"result": 51}', "17 * 3 is 51."),
-        ("17乘3", "calculator", "51", "17 * 3 等于 51。"),
+        ("what is 17*3", "calculator", "51", "17 times 3 is 51."),
+        ("what is 17*3", "calculator", '{"result": 51}', "17 times 3 is 51."),
+        ("17乘3", "calculator", "51", "17 乘以 3 等于 51。"),
         ("what time is it", "current_time", "10:15", "It is 10:15."),
         ("几点了", "current_time", '{"time": "10:15"}', "现在是10:15。"),
+        (
+            "what time is it",
+            "current_time",
+            "2026-11-21T09:05:07+00:00 (Saturday, UTC)",
+            "It is 09:05 on Saturday, 21 November.",
+        ),
+        (
+            "几点了",
+            "current_time",
+            "2026-11-21T09:05:07+08:00 (Saturday, Asia/Shanghai)",
+            "现在是11月21日9点05分。",
+        ),
         ("turn up the volume", "increase_volume", '{"status":"sent"}', "Done."),
         ("look it up", "search", "nothing found", "The tool search says: nothing found"),
     ],
@@ -238,3 +251,16 @@ def test_tokens_are_estimated_by_script() -> None:
         2,
         3,
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "en", "zh"),
+    [
+        ("12 * 7", "12 times 7", "12 乘以 7"),
+        ("-3+2", "-3 plus 2", "-3 加 2"),
+        ("2**10 - 4/2", "2 to the power of 10 minus 4 divided by 2", "2 的幂次 10 减 4 除以 2"),
+        ("(1 + 2) * -3", "(1 plus 2) times -3", "(1 加 2) 乘以 -3"),
+    ],
+)
+def test_it_says_a_sum_in_words(expression: str, en: str, zh: str) -> None:
+    assert (spoken_sum(expression, "en"), spoken_sum(expression, "zh")) == (en, zh)
