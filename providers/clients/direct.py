@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal
 
 import httpx
@@ -54,6 +55,10 @@ from providers.types import (
     UserMessage,
 )
 
+# How the last event of a stream shows itself, and how long the few bytes after it may take.
+_LAST_EVENTS = (b"data: [DONE]", b"data:[DONE]", b'"message_stop"')
+_TAIL_BYTES = 256
+_REST_S = 0.1
 # Vendors that need no key still need one for their SDK.
 NO_KEY = "none"
 _REASONS: dict[str, FinishReason] = {
@@ -77,7 +82,8 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
         ours = httpx.Request(
             request.method,
             str(request.url),
-            headers=request.headers.raw,
+            # Compressed, the end of a stream could not be seen, and small pieces would be delayed.
+            headers={**request.headers, "accept-encoding": "identity"},
             content=await request.aread(),
             extensions={"timeout": transport.TIMEOUT.as_dict()},
         )
@@ -95,16 +101,28 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
 
 
 class _BridgedBody(httpx2.AsyncByteStream):
-    """The body of an httpx response, raw, in httpx2's terms."""
+    """The body of an httpx response, raw, in httpx2's terms.
+
+    SDKs stop reading at the last event, a few bytes before the end of the body; closed there, the
+    connection would be lost, and the next turn would wait for a new one. So that rest is read.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
+        self._raw = response.aiter_raw()
+        self._tail = b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.aiter_raw():
+        async for chunk in self._raw:
+            self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
             yield chunk
 
     async def aclose(self) -> None:
+        if any(last in self._tail for last in _LAST_EVENTS):
+            with suppress(TimeoutError, httpx.HTTPError, httpx.StreamError):
+                async with asyncio.timeout(_REST_S):
+                    async for _rest in self._raw:
+                        pass
         await self._response.aclose()
 
 

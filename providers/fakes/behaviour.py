@@ -90,6 +90,8 @@ class Stats:
         self._changed = threading.Condition()
         self._counters: dict[str, Counter] = {kind: Counter() for kind in KINDS}
         self._last: collections.deque[dict[str, Any]] = collections.deque(maxlen=100)
+        # How many connections were made; fewer than requests where they are kept alive.
+        self.connections = 0
 
     def count(
         self, kind: Kind, event: Literal["requests", "finished", "cancelled", "broken"]
@@ -133,3 +135,4 @@ class Stats:
         with self._changed:
             self._counters = {kind: Counter() for kind in KINDS}
             self._last.clear()
+            self.connections = 0

@@ -64,6 +64,7 @@ class Upstream:
 
     def connection(self) -> Connection:
         """The protocol factory of the server."""
+        self.stats.connections += 1
         return Connection(self.handle, self._connections)
 
     def close_connections(self) -> None:
@@ -97,7 +98,8 @@ class Upstream:
 
     def _control(self, request: Request, reply: Reply) -> None:
         if (request.method, request.path) == ("GET", "/stats"):
-            reply.json({**self.stats.as_dict(), "last": self.stats.last()})
+            counted = {**self.stats.as_dict(), "connections": self.stats.connections}
+            reply.json({**counted, "last": self.stats.last()})
         elif (request.method, request.path) == ("POST", "/reset"):
             self.reset()
             reply.json({})

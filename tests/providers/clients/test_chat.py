@@ -394,6 +394,17 @@ async def test_it_replaces_a_connection_that_the_vendor_had_closed(
     assert text_of(await ask(spec))
 
 
+@both
+async def test_turn_after_turn_uses_one_connection(
+    upstream: FakeUpstream, protocol: Protocol
+) -> None:
+    _, spec = protocol
+    for _ in range(5):
+        await ask(spec(upstream))
+
+    assert upstream.stats.connections == 1
+
+
 async def test_many_streams_at_once_do_not_mix(upstream: FakeUpstream) -> None:
     upstream.behaviour.reply = "You said {text} and that was it."
     spec = llm_spec(upstream.base_url)
