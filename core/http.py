@@ -32,6 +32,7 @@ from django.utils.translation import gettext as _
 from core.db import in_db
 from core.errors import AppError, OutboundRefused
 from core.loops import PerLoop
+from core.pool import ConnectionPool
 
 __all__ = [
     "AllowRule",
@@ -272,7 +273,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         super().__init__(verify=_ssl_context(), trust_env=False)
         # httpx offers no way to pass a backend. The attribute is private, so httpx is pinned and
         # tests/core/test_http.py fails if the guard is ever bypassed.
-        self._pool = httpcore.AsyncConnectionPool(
+        self._pool = ConnectionPool(
             ssl_context=_ssl_context(),
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
