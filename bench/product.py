@@ -27,9 +27,6 @@ class Product:
         self.base_url = base_url
         self.key = key
         self.web = web
-        self._client = httpx.Client(
-            base_url=f"{base_url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=60
-        )
 
     def voice_url(self, assistant_id: str) -> str:
         """Where calls to the assistant go."""
@@ -37,11 +34,11 @@ class Product:
 
     def get(self, path: str, **query: str) -> Any:
         """The data of a GET."""
-        return self._data(self._client.get(path, params=query))
+        return self._request("GET", path, params=query)
 
     def post(self, path: str, **fields: Any) -> Any:
         """The data of a POST with a JSON body."""
-        return self._data(self._client.post(path, json=fields))
+        return self._request("POST", path, json=fields)
 
     def speech(self, text: str) -> bytes:
         """The text as spoken by the built-in English voice: PCM, 16 kHz."""
@@ -51,10 +48,16 @@ class Product:
         with wave.open(io.BytesIO(base64.b64decode(encoded))) as sound:
             return bytes(sound.readframes(sound.getnframes()))
 
-    @staticmethod
-    def _data(response: httpx.Response) -> Any:
+    def _request(self, method: str, path: str, **content: Any) -> Any:
+        response = httpx.request(
+            method,
+            f"{self.base_url}/api/v1{path}",
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=60,
+            **content,
+        )
         if response.is_error:
-            raise RuntimeError(f"{response.request.url}: {response.status_code} {response.text}")
+            raise RuntimeError(f"{method} {path}: {response.status_code} {response.text}")
         return response.json()["data"]
 
 

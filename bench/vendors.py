@@ -35,15 +35,16 @@ class Vendors:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._client = httpx.Client(base_url=base_url.removesuffix("/v1"), timeout=10)
+        self._origin = base_url.removesuffix("/v1")
 
     def answer(self, text: str) -> None:
         """From now on the language model says this."""
-        self._client.post("/script", json={"behaviour": {"reply": text}}).raise_for_status()
+        script = {"behaviour": {"reply": text}}
+        httpx.post(f"{self._origin}/script", json=script, timeout=10).raise_for_status()
 
     def cancelled(self) -> tuple[int, int]:
         """Streams of language models and of voices that were closed before their end, so far."""
-        stats: dict[str, Any] = self._client.get("/stats").json()
+        stats: dict[str, Any] = httpx.get(f"{self._origin}/stats", timeout=10).json()
         return stats["chat"]["cancelled"], stats["speech"]["cancelled"]
 
 

@@ -4,8 +4,10 @@
 
 Starts vendors with fixed delays, the product with one web process, and a load process, each on its
 own; measures, prints a table, stops everything. Voice to voice runs from the last voiced sample
-that a caller sent to the first sound of the answer that it received; an interruption from the first
-voiced sample to the message that clears the answer.
+that a caller sent to the first sound of the answer that it received ("then": of the answers to
+interruptions, while a long text is being written for every call); silence from the first voiced
+sample of an interruption to the message that clears the answer. "closed" counts the vendors'
+streams that ended with it, "starved" the time in which no processor was free for the web process.
 """
 
 from __future__ import annotations
@@ -63,13 +65,6 @@ class Row:
     cancelled: tuple[int, int]
 
     @property
-    def voice_to_voice(self) -> list[float]:
-        """All waiting times, in milliseconds."""
-        return [
-            ms for run in (self.heard_out, self.interrupted) for ms in run.findings.voice_to_voice
-        ]
-
-    @property
     def failures(self) -> list[str]:
         """What went wrong, a line for each turn."""
         return self.heard_out.findings.failures + self.interrupted.findings.failures
@@ -80,12 +75,14 @@ class Row:
         attempted = sum(run.findings.attempted for run in runs)
         send_lag = [ms for run in runs for ms in run.findings.send_lag]
         took_s = sum(run.took_s for run in runs)
+        waits, waits_after = (run.findings.voice_to_voice for run in runs)
         return {
             "calls": str(self.calls),
-            "v2v p50": _ms(self.voice_to_voice, 50),
-            "v2v p95": _ms(self.voice_to_voice, 95),
+            "v2v p50": _ms(waits, 50),
+            "v2v p95": _ms(waits, 95),
             "failed": f"{len(self.failures)} of {attempted}",
             "silence p95": _ms(self.interrupted.findings.to_silence, 95),
+            "then v2v p95": _ms(waits_after, 95),
             "closed llm, tts": f"{self.cancelled[0]}, {self.cancelled[1]}",
             "core/call": f"{sum(run.cpu_s for run in runs) / took_s / self.calls:.4f}",
             "memory": f"{max(run.rss_mb for run in runs):.0f} MB",
