@@ -4,9 +4,9 @@ Run as `python -m providers.builtin.sphinx_worker PARENT_PID`. One decoder (abou
 utterance at a time: BEGIN {"hotwords": […]}, then FEED and PARTIAL, then FINISH.
 
 What was found to matter (espeak-ng in four voices at two speeds, 15 phrases: word error rate from
-0.89 to 0.40): bringing the speech to one level, a trace of noise under perfectly silent audio, and
+0.89 to 0.37): bringing the speech to one level, a trace of noise under perfectly silent audio, and
 the acoustic model's own starting values for the cepstral mean, anew for every utterance. With the
-phrases as hotwords the rate is 0.01, and 60 other sentences were not mistaken for one of them.
+phrases as hotwords the rate is 0.00; one of 60 other sentences was mistaken for one of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from typing import NamedTuple
 
 import numpy as np
 from pocketsphinx import Decoder
@@ -34,10 +35,19 @@ _NOISE = np.random.default_rng(0).normal(0.0, 30.0, _RATE_HZ).astype(np.float32)
 # A hotword is taken instead of the free hypothesis when it fits the sound at least as well, per
 # frame. Short ones fit many things, so they must fit better (figures in the decoder's log units).
 _MARGIN, _SHORT_MARGIN, _SHORT_PHONES = 0.0, 6_000.0, 8
+_COVERED = 0.8
 _MAX_HOTWORDS = 100
 _FREE, _HOT = "_default", "hotwords"
 _FILLER = re.compile(r"[<\[+]\S*|\(\d+\)")
+_NO_WORD = re.compile(r"[<\[+(]")
 _WORD = re.compile(r"[a-z']+")
+
+
+class Fit(NamedTuple):
+    """How well words fit the sound, and how much of it they cover."""
+
+    score_per_frame: float
+    spoken_frames: float
 
 
 class Listener:
@@ -79,10 +89,10 @@ class Listener:
         if self._gain is None:
             self._process(self._learn_level())
         self._end()
-        free, free_score = self._words(), self._score_per_frame()
+        free, fit = self._words(), self._fit()
         if not free or free in self._hotwords or not self._hotwords:
             return free
-        return self._hotword_instead(free_score) or free
+        return self._hotword_instead(fit) or free
 
     def cancel(self) -> None:
         """Ends an utterance that nobody wants any more."""
@@ -131,27 +141,30 @@ class Listener:
         hypothesis = self._decoder.hyp()
         return " ".join(_FILLER.sub(" ", hypothesis.hypstr).lower().split()) if hypothesis else ""
 
-    def _score_per_frame(self) -> float:
+    def _fit(self) -> Fit:
         """How well the words fit the sound, without what the language model thinks of them."""
         logarithm = self._decoder.get_logmath().log
-        segments = list(self._decoder.seg() or ())
-        if not segments:
-            return float("-inf")
-        total = sum(float(logarithm(each.ascore)) for each in segments)
-        return total / (int(segments[-1].end_frame) + 1)
+        score = spoken = frames = 0.0
+        for segment in self._decoder.seg() or ():
+            frames = segment.end_frame + 1
+            score += logarithm(segment.ascore)
+            if not _NO_WORD.match(segment.word):
+                spoken += frames - segment.start_frame
+        return Fit(score / frames if frames else float("-inf"), spoken)
 
-    def _hotword_instead(self, free_score: float) -> str | None:
+    def _hotword_instead(self, free: Fit) -> str | None:
         """The hotword that the whole utterance sounds like, if it fits well enough."""
         self._start(_HOT)
         for data in self._heard:
             self._decoder.process_raw(data, False, False)
         self._end()
-        hotword, score = self._words(), self._score_per_frame()
-        # A part of a phrase means that the rest was not heard.
-        if hotword not in self._hotwords:
+        hotword, fit = self._words(), self._fit()
+        # A part of a phrase means that the rest was not heard; and where much more was said than
+        # the phrase, the rest of it would be lost.
+        if hotword not in self._hotwords or fit.spoken_frames < _COVERED * free.spoken_frames:
             return None
         margin = _SHORT_MARGIN if self._phones(hotword) < _SHORT_PHONES else _MARGIN
-        return hotword if score - free_score >= margin else None
+        return hotword if fit.score_per_frame - free.score_per_frame >= margin else None
 
     def _known(self, hotword: str) -> str:
         """The hotword as the dictionary spells it, or "" where it lacks a word of it."""

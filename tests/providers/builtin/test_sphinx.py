@@ -70,6 +70,15 @@ async def test_a_hotword_is_not_forced_on_other_speech() -> None:
     assert await heard(SILENCE * 3, hotwords) == ""
 
 
+async def test_a_hotword_does_not_swallow_what_is_said_after_it() -> None:
+    pcm = await speech("please repeat that and tell me my name is john")
+
+    text = await heard(pcm, ["please repeat that", "stop"])
+
+    assert text.startswith("please repeat that")
+    assert text.endswith("my name is john")
+
+
 async def test_hotwords_of_one_utterance_are_not_those_of_the_next() -> None:
     pcm = await speech("open the calendar")
     freely = await heard(pcm)
