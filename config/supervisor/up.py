@@ -220,8 +220,9 @@ class Start:
             check = lambda bound=listening: sockets.answers(bound, host_header=header)  # noqa: E731
             if not self.supervisor.wait_until(check, timeout_s=30):
                 raise StartError(f"web: /health does not answer on {where}")
-        ports = ", ".join(str(port) for port in dict.fromkeys(settings.PORTS))
-        say("web", f"{_plural(count, 'process', 'processes')} on {settings.HOST}, ports {ports}")
+        ports = list(dict.fromkeys(settings.PORTS))
+        where = f"{'port' if len(ports) == 1 else 'ports'} {', '.join(map(str, ports))}"
+        say("web", f"{_plural(count, 'process', 'processes')} on {settings.HOST}, {where}")
 
     def _workers(self) -> None:
         threads, processes = settings.WORKER_THREADS, settings.PARSE_PROCESSES
