@@ -240,6 +240,13 @@ _DEMOS: dict[str, dict[str, Any]] = {
             " sentences, without lists or markup. Use your tools for arithmetic and for the time."
         ),
         "opener": "Hello! I am the demo assistant. Ask me the time, or give me a sum.",
+        # The offline recogniser understands whole phrases that it expects far better than others.
+        "hotwords": [
+            "what time is it",
+            "what can you do",
+            "who are you",
+            "what is twelve times seven",
+        ],
     },
     "demo-zh": {
         "name": "Demo 中文",

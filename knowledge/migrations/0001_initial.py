@@ -2,6 +2,7 @@
 
 import core.ids
 import django.db.models.deletion
+import pgvector.django
 from django.conf import settings
 from django.db import migrations, models
 
@@ -16,6 +17,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        pgvector.django.VectorExtension(),
         migrations.CreateModel(
             name='KnowledgeBase',
             fields=[
