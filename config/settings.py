@@ -405,9 +405,9 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
     "conversations.close_lost_calls": {
         "task": "conversations.close_lost_calls",
-        "schedule": 30.0,
+        "schedule": 15.0,
         # A run that found no worker in time is superseded by the next one.
-        "options": {"expires": 25.0},
+        "options": {"expires": 12.0},
     },
 }
 CELERY_TIMEZONE = TIME_ZONE

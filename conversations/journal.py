@@ -28,7 +28,7 @@ from core.loops import PerLoop
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_INTERVAL_S = 20.0
+HEARTBEAT_INTERVAL_S = 10.0
 MAX_WAITING_CHARS = 32_000_000
 MAX_BATCH = 500
 MAX_ERROR_CHARS = 500

@@ -83,10 +83,11 @@ def _rank(condition: Q) -> Case:
 
 
 def _preference(owner_id: int | None, language: str | None = None) -> tuple[Case | str, ...]:
-    """Own rows first, then a real vendor before the built-in one, then the exact language."""
+    """Not those whose last test failed, own rows first, real vendors first, the exact language."""
     own = [] if owner_id is None else [_rank(Q(owner_id=owner_id))]
     exact = [] if language is None else [_rank(Q(language=language))]
-    return (*own, _rank(~Q(vendor="builtin")), *exact, "created_at", "pk")
+    works = _rank(~Q(last_check_ok=False))
+    return (works, *own, _rank(~Q(vendor="builtin")), *exact, "created_at", "pk")
 
 
 def _usable_by(owner_id: int | None) -> Q:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
-from conversations.models import Call, CallStatus, Channel, Conversation
+from conversations.models import Call, CallStatus, Channel, Conversation, Message, Role
 from conversations.tasks import LOST_AFTER, close_lost_calls
 
 
@@ -40,7 +40,23 @@ def test_it_closes_calls_whose_process_died(alice: User) -> None:
     assert close_lost_calls() == 0
 
 
+def test_it_ends_a_lost_call_no_earlier_than_what_was_said_in_it(alice: User) -> None:
+    begun = timezone.now() - datetime.timedelta(minutes=5)
+    said = begun + datetime.timedelta(seconds=20)
+    # Lost before its first heartbeat: the only one is from before the session began.
+    silent = call(alice, silent_for=datetime.timedelta(minutes=6))
+    spoken = call(alice, silent_for=datetime.timedelta(minutes=6))
+    Call.objects.update(started_at=begun)
+    Message.objects.create(
+        conversation_id=spoken.pk, turn=1, seq=1, role=Role.USER, text="Hello", created_at=said
+    )
+    assert close_lost_calls() == 2
+    for lost, expected in ((silent, begun), (spoken, said)):
+        lost.refresh_from_db()
+        assert lost.ended_at == expected
+
+
 @pytest.mark.parametrize("name", [close_lost_calls.name])
 def test_it_is_on_the_schedule(name: str) -> None:
     assert settings.CELERY_BEAT_SCHEDULE[name]["task"] == name
-    assert settings.CELERY_BEAT_SCHEDULE[name]["schedule"] == 30.0
+    assert settings.CELERY_BEAT_SCHEDULE[name]["schedule"] == 15.0
