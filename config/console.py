@@ -18,8 +18,7 @@ from django.utils.translation import gettext_noop, ngettext
 
 from assistants.models import Assistant, OpenerAudio
 from config.health import part_states
-from conversations.models import Call, CallStatus
-from knowledge.models import KnowledgeBase
+from conversations.models import Call, CallStatus, Message
 from providers.models import Asr, Llm, LlmType, Voice
 
 TREND_DAYS = 14
@@ -31,6 +30,7 @@ PART_NAMES = {
 }
 STATE_NAMES = {"down": gettext_noop("down"), "pending": gettext_noop("pending")}
 RECENT_DAYS = 7
+MAX_FAILURES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +86,13 @@ def _cards() -> Iterator[dict[str, Any]]:
         "title": _("Voices and recognisers"),
         "value": Voice.objects.filter(is_enabled=True).count()
         + Asr.objects.filter(is_enabled=True).count(),
-        "note": _("%(n)d knowledge bases") % {"n": KnowledgeBase.objects.count()},
+        "note": _("%(n)d not built in") % {"n": _real(Voice) + _real(Asr)},
         "url": reverse("admin:providers_voice_changelist"),
     }
+
+
+def _real(model: type[Asr] | type[Voice]) -> int:
+    return model._default_manager.filter(is_enabled=True).exclude(vendor="builtin").count()
 
 
 def _trend() -> dict[str, Any]:
@@ -172,6 +176,7 @@ def _call_problems() -> Iterator[Problem]:
             is_urgent=True,
         )
     since = timezone.now() - dt.timedelta(days=1)
+    yield from _message_problems(since)
     failed = Call.objects.filter(status=CallStatus.FAILED, started_at__gte=since).count()
     if failed:
         yield Problem(
@@ -182,5 +187,27 @@ def _call_problems() -> Iterator[Problem]:
             )
             % {"n": failed},
             reverse("admin:conversations_conversation_changelist") + "?call__status__exact=failed",
+            is_urgent=True,
+        )
+
+
+def _message_problems(since: dt.datetime) -> Iterator[Problem]:
+    """What models answered to callers: a dead vendor shows here, though its calls went on."""
+    failures = (
+        Message.objects.exclude(error="")
+        .filter(created_at__gte=since)
+        .values("error")
+        .annotate(total=Count("pk"))
+        .order_by("-total")[:MAX_FAILURES]
+    )
+    for failure in failures:
+        yield Problem(
+            ngettext(
+                "%(n)d turn failed in the last 24 hours: %(error)s",
+                "%(n)d turns failed in the last 24 hours: %(error)s",
+                failure["total"],
+            )
+            % {"n": failure["total"], "error": failure["error"]},
+            reverse("admin:conversations_conversation_changelist") + "?trouble=yes",
             is_urgent=True,
         )

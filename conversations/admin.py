@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
@@ -48,6 +48,22 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
         return ", ".join(f"{name} {value}" for name, value in message.metrics.items()) or "-"
 
 
+class TroubleFilter(admin.SimpleListFilter):
+    """Conversations in which a model or a tool failed, however the call ended."""
+
+    title = _("trouble")
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("A turn failed"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "yes":
+            return queryset
+        failed = Message.objects.filter(conversation=OuterRef("pk")).exclude(error="")
+        return queryset.filter(Exists(failed))
+
+
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     """Every conversation with its transcript."""
@@ -59,9 +75,10 @@ class ConversationAdmin(ReadOnlyAdmin):
         "channel",
         "show_status",
         "message_count",
+        "failed_turns",
         "created_at",
     ]
-    list_filter = ["channel", "call__status", ("created_at", RangeDateTimeFilter)]
+    list_filter = ["channel", "call__status", TroubleFilter, ("created_at", RangeDateTimeFilter)]
     list_select_related = ["owner", "call"]
     search_fields = ["id", "assistant_name", "owner__username", "assistant_key"]
     date_hierarchy = "created_at"
@@ -77,11 +94,18 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         rows: QuerySet[Conversation] = super().get_queryset(request)
-        return rows.annotate(messages_total=Count("messages"))
+        return rows.annotate(
+            messages_total=Count("messages"),
+            failed_total=Count("messages", filter=~Q(messages__error="")),
+        )
 
     @display(description=_("messages"), ordering="messages_total")
     def message_count(self, row: Any) -> int:
         return int(row.messages_total)
+
+    @display(description=_("failed turns"), ordering="failed_total", label={"failed": "danger"})
+    def failed_turns(self, row: Any) -> Any:
+        return ("failed", str(row.failed_total)) if row.failed_total else "-"
 
     @display(
         description=_("status"),

@@ -102,6 +102,11 @@ class Message(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["conversation", "seq"], name="message_seq_once")
         ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["created_at"], name="message_failed", condition=~models.Q(error="")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.role}: {self.text[:80]}"

@@ -15,6 +15,7 @@ from assistants.models import Assistant
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message, Role
 from providers.catalogue import sync_builtin_models
 from providers.models import Llm, LlmType, Provider
+from tests.conftest import make_key
 from tooling.catalogue import sync_builtin_tools
 
 pytestmark = pytest.mark.django_db
@@ -102,6 +103,22 @@ def test_it_says_on_the_home_page_what_is_wrong(operator: Client, content: Conve
     assert "No real language model" not in text
 
 
+def test_it_leads_from_a_failing_model_to_its_conversations(
+    operator: Client, content: Conversation
+) -> None:
+    quiet = operator.get("/admin/").content.decode()
+    assert "OpenAI cannot be reached." not in quiet
+    Message.objects.create(
+        conversation=content, turn=2, seq=2, role=Role.ASSISTANT, error="OpenAI cannot be reached."
+    )
+    home = operator.get("/admin/").content.decode()
+    assert "1 turn failed in the last 24 hours: OpenAI cannot be reached." in home
+    url = reverse("admin:conversations_conversation_changelist")
+    assert content.pk in operator.get(url + "?trouble=yes").content.decode()
+    Message.objects.filter(seq=2).delete()
+    assert content.pk not in operator.get(url + "?trouble=yes").content.decode()
+
+
 def test_it_shows_a_call_with_its_error_and_what_was_not_heard(
     operator: Client, content: Conversation
 ) -> None:
@@ -159,6 +176,104 @@ def test_it_shows_a_new_key_once(operator: Client, alice: User) -> None:
     assert row.scopes == ["voice"]
     again = operator.get(reverse("admin:accounts_apikey_change", args=[row.pk])).content.decode()
     assert shown not in again
+
+
+@pytest.mark.parametrize("is_superuser", [True, False])
+def test_it_makes_keys_of_superusers_for_superusers_only(
+    operator: Client, carol: User, alice: User, is_superuser: bool
+) -> None:
+    carol.is_superuser = is_superuser
+    carol.save()
+    chief = User.objects.create_superuser("chief", password="chief-password")
+    sent = {"name": "Robot", "scopes": ["voice"], "is_enabled": "on"}
+    for owner in (alice, chief):
+        operator.post(reverse("admin:accounts_apikey_add"), {**sent, "owner": owner.pk})
+    assert alice.api_keys.count() == 1
+    assert chief.api_keys.count() == is_superuser
+
+
+def test_it_never_moves_a_key_to_another_owner(operator: Client, alice: User, bob: User) -> None:
+    make_key(alice)
+    row = ApiKey.objects.get()
+    url = reverse("admin:accounts_apikey_change", args=[row.pk])
+    sent = {"name": "Renamed", "owner": bob.pk, "scopes": ["voice"], "is_enabled": "on"}
+    assert operator.post(url, sent).status_code == 302
+    row.refresh_from_db()
+    assert (row.name, row.owner) == ("Renamed", alice)
+
+
+def test_it_keeps_operators_off_the_keys_of_superusers(operator: Client, alice: User) -> None:
+    chief = User.objects.create_superuser("chief", password="chief-password")
+    sent = {"name": "Renamed", "scopes": ["voice"], "is_enabled": ""}
+    for owner, status in ((alice, 302), (chief, 403)):
+        make_key(owner)
+        row = ApiKey.objects.get(owner=owner)
+        url = reverse("admin:accounts_apikey_change", args=[row.pk])
+        assert operator.post(url, sent).status_code == status
+    ApiKey.objects.update(is_enabled=True)
+    selected = list(ApiKey.objects.values_list("pk", flat=True))
+    operator.post(
+        reverse("admin:accounts_apikey_changelist"),
+        {"action": "disable", "_selected_action": selected},
+    )
+    assert ApiKey.objects.get(is_enabled=False).owner == alice
+
+
+# --- the door --------------------------------------------------------------------------------
+def sign_in(name: str, password: str, *, address: str = "127.0.0.1") -> tuple[bool, str]:
+    """Whether the console's login page lets in, and what it shows."""
+    response = Client(REMOTE_ADDR=address).post(
+        "/admin/login/", {"username": name, "password": password}
+    )
+    return response.status_code == 302, html.unescape(response.content.decode())
+
+
+def test_it_slows_down_who_guesses_passwords_at_either_door(carol: User) -> None:
+    api = Client()
+    body = {"user_name": "carol", "user_password": "wrong"}
+    for _number in range(10):
+        assert not sign_in("carol", "wrong")[0]
+        api.post("/api/v1/user/login", body, content_type="application/json")
+    refused, page = sign_in("carol", "carol-password")
+    assert not refused
+    assert "Too many attempts; try again later." in page
+    response = api.post("/api/v1/user/login", body, content_type="application/json")
+    assert response.status_code == 429
+    assert sign_in("carol", "carol-password", address="10.0.0.9")[0]
+
+
+def test_it_slows_down_who_guesses_at_one_account_from_many_addresses(
+    carol: User, alice: User
+) -> None:
+    alice.is_staff = True
+    alice.save()
+    for number in range(40):
+        name = "CAROL" if number % 2 else "carol"
+        assert not sign_in(name, "wrong", address=f"10.0.0.{number}")[0]
+    is_in, page = sign_in("carol", "carol-password", address="10.0.1.1")
+    assert not is_in
+    assert "Too many attempts" in page
+    assert sign_in("alice", "alice-password", address="10.0.1.1")[0]
+
+
+def test_it_finds_an_account_in_whatever_case_and_makes_no_second_one(
+    operator: Client, carol: User
+) -> None:
+    assert sign_in("Carol", "carol-password")[0]
+    sent = {
+        "username": "CAROL",
+        "password1": "Look-alike-1234",
+        "password2": "Look-alike-1234",
+        "usable_password": "true",
+    }
+    url = reverse("admin:accounts_user_add")
+    page = html.unescape(operator.post(url, sent).content.decode())
+    assert "already exists" in page or "taken" in page
+    assert operator.post(url, {**sent, "username": "caroline"}).status_code == 302
+    assert set(User.objects.values_list("username", flat=True)) == {"carol", "caroline"}
+    url = reverse("admin:accounts_user_change", args=[User.objects.get(username="caroline").pk])
+    page = operator.post(url, {"username": "Carol", "is_active": "on"}).content.decode()
+    assert "This user name is taken." in page
 
 
 # --- rights --------------------------------------------------------------------------------------
