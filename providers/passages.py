@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-_SECTION = re.compile(r"^<knowledge>\n(.*?)\n</knowledge>$", re.DOTALL | re.MULTILINE)
-_HEAD = re.compile(r"^\[(\d+)\] source: (.*)$", re.MULTILINE)
+_BEGIN, _END = "<knowledge>", "</knowledge>"
+_HEAD = re.compile(r"^\[(\d{1,6})\] source: (.*)$", re.MULTILINE)
 _TAG = re.compile(r"<(/?knowledge)>", re.IGNORECASE)
 
 
@@ -38,7 +38,7 @@ def render_passages(passages: Iterable[Passage]) -> str:
         + _HEAD.sub(r"(\1) source: \2", _defused(passage.text).strip())
         for passage in passages
     ]
-    return "<knowledge>\n" + "\n\n".join(entries) + "\n</knowledge>" if entries else ""
+    return f"{_BEGIN}\n" + "\n\n".join(entries) + f"\n{_END}" if entries else ""
 
 
 def _defused(text: str) -> str:
@@ -48,11 +48,24 @@ def _defused(text: str) -> str:
 def find_passages(text: str) -> tuple[Passage, ...]:
     """The passages of every section in a message."""
     found: list[Passage] = []
-    for section in _SECTION.finditer(text):
-        heads = list(_HEAD.finditer(section[1]))
-        ends = [head.start() for head in heads[1:]] + [len(section[1])]
+    for section in _sections(text):
+        heads = list(_HEAD.finditer(section))
+        ends = [*(head.start() for head in heads), len(section)][1:]
         found += [
-            Passage(int(head[1]), head[2].strip(), section[1][head.end() : end].strip())
+            Passage(int(head[1]), head[2].strip(), section[head.end() : end].strip())
             for head, end in zip(heads, ends, strict=True)
         ]
     return tuple(found)
+
+
+def _sections(text: str) -> Iterator[str]:
+    """What stands between the marks; line by line, so that a mark never closed costs nothing."""
+    inside: list[str] | None = None
+    for line in text.split("\n"):
+        if inside is None:
+            inside = [] if line == _BEGIN else None
+        elif line == _END:
+            yield "\n".join(inside)
+            inside = None
+        else:
+            inside.append(line)

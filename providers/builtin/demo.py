@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from providers.builtin.numerals import find_expression
+from providers.builtin.numerals import MAX_CHARS, find_expression
 from providers.builtin.spoken import Language, spoken_sum, spoken_time
 from providers.passages import Passage, find_passages
 from providers.tokens import CJK, estimate_tokens
@@ -213,8 +213,13 @@ def _say(key: str, language: Language, *values: str, name: str = "") -> str:
 
 
 def _last_user_text(request: ChatRequest) -> str:
+    """What was said last, in one line and no longer than anybody speaks: patterns search it."""
     texts = [message.text for message in request.messages if isinstance(message, UserMessage)]
-    return texts[-1].strip() if texts else ""
+    said = " ".join(texts[-1].split()) if texts else ""
+    if len(said) <= MAX_CHARS:
+        return said
+    # Half a number would be another number.
+    return said[:MAX_CHARS].rpartition(" ")[0] or said[:MAX_CHARS]
 
 
 def _language(said: str, system: str) -> Language:
@@ -285,7 +290,7 @@ def _value(text: str) -> str:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

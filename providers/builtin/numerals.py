@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator
+from typing import Literal
 
 _WORDS = re.compile(r"\w+")
 _UNITS = _WORDS.findall(
@@ -51,46 +54,120 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|[-+*/()])"
     r"|(?P<space>\s+)"
     r"|(?P<other>[a-z]+|.)",
-    re.IGNORECASE | re.DOTALL,
+    re.DOTALL,
 )
-_LETTER_X = re.compile(r"(?<=\d)\s*[xX]\s*(?=\d)")
-_EXPRESSION = re.compile(
-    r"\(*\s*-?\s*\(*\d[\d.]*\)*(?:\s*(?:\*\*|[-+*/])\s*\(*\s*-?\s*\(*\d[\d.]*\s*\)*)+"
-)
+_LETTER_X = re.compile(r"(?<=\d) ?x ?(?=\d)")
 # Dates, ranges and telephone numbers look like subtraction.
-_NOT_ARITHMETIC = re.compile(r"^\d{2,4}-\d{1,2}-\d{1,2}$|^\d{3,}(?:-\d{3,})+$")
+_NOT_ARITHMETIC = re.compile(r"\d{2,4}-\d{1,2}-\d{1,2}|\d{3,}(?:-\d{3,})+")
+# Nobody says a longer sum; what comes after is not looked at.
+MAX_CHARS = 300
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Lexeme:
+    kind: Literal["number", "operator", "open", "close", "other"]
+    written: str
+    follows_space: bool
 
 
 def find_expression(text: str) -> str | None:
     """The first arithmetic expression in a sentence, as `17 * 3`; None where there is none."""
-    text = _LETTER_X.sub(" * ", text)
-    written = "".join(_written(token) for token in _TOKEN.finditer(text))
-    found = _EXPRESSION.search(written)
-    if found is None or _NOT_ARITHMETIC.match(found[0].strip()):
-        return None
-    expression = found[0].strip()
-    if expression.count("(") != expression.count(")"):
-        return None
-    return re.sub(r"(?<=[\d)])\s*(\*\*|[-+*/])\s*", r" \1 ", expression).strip()
+    # In lower case beforehand: a pattern without regard to case takes "ſix" for a number.
+    text = _LETTER_X.sub(" * ", " ".join(text.split())[:MAX_CHARS].lower())
+    run = _Run()
+    for lexeme in _lexemes(text):
+        if run.takes(lexeme):
+            continue
+        if run.is_sum:
+            break
+        # What broke off the last run may begin the next.
+        run = _Run()
+        run.takes(lexeme)
+    return run.written() if run.is_sum else None
 
 
-def _written(token: re.Match[str]) -> str:
-    kind, said = token.lastgroup, token[0]
-    if kind == "digits":
-        return said.replace(",", "")
-    if kind == "english":
-        return str(_english(said))
-    if kind == "chinese":
-        return _chinese(said)
-    if kind == "spoken":
-        return f" {_OPERATORS[said.lower()]} "
-    # Anything that is not arithmetic keeps its neighbours apart.
-    return said if kind in ("sign", "space") else " \x00 "
+def _lexemes(text: str) -> Iterator[_Lexeme]:
+    follows_space = False
+    for token in _TOKEN.finditer(text):
+        kind, said = token.lastgroup, token[0]
+        if kind == "space":
+            follows_space = True
+            continue
+        if kind == "digits":
+            yield _Lexeme("number", said.replace(",", ""), follows_space)
+        elif kind == "english":
+            yield _Lexeme("number", str(_english(said)), follows_space)
+        elif kind == "chinese":
+            yield _Lexeme("number", _chinese(said), follows_space)
+        elif kind == "spoken":
+            yield _Lexeme("operator", _OPERATORS[said], True)
+        elif kind == "sign" and said in "()":
+            yield _Lexeme("open" if said == "(" else "close", said, follows_space)
+        else:
+            yield _Lexeme("operator" if kind == "sign" else "other", said, follows_space)
+        follows_space = kind == "spoken"
+
+
+class _Run:
+    """Operands and operators in turn, taken one by one; each is looked at once."""
+
+    def __init__(self) -> None:
+        self._taken: list[_Lexeme] = []
+        self._pieces: list[str] = []
+        self._depth = 0
+        self._is_signed = False
+        self._wants_operand = True
+        self._operators = 0
+        # How far the run is a whole expression, and with how many operators.
+        self._whole = 0
+        self.is_sum = False
+
+    def takes(self, lexeme: _Lexeme) -> bool:
+        """Adds the lexeme, if it may stand here."""
+        piece = self._operand(lexeme) if self._wants_operand else self._after_operand(lexeme)
+        if piece is None:
+            return False
+        self._taken.append(lexeme)
+        self._pieces.append(piece)
+        if not self._wants_operand:
+            self._whole = len(self._taken)
+            self.is_sum = self._operators > 0
+        return True
+
+    def written(self) -> str | None:
+        """The expression so far; None where it is something else, or its brackets do not fit."""
+        whole, pieces = self._taken[: self._whole], self._pieces[: self._whole]
+        is_spaced = any(lexeme.follows_space for lexeme in whole[1:])
+        if not is_spaced and _NOT_ARITHMETIC.fullmatch("".join(each.written for each in whole)):
+            return None
+        return "".join(pieces) if pieces.count("(") == pieces.count(")") else None
+
+    def _operand(self, lexeme: _Lexeme) -> str | None:
+        if lexeme.kind == "open":
+            self._depth += 1
+            return "("
+        if lexeme.written == "-" and not self._is_signed:
+            self._is_signed = True
+            return "-"
+        if lexeme.kind != "number":
+            return None
+        self._wants_operand = False
+        return lexeme.written
+
+    def _after_operand(self, lexeme: _Lexeme) -> str | None:
+        if lexeme.kind == "close" and self._depth:
+            self._depth -= 1
+            return ")"
+        if lexeme.kind != "operator":
+            return None
+        self._operators += 1
+        self._wants_operand, self._is_signed = True, False
+        return f" {lexeme.written} "
 
 
 def _english(words: str) -> int:
     total = group = 0
-    for word in re.split(r"[\s-]+", words.lower()):
+    for word in re.split(r"[\s-]+", words):
         if word == "hundred":
             group = max(1, group) * 100
         elif word in _SCALES:

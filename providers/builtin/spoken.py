@@ -22,7 +22,10 @@ def spoken_time(text: str, language: Language) -> str:
     found = _MOMENT.match(text)
     if found is None:
         return text
-    moment = datetime.datetime.fromisoformat(found[0])
+    try:
+        moment = datetime.datetime.fromisoformat(found[0])
+    except ValueError:
+        return text
     if language == "zh":
         return f"{moment.month}月{moment.day}日{moment.hour}点{moment.minute:02d}分"
     return f"{moment:%H:%M} on {moment:%A}, {moment.day} {moment:%B}"

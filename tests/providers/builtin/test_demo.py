@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -66,6 +69,10 @@ def call(text: str) -> ToolCall:
         ("一百二十三乘以四", "123 * 4"),
         ("三点五除以二", "3.5 / 2"),
         ("一万零五十减去三", "10050 - 3"),
+        ("What (in all) is 2 - (-3)", "2 - (-3)"),
+        ("TWELVE  PLUS\n3, or 5 - 5?", "12 + 3"),
+        ("2 + 3 + hello", "2 + 3"),
+        ("555 - 123", "555 - 123"),
     ],
 )
 def test_it_finds_arithmetic(said: str, expression: str) -> None:
@@ -74,10 +81,77 @@ def test_it_finds_arithmetic(said: str, expression: str) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["", "hello one", "call 555-1234", "on 2024-05-01", "(2+3", "加油", "plus one", "一个人"],
-)
+    ["", "hello one", "call 555-1234", "on 2024-05-01", "(2+3", "加油", "plus one", "一个人",
+     "1 2", "3 + + 4", "ſix plus one", "2 pluſ 2"],
+)  # fmt: skip
 def test_it_finds_no_arithmetic_where_there_is_none(said: str) -> None:
     assert find_expression(said) is None
+
+
+# Each took seconds to hours, or broke the parser, when patterns saw it in its full length.
+HOSTILE = [
+    "(" * 65_536, "1" + " " * 65_536, "1 - " * 16_384, "(1" * 32_768, "- (" * 21_845,
+    "音量" * 32_768, "现在" * 32_768, "hundred " * 8_192, "九万" * 32_768, "9" * 65_536,
+    "hi" + " a" * 32_768, " " * 65_536 + "1+",
+]  # fmt: skip
+
+
+# In a process of its own: a pattern that backtracks cannot be interrupted from Python.
+def in_time(code: str) -> str:
+    """What the program prints; it is killed where it takes longer than any bounded work does."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30,
+        check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_it_answers_hostile_text_with_bounded_work() -> None:
+    code = """
+from tests.providers.builtin.test_demo import HOSTILE, TOOLS
+from providers.builtin.demo import answer_to
+from providers.builtin.numerals import find_expression
+from providers.types import ChatRequest, UserMessage
+for text in HOSTILE:
+    find_expression(text)
+    assert answer_to(ChatRequest((UserMessage(text),), TOOLS))
+print(len(HOSTILE))
+"""
+    assert in_time(code).split() == [str(len(HOSTILE))]
+
+
+def test_it_looks_at_no_more_than_anybody_says() -> None:
+    said = "well " * 60
+    assert find_expression(said[:280] + "2 + 2") == "2 + 2"
+    assert find_expression(said + "2 + 2") is None
+    assert len(ask("a" * 65_536)) < 300
+
+
+def test_it_is_not_cut_in_the_middle_of_a_number() -> None:
+    answer = answer_to(ChatRequest((UserMessage("well " * 58 + "2 + 3456789"),), TOOLS))
+    assert isinstance(answer, str)
+
+
+def test_it_reads_prompts_with_marks_that_never_close() -> None:
+    code = """
+from providers.passages import find_passages
+assert find_passages("<knowledge>\\n" * 20_000) == ()
+assert find_passages("<knowledge>\\n[" + "1" * 5_000 + "] source: x\\n</knowledge>") == ()
+print("done")
+"""
+    assert in_time(code).split() == ["done"]
+
+
+def test_it_survives_results_that_cannot_be_read() -> None:
+    called = ToolCall("c", "current_time", "{}")
+    for output in ("[" * 100_000, "2026-99-99T99:99 (UTC)"):
+        history = (
+            UserMessage("what time is it"),
+            AssistantMessage("", (called,)),
+            ToolMessage("c", "current_time", output),
+        )
+        assert output[:100] in str(answer_to(ChatRequest(history)))
 
 
 @pytest.mark.parametrize(
