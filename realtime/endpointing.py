@@ -104,11 +104,6 @@ class Endpointer:
         """Whether an utterance is open, spoken or paused."""
         return self._turn_start is not None
 
-    @property
-    def utterance_start(self) -> int | None:
-        """The first sample of the open utterance."""
-        return self._turn_start
-
     def reset(self) -> None:
         """Forgets the utterance; the input clock goes on."""
         self._is_speaking = False

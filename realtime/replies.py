@@ -74,7 +74,8 @@ def reply_entries(
             entries.append(last)
         if isinstance(piece, str):
             heard_piece = piece[: max(left, 0)]
-            entries[-1] = dataclasses.replace(last, text=heard_piece, generated_text=piece)
+            unheard = piece if heard_piece != piece else ""
+            entries[-1] = dataclasses.replace(last, text=heard_piece, generated_text=unheard)
             left -= len(piece)
         else:
             calls = (*last.tool_calls, tool_call(piece))

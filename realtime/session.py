@@ -137,6 +137,7 @@ class Session:
     words: tuple[MessageEntry, ...] = ()
     times: InputTimes = dataclasses.field(default_factory=InputTimes)
     reply: Reply | None = None
+    replied_turn: int = -1
     tools: tuple[OpenTool, ...] = ()
     accepted_ids: frozenset[str] = frozenset()
     entries: tuple[MessageEntry, ...] = ()
@@ -145,11 +146,6 @@ class Session:
     @property
     def is_started(self) -> bool:
         return self.phase not in ("connecting", "ready", "closed")
-
-    @property
-    def tool_wait(self) -> bool:
-        """Whether the live reply waits for the client's device."""
-        return any(tool.executor == "client" and tool.has_waiter for tool in self.tools)
 
     def may_sound(self, turn: int) -> bool:
         """Whether audio of this turn may be sent now."""
@@ -439,8 +435,10 @@ def _answer_or_listen(draft: _Draft) -> None:
 
 def _start_reply(draft: _Draft) -> None:
     session = draft.session
-    reply = Reply(session.turn, session.words, session.times, draft.moment.at_ms)
-    draft.change(phase="thinking", reply=reply, words=())
+    # Words understood during a reply to later ones are answered after it, as a turn of their own.
+    turn = max(session.turn, session.replied_turn + 1)
+    reply = Reply(turn, session.words, session.times, draft.moment.at_ms)
+    draft.change(phase="thinking", turn=turn, replied_turn=turn, reply=reply, words=())
     text = joined([entry.text for entry in reply.words])
     draft.do(StartReply(reply.turn, text, history.chat_messages(session.entries)))
 
@@ -515,9 +513,9 @@ def _end_reply(draft: _Draft, event: ReplyDone) -> None:
     if reply is None:
         return
     _measure_turn(draft, has_output=False)
+    _let_go_of_tools(draft, reply.turn)
     if event.failure is not None:
-        draft.send(event.failure)
-        _close_reply(draft, reply.text, usage=event.usage, error=event.failure.message)
+        _fail_reply(draft, reply, event.failure, event.usage)
     elif reply.is_finishing:
         heard = _heard_text(draft, reply)
         draft.send(_interrupted(draft, reply, "client_cancel", heard))
@@ -528,16 +526,26 @@ def _end_reply(draft: _Draft, event: ReplyDone) -> None:
     _go_on_after_reply(draft)
 
 
+def _fail_reply(draft: _Draft, reply: Reply, failure: Problem, usage: Usage) -> None:
+    """The error is the reply's end; one that still sounds is cut off as well."""
+    draft.send(failure)
+    if reply.audio != "playing":
+        _close_reply(draft, reply.text, usage=usage, error=failure.message)
+        return
+    heard = _heard_text(draft, reply)
+    draft.do(StopReply(reply.turn))
+    draft.send(messages.AudioCleared(reply.turn), _interrupted(draft, reply, "failed", heard))
+    _close_reply(draft, heard, usage=usage, is_interrupted=True, error=failure.message)
+
+
 def _go_on_after_reply(draft: _Draft) -> None:
     _run_opener_calls(draft)
     session = draft.session
     if session.is_voiced and not session.is_heard:
         # They have been speaking over the end of the reply, and still are.
         _take_turn(draft)
-    elif session.awaited:
-        draft.change(phase="thinking")
     else:
-        draft.change(phase="listening")
+        _answer_or_listen(draft)
 
 
 def _interrupt(draft: _Draft, reason: InterruptReason) -> None:

@@ -359,7 +359,7 @@ const HANDLERS = {
   },
   "output.audio.clear": (call, data) => call.silence(data.tts_id),
   "response.interrupted": (call, data) => {
-    if (data.reason === "client_cancel") call.isWaiting = false;
+    if (data.reason === "client_cancel" || data.reason === "failed") call.isWaiting = false;
     const reply = call.entries.get(data.response_id);
     if (reply?.kind !== "reply") return;
     call.silence(reply.ttsId);

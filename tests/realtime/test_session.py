@@ -300,6 +300,52 @@ def test_a_failed_model_ends_the_reply_once() -> None:
     assert call.phase == "listening"
 
 
+def broken(turn: int) -> Problem:
+    return Problem("internal", "No.", "llm", turn=turn)
+
+
+def test_a_reply_that_breaks_while_it_sounds_is_cut_off() -> None:
+    call = Call()
+    call.speak("hello")
+    call.do(TextMade(1, "One two three."), VoiceBegun(1, 80))
+    done = call.do(ReplyDone(1, Usage(), broken(1)), heard="One two", heard_ms=700)
+    assert kinds(done) == ["Problem", "StopReply", "AudioCleared", "Interrupted", "Record"]
+    interrupted = sent(done, messages.Interrupted)[0]
+    assert (interrupted.reason, interrupted.heard_text) == ("failed", "One two")
+    entry = of(done, Record)[0].entry
+    assert (entry.text, entry.is_interrupted, entry.error) == ("One two", True, "No.")
+    assert call.phase == "listening"
+
+
+def test_a_failed_reply_lets_go_of_the_tool_it_waited_for() -> None:
+    call = Call()
+    call.speak("choose")
+    call.do(ToolAsked(1, called()))
+    done = call.do(ReplyDone(1, Usage(), broken(1)))
+    assert of(done, WatchTool) == [WatchTool("c1", 15_000)]
+    result = ToolOutput("c1", "tool", "yes", 200, "ok")
+    assert len(sent(call.do(ToolResults((result,))), messages.ToolSettled)) == 1
+
+
+def test_words_understood_during_another_reply_are_answered_after_it() -> None:
+    call = Call()
+    call.do(SpeechStarted(0.9), SpeechStopped(0.1), TurnEnded(0, 0))
+    call.do(TextInput("typed"), TextMade(2, "Answer."), VoiceBegun(2, 80))
+    assert of(call.do(Transcribed(1, "spoken")), StartReply) == []
+    done = call.do(VoiceSent(2), ReplyDone(2, Usage()))
+    (start,) = of(done, StartReply)
+    assert (start.turn, start.text) == (3, "spoken")
+    assert call.phase == "thinking"
+
+
+def test_an_answer_that_was_heard_is_stored_once() -> None:
+    call = Call()
+    call.speak("hello")
+    done = call.do(TextMade(1, "One."), VoiceBegun(1, 8), VoiceSent(1), ReplyDone(1, Usage()))
+    entry = of(done, Record)[0].entry
+    assert (entry.text, entry.generated_text) == ("One.", "")
+
+
 def test_a_failed_voice_leaves_the_text() -> None:
     call = Call()
     call.speak("hello")
@@ -392,7 +438,6 @@ def test_a_waiting_client_tool_is_answered_once() -> None:
     call = Call()
     call.speak("choose")
     call.do(ToolAsked(1, called()))
-    assert call.session.tool_wait
     result = ToolOutput("c1", "tool", "yes", 200, "ok")
     assert call.do(ToolResults((result,))) == [ResolveTool(result)]
     assert sent(call.do(ToolResults((result,))), Problem)[0].code == "tool.unknown_call"
@@ -508,6 +553,7 @@ ANY_EVENT: st.SearchStrategy[Any] = st.one_of(
     st.builds(VoiceSent, TURNS),
     st.builds(VoiceFailed, TURNS, st.just("no"), st.booleans()),
     st.builds(ReplyDone, TURNS, st.just(Usage())),
+    TURNS.map(lambda turn: ReplyDone(turn, Usage(), broken(turn))),
     st.builds(TextInput, st.sampled_from(["typed", "also"])),
     st.builds(CancelResponse, st.booleans()),
     st.just(ClearInput()),
@@ -559,6 +605,7 @@ class Witness:
     sounding: set[int] = dataclasses.field(default_factory=set)
     open_tools: list[str] = dataclasses.field(default_factory=list)
     open_utterances: set[int] = dataclasses.field(default_factory=set)
+    unended: set[int] = dataclasses.field(default_factory=set)
     is_closed: bool = False
 
     def see(self, effect: Effect) -> None:
@@ -595,19 +642,24 @@ class Witness:
                 assert generated == self.written[turn]
                 assert generated.startswith(heard)
                 self.end(turn)
-            case Problem(code="llm.failed", turn=int(turn)):
-                self.end(turn)
+            case Problem(code="llm.failed" | "internal", turn=int(turn)):
+                # One that still sounds is cut off, and that is its end.
+                if turn not in self.sounding:
+                    self.end(turn)
             case messages.AudioStarted(turn):
                 assert turn == self.live
                 assert turn not in self.sounding | self.silent
                 self.sounding.add(turn)
+                self.unended.add(turn)
             case messages.AudioSegment(turn) | messages.AudioEnded(turn):
                 assert turn in self.sounding - self.silent
                 if isinstance(message, messages.AudioEnded):
                     self.sounding.discard(turn)
+                    self.unended.discard(turn)
             case messages.AudioCleared(turn):
                 assert turn not in self.silent
                 self.silent.add(turn)
+                self.unended.discard(turn)
             case messages.ToolRequested(call_id=call_id):
                 assert call_id not in self.open_tools
                 self.open_tools.append(call_id)
@@ -634,9 +686,16 @@ def test_whatever_happens_the_rules_of_a_call_hold(plan: Plan, events: list[Any]
             reply = call.session.reply
             assert (reply.turn if reply else None) == witness.live
             assert all(not call.session.may_sound(turn) for turn in witness.silent)
-            assert not (call.phase == "listening" and call.session.awaited)
+            if call.phase == "listening":
+                assert not call.session.awaited
+                assert not call.session.words
+                assert call.session.reply is None
+            if call.phase == "thinking":
+                assert call.session.awaited or call.session.reply
     assert witness.is_closed
     assert all(witness.ends[turn] == 1 for turn in witness.started)
+    assert witness.sounding <= witness.silent
+    assert not witness.unended
     assert witness.open_tools == []
 
 
