@@ -153,6 +153,12 @@ class ModelRowAdmin(ConsoleAdmin):
     def save_and_test(self, request: HttpRequest, obj: ModelRow) -> None:
         self._test(request, obj)
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            # A new model may at once serve every assistant that has chosen none.
+            self._test(request, obj)
+
     def response_change(self, request: HttpRequest, obj: ModelRow) -> HttpResponse:
         if any(name.endswith("_save_and_test") for name in request.POST):
             return HttpResponseRedirect(request.path)
