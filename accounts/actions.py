@@ -6,7 +6,9 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TypedDict
 
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -41,26 +43,37 @@ def create_api_key(
 
     Raises InvalidRequest naming the field.
     """
-    chosen = list(Scope.values) if scopes is None else sorted(set(scopes))
-    unknown = [scope for scope in chosen if scope not in Scope.values]
-    if unknown or not chosen:
-        known = ", ".join(Scope.values)
-        raise InvalidRequest(_("Choose scopes among: %s.") % known, param="scopes")
-    if not name.strip() or len(name) > 100:
-        raise InvalidRequest(_("A name has 1 to 100 characters."), param="name")
-    if expires_at is not None and expires_at <= timezone.now():
-        raise InvalidRequest(_("The time of expiry is over."), param="expires_at")
     key = ApiKey.generate()
     row = ApiKey(
         owner=owner,
-        name=name.strip(),
-        scopes=chosen,
+        name=_checked_name(name),
+        scopes=_checked_scopes(Scope.values if scopes is None else scopes),
         requests_per_minute=requests_per_minute,
-        expires_at=expires_at,
+        expires_at=_checked_expiry(expires_at),
     )
     row.set_key(key)
     row.save()
     return row, key
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip() or len(name) > 100:
+        raise InvalidRequest(_("A name has 1 to 100 characters."), param="name")
+    return name.strip()
+
+
+def _checked_scopes(scopes: Iterable[str]) -> list[str]:
+    chosen = sorted(set(scopes))
+    if not chosen or any(scope not in Scope.values for scope in chosen):
+        known = ", ".join(Scope.values)
+        raise InvalidRequest(_("Choose scopes among: %s.") % known, param="scopes")
+    return chosen
+
+
+def _checked_expiry(expires_at: datetime | None) -> datetime | None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidRequest(_("The time of expiry is over."), param="expires_at")
+    return expires_at
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,18 +96,18 @@ def create_own_api_key(principal: Principal, wanted: NewKey) -> tuple[ApiKey, st
     owner = User.objects.select_for_update().get(pk=principal.user_id)
     if owner.api_keys.count() >= MAX_KEYS_PER_USER:
         raise Conflict(_("There are %d keys already; delete some.") % MAX_KEYS_PER_USER)
+    maker = _maker(principal)
+    if maker is not None and maker.monthly_token_budget is not None:
+        # Each further key would bring a budget of its own.
+        raise Forbidden(_("A key with a token budget cannot make keys."))
     scopes = principal.scopes if wanted.scopes is None else frozenset(wanted.scopes)
-    for scope in sorted(scopes - principal.scopes):
-        if scope in Scope.values:
-            principal.require(scope)
-    maker = ApiKey.objects.get(pk=principal.key_id) if principal.key_id else None
-    limits = wanted if maker is None else _within(maker, wanted)
+    _require_scopes(principal, scopes)
     row, key = create_api_key(
         owner,
         name=wanted.name,
         scopes=scopes,
-        requests_per_minute=limits.requests_per_minute,
-        expires_at=limits.expires_at,
+        requests_per_minute=_rate_within(principal, wanted.requests_per_minute),
+        expires_at=_expiry_within(maker, wanted.expires_at),
     )
     if maker is not None and maker.allowed_models:
         row.allowed_models = maker.allowed_models
@@ -102,27 +115,81 @@ def create_own_api_key(principal: Principal, wanted: NewKey) -> tuple[ApiKey, st
     return row, key
 
 
-def _within(maker: ApiKey, wanted: NewKey) -> NewKey:
-    """The wish with the maker's own limits as ceilings."""
-    if maker.monthly_token_budget is not None:
-        # Each further key would bring a budget of its own.
-        raise Forbidden(_("A key with a token budget cannot make keys."))
-    rpm, ceiling = wanted.requests_per_minute, maker.requests_per_minute
-    if rpm is not None and ceiling is not None and rpm > ceiling:
+def _maker(principal: Principal) -> ApiKey | None:
+    """The key that asks; None for a signed-in user."""
+    return ApiKey.objects.get(pk=principal.key_id) if principal.key_id else None
+
+
+def _require_scopes(principal: Principal, scopes: frozenset[str]) -> None:
+    """Raises Forbidden for a known scope that the credential lacks."""
+    for scope in sorted(scopes - principal.scopes):
+        if scope in Scope.values:
+            principal.require(scope)
+
+
+def _rate_within(principal: Principal, wanted: int | None) -> int | None:
+    """The wish under its ceiling: the asker's own rate, else the default; operators have none."""
+    own = principal.requests_per_minute
+    if wanted is None:
+        return own
+    ceiling = settings.PLATFORM_REQUESTS_PER_MINUTE if own is None else own
+    if wanted > ceiling and not (own is None and principal.is_operator):
         text = ngettext("At most %d request a minute.", "At most %d requests a minute.", ceiling)
         raise InvalidRequest(text % ceiling, param="requests_per_minute")
-    expires_at, end = wanted.expires_at, maker.expires_at
-    if expires_at is not None and end is not None and expires_at > end:
+    return wanted
+
+
+def _expiry_within(maker: ApiKey | None, wanted: datetime | None) -> datetime | None:
+    """The wish, not later than the end of the key that asks."""
+    end = maker.expires_at if maker else None
+    if wanted is not None and end is not None and wanted > end:
         raise InvalidRequest(_("Later than the key that makes it."), param="expires_at")
-    return dataclasses.replace(
-        wanted,
-        requests_per_minute=ceiling if rpm is None else rpm,
-        expires_at=end if expires_at is None else expires_at,
-    )
+    return end if wanted is None else wanted
 
 
-def revoke_api_key(key: ApiKey) -> None:
-    """Ends the key for good."""
+class KeyChanges(TypedDict, total=False):
+    """What of a key is to change; what is missing stays as it is."""
+
+    name: str
+    scopes: Iterable[str]
+    is_enabled: bool
+    requests_per_minute: int | None
+    expires_at: datetime | None
+
+
+def update_api_key(principal: Principal, key: ApiKey, changes: KeyChanges) -> None:
+    """Changes a key, never to more rights than the credential that asks.
+
+    Raises Forbidden, InvalidRequest naming the field.
+    """
+    _require_may_change(principal, key)
+    if "name" in changes:
+        key.name = _checked_name(changes["name"])
+    if "scopes" in changes:
+        scopes = frozenset(changes["scopes"])
+        # A scope that the key has already is kept, not given.
+        _require_scopes(principal, scopes - set(key.scopes))
+        key.scopes = _checked_scopes(scopes)
+    if "is_enabled" in changes:
+        key.is_enabled = changes["is_enabled"]
+    if "requests_per_minute" in changes:
+        key.requests_per_minute = _rate_within(principal, changes["requests_per_minute"])
+    if "expires_at" in changes:
+        expires_at = _expiry_within(_maker(principal), changes["expires_at"])
+        key.expires_at = _checked_expiry(expires_at)
+    key.save(update_fields=[*changes, "updated_at"])
+
+
+def _require_may_change(principal: Principal, key: ApiKey) -> None:
+    """Raises Forbidden for the key of a superuser, unless a superuser asks."""
+    owner = key.owner
+    if owner.is_superuser and not User.objects.get(pk=principal.user_id).is_superuser:
+        raise Forbidden(_("You may not do this."))
+
+
+def revoke_api_key(principal: Principal, key: ApiKey) -> None:
+    """Ends the key for good. Raises Forbidden."""
+    _require_may_change(principal, key)
     key.delete()
 
 
@@ -130,7 +197,9 @@ def revoke_api_key(key: ApiKey) -> None:
 
 
 def register(user_name: str, password: str, *, email: str = "") -> User:
-    """A new account without special rights. Raises InvalidRequest."""
+    """A new account without special rights. Raises InvalidRequest, also for a name that differs
+    from another's only by case.
+    """
     user_name = User.normalize_username(user_name)
     if len(user_name) > MAX_USER_NAME_LENGTH:
         text = _("A user name has at most %d characters.") % MAX_USER_NAME_LENGTH
@@ -153,7 +222,7 @@ def login(user_name: str, password: str) -> tuple[User, tokens.TokenPair]:
     Raises Forbidden with the code WRONG_LOGIN, alike for unknown names and wrong passwords, and
     ACCOUNT_DISABLED to those who know the password.
     """
-    user = User.objects.filter(username=User.normalize_username(user_name)).first()
+    user = User.objects.named(user_name)
     if user is None:
         # As slow as a real comparison, so that the time does not tell which names exist.
         make_password(password)

@@ -8,20 +8,46 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import (
+    AdminPasswordChangeForm,
+    AuthenticationForm,
+    UserChangeForm,
+    UserCreationForm,
+)
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from accounts.limits import address_of, limit_logins
 from accounts.models import ApiKey, Scope, User
 from accounts.tokens import end_all_logins
 from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions
+from core.errors import RateLimited
 
 admin.site.unregister(Group)
+
+
+class LoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold ships no types
+    """The console's door. Attempts count together with those at the API's login."""
+
+    def clean(self) -> dict[str, Any]:
+        user_name = self.cleaned_data.get("username")
+        if user_name and self.cleaned_data.get("password"):
+            try:
+                limit_logins(address_of(self.request), user_name)
+            except RateLimited as error:
+                raise forms.ValidationError(error.message, code="rate_limited") from None
+        cleaned: dict[str, Any] = super().clean()
+        return cleaned
+
+
+# Not named in the settings: the site would import this module while it is being made.
+admin.site.login_form = LoginForm
 
 
 if TYPE_CHECKING:
@@ -111,6 +137,10 @@ class ApiKeyForm(ConsoleForm):
             self.initial["allowed_models"] = ", ".join(names)
 
 
+def _may_touch(request: HttpRequest, key: ApiKey) -> bool:
+    return request.user.is_superuser or not key.owner.is_superuser
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ConsoleAdmin):
     """Keys of the API. The key itself is shown once, right after it was made."""
@@ -140,6 +170,25 @@ class ApiKeyAdmin(ConsoleAdmin):
         (_("Use"), {"fields": ["show_prefix", "last_used_at", "created_at"]}),
     ]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        # A key that moved to somebody else would act with rights that nobody gave it.
+        return [*self.readonly_fields, *(["owner"] if obj else [])]
+
+    def formfield_for_foreignkey(
+        self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "owner" and not request.user.is_superuser:
+            kwargs["queryset"] = User.objects.filter(is_superuser=False)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may_touch = obj is None or _may_touch(request, obj)
+        return may_touch and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may_touch = obj is None or _may_touch(request, obj)
+        return may_touch and super().has_delete_permission(request, obj)
+
     @display(description=_("key"))
     def show_prefix(self, key: ApiKey) -> str:
         return f"{key.prefix}…" if key.prefix else "-"
@@ -159,6 +208,8 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     @admin.action(description=_("Disable the selected keys"))
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        if not request.user.is_superuser:
+            queryset = queryset.filter(owner__is_superuser=False)
         count = queryset.update(is_enabled=False)
         self.message_user(request, _("%(count)d keys disabled.") % {"count": count})
 

@@ -6,6 +6,7 @@ the limits are off and the API stays up: the log says so once a minute.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import secrets
@@ -15,6 +16,7 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import RedisStorage
@@ -22,6 +24,7 @@ from limits.strategies import MovingWindowRateLimiter
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from accounts.models import User
 from accounts.principals import Principal
 from core.errors import RateLimited
 from core.families import Gateway, family_for
@@ -94,23 +97,35 @@ class CredentialThrottle(BaseThrottle):
 # --- Attempts to sign in or up -----------------------------------------------------------------
 
 _LOGINS = (RateLimitItemPerMinute(20), RateLimitItemPerHour(200))
+# Guesses at one account from many addresses.
+_LOGINS_TO_ACCOUNT = (RateLimitItemPerMinute(40), RateLimitItemPerHour(100))
 _REGISTRATIONS = (RateLimitItemPerHour(30),)
 
 
-def _limit_address(items: tuple[RateLimitItem, ...], action: str, address: str) -> None:
+def _limit(items: tuple[RateLimitItem, ...], action: str, who: str) -> None:
     for item in items:
-        if wait_s := _window.hit(item, action, address):
+        if wait_s := _window.hit(item, action, who):
             raise RateLimited(_("Too many attempts; try again later."), retry_after=wait_s)
 
 
-def limit_logins(address: str) -> None:
-    """Counts an attempt to sign in from an address. Raises RateLimited."""
-    _limit_address(_LOGINS, "login", address)
+def limit_logins(address: str, user_name: str) -> None:
+    """Counts an attempt to sign in, by address and by account, whichever door it comes through.
+
+    Raises RateLimited. Unknown names count like known ones: nothing tells which exist.
+    """
+    _limit(_LOGINS, "login", address)
+    account = hashlib.sha256(User.normalize_username(user_name).casefold().encode()).hexdigest()
+    _limit(_LOGINS_TO_ACCOUNT, "login-to", account)
+
+
+def address_of(request: HttpRequest | Request) -> str:
+    """The caller's address; behind a trusted proxy the one that the proxy tells."""
+    return str(request.META.get("REMOTE_ADDR") or "unknown")
 
 
 def limit_registrations(address: str) -> None:
     """Counts an attempt to register from an address. Raises RateLimited."""
-    _limit_address(_REGISTRATIONS, "register", address)
+    _limit(_REGISTRATIONS, "register", address)
 
 
 # --- Voice sockets -----------------------------------------------------------------------------

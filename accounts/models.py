@@ -6,15 +6,35 @@ import hashlib
 import secrets
 from typing import ClassVar
 
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Value
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Timestamped
 
 KEY_PREFIX = "sk-gw-"
+
+
+class Users(UserManager["User"]):
+    """Accounts; a name is found in whatever case it is written."""
+
+    use_in_migrations = False
+
+    def named(self, username: str) -> User | None:
+        """The account of that name, None without one."""
+        wanted = Lower(Value(self.model.normalize_username(username)))
+        return self.alias(lower_name=Lower("username")).filter(lower_name=wanted).first()
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        """What Django signs in with. Raises User.DoesNotExist."""
+        user = self.named(username or "")
+        if user is None:
+            raise self.model.DoesNotExist
+        return user
 
 
 class User(AbstractUser):
@@ -24,6 +44,18 @@ class User(AbstractUser):
     avatar = models.CharField(_("avatar"), max_length=500, blank=True)
     description = models.CharField(_("description"), max_length=500, blank=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects: ClassVar[Users] = Users()
+
+    class Meta(AbstractUser.Meta):
+        constraints: ClassVar = [
+            # Alice beside alice could be taken for her.
+            models.UniqueConstraint(
+                Lower("username"),
+                name="user_name_in_any_case",
+                violation_error_message=_("This user name is taken."),
+            )
+        ]
 
     @property
     def is_operator(self) -> bool:

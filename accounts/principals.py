@@ -69,22 +69,6 @@ def principal_for_credential(credential: str) -> Principal:
     return identify(credential).principal
 
 
-def principal_for_headers(authorization: str | None, x_api_key: str | None) -> Principal:
-    """The principal of the two headers. Raises Unauthenticated, also when they disagree."""
-    credential = credential_in(authorization, x_api_key)
-    if credential is None:
-        raise no_credential()
-    return principal_for_credential(credential)
-
-
-def principal_for_request(request: HttpRequest) -> Principal:
-    """The principal of a request, looked up once. Raises Unauthenticated when there is none."""
-    identity = identity_for_request(request)
-    if identity is None:
-        raise no_credential()
-    return identity.principal
-
-
 def no_credential() -> Unauthenticated:
     return Unauthenticated(_("A valid credential is needed."))
 

@@ -49,12 +49,11 @@ def prepare() -> Prepared:
 
 def _make_operator() -> Path:
     password = secrets.token_urlsafe(15)
-    user, _ = User.objects.update_or_create(
-        username=OPERATOR, defaults={"is_staff": True, "is_superuser": True, "is_active": True}
-    )
+    user = User.objects.named(OPERATOR) or User(username=OPERATOR)
+    user.is_staff = user.is_superuser = user.is_active = True
     user.set_password(password)
     user.save()
     _, key = create_api_key(user, name="first start")
     path = settings.DATA_DIR / LOGIN_FILE
-    write_private(path, f"username: {OPERATOR}\npassword: {password}\nAPI key: {key}\n")
+    write_private(path, f"username: {user.username}\npassword: {password}\nAPI key: {key}\n")
     return Path(path)

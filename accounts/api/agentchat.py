@@ -35,10 +35,6 @@ def answer(data: Any = None) -> Response:
     return Response(AgentChat.success(data))
 
 
-def address_of(request: Request) -> str:
-    return str(request.META.get("REMOTE_ADDR") or "unknown")
-
-
 def user_data(user: User) -> dict[str, Any]:
     """A user as this family shows one: ids are strings, the password's hash never appears."""
     return {
@@ -106,7 +102,7 @@ class RegisterView(OpenView):
     def post(self, request: Request) -> Response:
         body = RegisterBody(data=request.data)
         body.is_valid(raise_exception=True)
-        limits.limit_registrations(address_of(request))
+        limits.limit_registrations(limits.address_of(request))
         fields = body.validated_data
         actions.register(
             fields["user_name"], fields["user_password"], email=fields.get("user_email") or ""
@@ -126,10 +122,9 @@ class LoginView(OpenView):
     def post(self, request: Request) -> Response:
         body = LoginBody(data=request.data)
         body.is_valid(raise_exception=True)
-        limits.limit_logins(address_of(request))
-        user, pair = actions.login(
-            body.validated_data["user_name"], body.validated_data["user_password"]
-        )
+        user_name, password = body.validated_data["user_name"], body.validated_data["user_password"]
+        limits.limit_logins(limits.address_of(request), user_name)
+        user, pair = actions.login(user_name, password)
         return _with_tokens({"user_id": str(user.pk)}, pair)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.access import as_row_id, visible_api_keys
-from accounts.actions import NewKey, create_own_api_key, revoke_api_key
+from accounts.actions import NewKey, create_own_api_key, revoke_api_key, update_api_key
 from accounts.models import ApiKey, Scope
 from accounts.permissions import principal_of
 from core.viewsets import PlatformViewSet, success
@@ -20,7 +21,11 @@ from core.viewsets import PlatformViewSet, success
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     """A key without the key: that is shown once, when it is made."""
 
-    enabled = serializers.BooleanField(source="is_enabled", read_only=True)
+    enabled = serializers.BooleanField(
+        source="is_enabled",
+        required=False,
+        help_text=_("A new key is enabled, whatever is sent."),
+    )
     user_id = serializers.IntegerField(source="owner_id", read_only=True)
     scopes = serializers.MultipleChoiceField(choices=Scope.choices, required=False)
     requests_per_minute = serializers.IntegerField(
@@ -56,7 +61,6 @@ class ApiKeyViewSet(PlatformViewSet[ApiKey]):
 
     queryset = ApiKey.objects.none()
     serializer_class = ApiKeySerializer
-    http_method_names = ["get", "post", "delete", "head", "options"]  # noqa: RUF012 - as DRF has it
     not_found_code = "API_KEY_NOT_FOUND"
 
     def get_queryset(self) -> QuerySet[ApiKey]:
@@ -81,5 +85,10 @@ class ApiKeyViewSet(PlatformViewSet[ApiKey]):
         row, key = create_own_api_key(principal_of(request), wanted)
         return success({**self.render(row), "key": key}, status=201)
 
+    def update_row(self, serializer: serializers.BaseSerializer[ApiKey]) -> ApiKey:
+        row = self.get_object()
+        update_api_key(principal_of(self.request), row, serializer.validated_data)
+        return row
+
     def delete_row(self, row: ApiKey) -> None:
-        revoke_api_key(row)
+        revoke_api_key(principal_of(self.request), row)

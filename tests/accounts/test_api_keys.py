@@ -9,20 +9,22 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from accounts import tokens
 from accounts.actions import MAX_KEYS_PER_USER
 from accounts.models import ApiKey, Scope, User
 from accounts.principals import principal_for_credential
 from tests.conftest import client_with, make_key
-from tests.rest import CreateCases, DeleteCases, DetailCases, ListCases, data_of, error_of
+from tests.rest import PlatformResourceCases, data_of, error_of
 
 PATH = "/api/v1/api-keys"
 
 
-class TestApiKeys(ListCases, DetailCases, CreateCases, DeleteCases):
+class TestApiKeys(PlatformResourceCases):
     path = PATH
     unknown_id = "999999999"
     not_found_code = "API_KEY_NOT_FOUND"
     create_data: ClassVar[dict[str, Any]] = {"name": "phone"}
+    update_data: ClassVar[dict[str, Any]] = {"name": "tablet"}
 
     def make(self, owner: User) -> ApiKey:
         make_key(owner)
@@ -139,3 +141,69 @@ def test_it_refuses_a_key_once_it_is_deleted(alice: User, alice_api: APIClient) 
     data_of(other.get(PATH))
     data_of(alice_api.delete(f"{PATH}/{made['id']}"))
     error_of(other.get(PATH), 401)
+
+
+# --- Rates and changes -------------------------------------------------------------------------
+
+
+def test_it_raises_the_rate_above_the_default_only_for_operators(
+    alice: User, carol: User, settings: Any
+) -> None:
+    settings.PLATFORM_REQUESTS_PER_MINUTE = 100
+    body = {"name": "a", "requests_per_minute": 101}
+    for user in (alice, carol):
+        token = client_with(tokens.issue(user).access)
+        for client in (token, client_with(make_key(user))):
+            response = client.post(PATH, body)
+            if user is carol:
+                assert data_of(response, 201)["requests_per_minute"] == 101
+            else:
+                assert list(error_of(response, 400)["details"]) == ["requests_per_minute"]
+                data_of(client.post(PATH, {**body, "requests_per_minute": 100}), 201)
+    generous = client_with(make_key(alice, requests_per_minute=200))
+    data_of(generous.post(PATH, body), 201)
+
+
+def test_it_disables_and_enables_a_key(alice_api: APIClient) -> None:
+    made = data_of(alice_api.post(PATH, {"name": "a"}), 201)
+    other = client_with(made["key"])
+    for is_enabled, status in ((False, 401), (True, 200)):
+        changed = data_of(alice_api.patch(f"{PATH}/{made['id']}", {"enabled": is_enabled}))
+        assert changed["enabled"] is is_enabled
+        assert (changed["name"], changed["prefix"]) == ("a", made["prefix"])
+        assert other.get(PATH).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"requests_per_minute": 31}, 400),
+        ({"requests_per_minute": 30}, 200),
+        ({"expires_at": "2999-01-01T00:00:00Z"}, 400),
+        ({"expires_at": None}, 200),
+        ({"scopes": ["manage", "gateway"]}, 403),
+        ({"scopes": ["manage"]}, 200),
+        ({"scopes": []}, 400),
+        ({"name": " "}, 400),
+        ({"name": "b"}, 200),
+    ],
+)
+def test_it_lets_no_key_widen_itself(alice: User, change: dict[str, Any], status: int) -> None:
+    end = timezone.now() + timedelta(days=1)
+    limited = make_key(alice, scopes=["manage", "voice"], requests_per_minute=30, expires_at=end)
+    row = ApiKey.objects.get()
+    response = client_with(limited).patch(f"{PATH}/{row.pk}", change)
+    assert response.status_code == status
+    row.refresh_from_db()
+    assert row.requests_per_minute == 30
+    assert row.expires_at == end
+    assert set(row.scopes) <= {"manage", "voice"}
+
+
+def test_it_keeps_operators_off_the_keys_of_superusers(alice: User, carol_api: APIClient) -> None:
+    chief = User.objects.create_superuser("chief", password="chief-password")
+    for owner, status in ((alice, 200), (chief, 403)):
+        make_key(owner)
+        url = f"{PATH}/{ApiKey.objects.get(owner=owner).pk}"
+        assert carol_api.patch(url, {"enabled": False}).status_code == status
+        assert carol_api.delete(url).status_code == status

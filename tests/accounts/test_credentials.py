@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
-from accounts.principals import principal_for_credential, principal_for_headers
+from accounts.principals import principal_for_credential
 from core.errors import CredentialUnusable, Forbidden, Unauthenticated
 from tests.conftest import make_key
 from tests.rest import data_of, error_of
@@ -61,10 +61,6 @@ def test_it_refuses_a_malformed_header(alice_key: str, header: str) -> None:
 def test_it_survives_hostile_credentials(credential: str) -> None:
     with pytest.raises(Unauthenticated):
         principal_for_credential(credential)
-    with pytest.raises(Unauthenticated):
-        principal_for_headers(f"Bearer {credential}", None)
-    with pytest.raises(Unauthenticated):
-        principal_for_headers(None, credential)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +90,7 @@ def test_it_holds_scopes_for_both_headers(alice: User) -> None:
 
 def test_it_tells_who_a_key_belongs_to(carol: User) -> None:
     key = make_key(carol, scopes=["voice", "chat"], requests_per_minute=7)
-    principal = principal_for_headers(f"Bearer {key}", key)
+    principal = principal_for_credential(key)
     assert (principal.user_id, principal.username) == (carol.pk, "carol")
     assert principal.is_operator
     assert principal.scopes == {"voice", "chat"}

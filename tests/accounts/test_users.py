@@ -83,6 +83,7 @@ def test_it_stores_passwords_with_argon2(anonymous_api: APIClient, settings: Any
     ("name", "language", "message"),
     [
         ("alice", "en", "This user name is taken."),
+        ("ALICE", "en", "This user name is taken."),
         ("x" * 21, "en", "A user name has at most 20 characters."),
     ],
 )
@@ -128,6 +129,12 @@ def test_it_signs_in(alice: User) -> None:
     assert (claims["sub"], claims["type"]) == (str(alice.pk), "access")
     assert claims["exp"] - claims["iat"] == 86_400
     assert is_accepted(pair["access_token"])
+
+
+def test_it_signs_in_whatever_the_case_of_the_name(alice: User) -> None:
+    for name in ("alice", "Alice"):
+        body = {"user_name": name, "user_password": "alice-password"}
+        assert data_of(APIClient().post(f"{USER}/login", body))["user_id"] == str(alice.pk)
 
 
 def test_it_sets_cookies_that_scripts_and_other_sites_cannot_use(alice: User) -> None:

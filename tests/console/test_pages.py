@@ -14,6 +14,7 @@ from accounts.models import ApiKey, User, hash_key
 from assistants.models import Assistant
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message, Role
 from providers.catalogue import sync_builtin_models
+from providers.fakes import FakeUpstream
 from providers.models import Llm, LlmType, Provider
 from tests.conftest import make_key
 from tooling.catalogue import sync_builtin_tools
@@ -321,6 +322,19 @@ def test_it_takes_the_vendor_of_a_model_from_its_provider(
     assert (row.vendor, row.type) == ("openai", LlmType.TEXT)
 
 
+def test_it_tests_a_new_model_at_once(
+    operator: Client, upstream: FakeUpstream, transactional_db: None
+) -> None:
+    url = reverse("admin:providers_llm_add")
+    good = llm_form(vendor="openai_compatible", base_url=upstream.base_url)
+    operator.post(url, good)
+    assert Llm.objects.get(name="Brain").last_check_ok is True
+    operator.post(url, {**good, "name": "Gone", "base_url": "http://127.0.0.1:9/v1"})
+    gone = Llm.objects.get(name="Gone")
+    assert gone.last_check_ok is False
+    assert gone.last_check_message
+
+
 def test_it_refuses_what_is_no_address(operator: Client) -> None:
     url = reverse("admin:providers_llm_add")
     sent = llm_form(vendor="openai_compatible", base_url="file:///etc/passwd")
@@ -345,3 +359,10 @@ def test_it_tests_a_model_and_shows_the_result(operator: Client, is_from_list: b
     row.refresh_from_db()
     assert row.last_check_ok is True
     assert row.last_check_message in page
+
+
+def test_it_answers_unknown_pages_and_forbidden_ones_with_a_way_back(operator: Client) -> None:
+    for url, status in (("/admin/nope/", 404), (reverse("admin:tooling_tool_add"), 403)):
+        page = operator.get(url)
+        assert page.status_code == status
+        assert 'href="/admin/"' in page.content.decode()

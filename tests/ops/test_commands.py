@@ -55,6 +55,10 @@ def test_create_api_key_makes_the_user_only_when_asked() -> None:
     assert not dora.has_usable_password()
     assert not dora.is_operator
     assert ApiKey.objects.get(digest=hash_key(printed.strip())).owner == dora
+    # One account, however its name is written.
+    create_api_key("DORA", "--create-user")
+    assert User.objects.count() == 1
+    assert dora.api_keys.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def as_expiry(text: str) -> datetime:
 
 
 def owner_named(username: str, *, may_create: bool) -> User:
-    user = User.objects.filter(username=username).first()
+    user = User.objects.named(username)
     if user is not None:
         return user
     if not may_create:
