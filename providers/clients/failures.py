@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,12 @@ from providers.types import Endpoint
 
 _MAX_REASON_CHARS = 160
 _MAX_RETRY_AFTER_S = 3600
-# Keys, tokens, addresses and whatever else a vendor may echo.
-_SECRET_LIKE = re.compile(r"\b(?:https?://|wss?://)\S+|\b[A-Za-z0-9_\-.]*\d[A-Za-z0-9_\-.]{15,}")
+# Of a longer reason only the beginning is looked at.
+_MAX_READ_CHARS = 1_000
+# Keys, tokens, addresses and whatever else a vendor may echo. Each character is looked at once.
+_SECRET_LIKE = re.compile(r"(?:https?|wss?)://\S+|[A-Za-z0-9_\-.]{16,}")
+_WORD_CHARS = string.ascii_letters + string.digits + "_-.:/"
+_SECRET_TAIL = re.compile(r"\d[A-Za-z0-9_\-.]{15,}")
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 
 # Status → (what happened, is permanent). A range of 5xx is below.
@@ -61,9 +66,18 @@ def sanitised(reason: object, endpoint: Endpoint) -> str:
         return ""
     if endpoint.api_key:
         reason = reason.replace(endpoint.api_key, "…")
+    if len(reason) > _MAX_READ_CHARS:
+        # Cut in the middle, a secret would no longer look like one.
+        reason = reason[:_MAX_READ_CHARS].rstrip(_WORD_CHARS)
     flat = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
-    masked = _SECRET_LIKE.sub("…", flat)
+    masked = _SECRET_LIKE.sub(_masked, flat)
     return masked if len(masked) <= _MAX_REASON_CHARS else masked[: _MAX_REASON_CHARS - 1] + "…"
+
+
+def _masked(found: re.Match[str]) -> str:
+    """Nothing of an address or of a long word with a digit well before its end."""
+    is_secret = "://" in found[0] or _SECRET_TAIL.search(found[0])
+    return "…" if is_secret else found[0]
 
 
 def reason_in(body: object) -> tuple[str, str]:
@@ -71,7 +85,7 @@ def reason_in(body: object) -> tuple[str, str]:
     if isinstance(body, bytes | str):
         try:
             body = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "", ""
     if not isinstance(body, dict):
         return "", ""
@@ -184,7 +198,7 @@ def json_object(endpoint: Endpoint, data: bytes) -> dict[str, Any]:
     """A JSON object that a vendor sent. Raises ProviderError for anything else."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise unreadable(endpoint) from None
     if not isinstance(value, dict):
         raise unreadable(endpoint)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -30,6 +27,7 @@ from providers.types import (
     ToolSchema,
     UserMessage,
 )
+from tests.bounded import in_time
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
 TOOLS = tuple(
@@ -94,17 +92,6 @@ HOSTILE = [
     "音量" * 32_768, "现在" * 32_768, "hundred " * 8_192, "九万" * 32_768, "9" * 65_536,
     "hi" + " a" * 32_768, " " * 65_536 + "1+",
 ]  # fmt: skip
-
-
-# In a process of its own: a pattern that backtracks cannot be interrupted from Python.
-def in_time(code: str) -> str:
-    """What the program prints; it is killed where it takes longer than any bounded work does."""
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30,
-        check=True,
-    )  # fmt: skip
-    return done.stdout
 
 
 def test_it_answers_hostile_text_with_bounded_work() -> None:

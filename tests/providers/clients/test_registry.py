@@ -15,6 +15,7 @@ from core.errors import ProviderError
 from providers import registry
 from providers.clients import failures
 from providers.profiles import PROFILES
+from tests.bounded import in_time
 from tests.upstream import SECRET, asr_spec, embedder_spec, endpoint, llm_spec, voice_spec
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -122,3 +123,25 @@ def test_the_fake_vendor_runs_as_a_process(fake_process: str) -> None:
         stats = client.get(f"{root}/stats").json()
         assert stats["chat"] == {"requests": 2, "finished": 2, "cancelled": 0, "broken": 0}
         assert client.get(f"{root}/nothing").status_code == 404
+
+
+def test_hostile_reasons_are_read_with_bounded_work() -> None:
+    code = """
+from providers.clients import failures
+from tests.upstream import endpoint
+for text in ("a." * 32_768, "1" * 65_536, "a.1." * 16_384, "https://" * 8_192, "wss:" * 16_384):
+    assert len(failures.sanitised(text, endpoint("http://h/v1"))) < 20
+assert failures.reason_in(b"[" * 65_536) == ("", "")
+print("done")
+"""
+    assert in_time(code).split() == ["done"]
+
+
+def test_no_secret_is_shown_by_being_cut() -> None:
+    where = endpoint("http://h/v1")
+    key = "sk-other-0123456789abcdef0123"
+    # What is hidden brings the place of the cut into what is shown.
+    for start in range(1000 - len(key), 1000):
+        reason = ("a1" * 600)[: start - 1] + " " + key
+        assert "sk-" not in failures.sanitised(reason, where)
+    assert failures.sanitised("坏" * 2_000, where).startswith("坏坏")
