@@ -26,6 +26,8 @@ _PITCH_STEPS_PER_SEMITONE = 4.7
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _HAN_RUN = re.compile(rf"[{_HAN}][{_HAN}\u3000-\u303f\uff00-\uffef\s]*")
 _LATIN_RUN = re.compile(r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ'’\-\s.,!?]*(?<=[A-Za-zÀ-ɏ.!?])")
+# espeak takes more than names, such as the path of a file.
+_VOICE_NAME = re.compile(r"[a-z0-9+-]{1,32}")
 _DEFAULT_VOICES = {"zh": "cmn", "en": "en-us", "yue": "yue"}
 
 Segment = tuple[str, str]
@@ -71,6 +73,8 @@ class EspeakSpeaker:
     async def _pieces(self, text: str) -> AsyncGenerator[bytes, None]:
         if len(text) > MAX_CHARS:
             raise ProviderError(_("The text is too long to be spoken at once."), is_permanent=True)
+        if not _VOICE_NAME.fullmatch(self._voice):
+            raise self._unknown_voice()
         segments = segments_by_script(text, self._voice)
         if not segments:
             return
@@ -98,15 +102,16 @@ class EspeakSpeaker:
         while True:
             kind, payload = await line.receive()
             if kind == pipe.FAILED:
-                raise ProviderError(
-                    _("The built-in speech has no voice “%(name)s”.") % {"name": self._voice},
-                    is_permanent=True,
-                )
+                raise self._unknown_voice()
             pcm = resampler.finish() if kind == pipe.END else resampler.push(payload)
             if pcm:
                 yield apply_gain(pcm, self._gain_db)
             if kind == pipe.END:
                 return
+
+    def _unknown_voice(self) -> ProviderError:
+        text = _("The built-in speech has no voice “%(name)s”.") % {"name": self._voice[:32]}
+        return ProviderError(text, is_permanent=True)
 
 
 def _bounded(value: float, low: int, high: int) -> int:

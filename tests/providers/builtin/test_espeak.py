@@ -90,6 +90,17 @@ def test_each_script_gets_a_voice_that_can_read_it(
     assert segments_by_script(text, voice_key) == segments
 
 
+@pytest.mark.parametrize("name", ["../../etc/passwd", "en us", "EN", "e" * 33, "en\0us", "en\n"])
+async def test_what_is_no_name_never_reaches_espeak(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = WorkerPool("no.such.module", limit=1)
+    monkeypatch.setattr(espeak, "WORKERS", pool)
+    with pytest.raises(ProviderError, match="no voice") as caught:
+        await spoken("Hello", voice(name))
+    assert caught.value.is_permanent
+
+
 async def test_an_unknown_voice_is_refused() -> None:
     assert await spoken("Hello", voice("en-us"))
     with pytest.raises(ProviderError) as caught:
