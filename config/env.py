@@ -7,6 +7,7 @@ start with the variable's name, and the README's configuration table can be chec
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import zoneinfo
 from collections.abc import Callable
@@ -73,10 +74,21 @@ def as_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def as_networks(text: str) -> list[str]:
+    items = as_list(text)
+    for item in items:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            raise ValueError("expected addresses or CIDR such as 10.0.0.0/8") from None
+    return items
+
+
 def as_ports(text: str) -> list[int]:
-    ports = [int(item) for item in as_list(text)]
+    wanted = "expected port numbers between 1 and 65535, separated by commas"
+    ports = [_whole(item, wanted) for item in as_list(text)]
     if not ports or any(not 0 < port < 65536 for port in ports):
-        raise ValueError("expected port numbers between 1 and 65535, separated by commas")
+        raise ValueError(wanted)
     return ports
 
 
@@ -114,18 +126,27 @@ def url_with(*schemes: str) -> Callable[[str], str]:
     return as_url
 
 
-def as_count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError("expected a whole number of at least 0")
-    return number
+def _whole(text: str, wanted: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(wanted) from None
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("expected a whole number of at least 1")
-    return number
+def _at_least(minimum: int) -> Callable[[str], int]:
+    wanted = f"expected a whole number of at least {minimum}"
+
+    def as_number(text: str) -> int:
+        number = _whole(text, wanted)
+        if number < minimum:
+            raise ValueError(wanted)
+        return number
+
+    return as_number
+
+
+as_count = _at_least(0)
+positive = _at_least(1)
 
 
 def read(

@@ -7,6 +7,7 @@ from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -77,6 +78,9 @@ class FamilyErrorMiddleware:
         request_id(request)  # from here on log lines about the request carry it
         request.path_info = request.path_info.rstrip("/")
         request.path = request.path.rstrip("/")
+        if not _knows_host(request):
+            text = _("This server does not answer to that host name; see ALLOWED_HOSTS.")
+            return error_response(errors.InvalidRequest(text, code="UNKNOWN_HOST"), request)
         if "\0" in request.path_info:
             return error_response(route_not_found(), request)
         if "%00" in request.META.get("QUERY_STRING", ""):
@@ -95,6 +99,14 @@ class FamilyErrorMiddleware:
             response = shaped
         response["X-Request-Id"] = request_id(request)
         return response
+
+
+def _knows_host(request: HttpRequest) -> bool:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
 
 
 def route_not_found() -> errors.RouteNotFound:

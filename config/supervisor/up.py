@@ -27,6 +27,7 @@ SERVER_STARTS_WITHIN_S = 60.0
 # Loading the product takes seconds; on a busy small machine many.
 CHILD_STARTS_WITHIN_S = 180.0
 UNCLEAN_PATIENCE_S = 10.0
+SPARE_CONNECTIONS = 30
 # What waiting for a database does not cure.
 LASTING_COMPLAINTS = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
 
@@ -34,7 +35,18 @@ LASTING_COMPLAINTS = ("password authentication failed", "does not exist", "no pg
 def say(name: str, text: str) -> None:
     """One line for the operator. A reader that went away is no reason to stop."""
     with contextlib.suppress(OSError):
-        print(f"{name:<12}{text}", flush=True)  # noqa: T201 - the command's output
+        print(f"{name:<13}{text}", flush=True)  # noqa: T201 - the command's output
+
+
+def web_processes() -> int:
+    return settings.WEB_PROCESSES or len(os.sched_getaffinity(0))
+
+
+def most_connections() -> int:
+    """What all processes together may open at the database, if each fills its pool."""
+    # Two worker processes and the scheduler; the operator's commands and tools beside them.
+    processes = web_processes() + settings.PARSE_PROCESSES + 3
+    return processes * settings.DATABASE_POOL_SIZE + SPARE_CONNECTIONS
 
 
 def run() -> int:
@@ -124,7 +136,7 @@ class Start:
         postgres.initialise(cluster, password=server.password)
         recipe = Recipe(
             name="database",
-            command=postgres.command(cluster, port=server.port),
+            command=postgres.command(cluster, port=server.port, connections=most_connections()),
             environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
             check=lambda: postgres.is_ready(server.port),
             prepare=lambda: postgres.clear_the_way(cluster),
@@ -149,6 +161,8 @@ class Start:
             try:
                 version = postgres.check(arguments)
             except psycopg.OperationalError as error:
+                if not complaint:
+                    say("database", "waiting for the one at DATABASE_URL")
                 complaint = last_line(str(error))
                 if any(words in complaint for words in LASTING_COMPLAINTS):
                     raise StartError(f"DATABASE_URL: {complaint}") from None
@@ -204,7 +218,7 @@ class Start:
         return found
 
     def _web(self) -> None:
-        count = settings.WEB_PROCESSES or len(os.sched_getaffinity(0))
+        count = web_processes()
         descriptors = tuple(listening.fileno() for listening in self.listening)
         fds = {
             sockets.DESCRIPTORS_VARIABLE: ",".join(str(descriptor) for descriptor in descriptors)

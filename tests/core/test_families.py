@@ -380,3 +380,12 @@ def test_it_speaks_the_clients_language(client: Client, language: str) -> None:
     assert message(language) == "该字段是必填项。"
     assert message("en") == "This field is required."
     assert message("tlh") == "This field is required."
+
+
+def test_it_says_why_an_unknown_host_name_is_refused(client: Client) -> None:
+    known = client.get("/api/v1/assistants", headers={"host": "localhost"})
+    assert known.status_code == 401
+    unknown = client.get("/api/v1/assistants", headers={"host": "evil.example"})
+    assert unknown.status_code == 400
+    assert unknown.json()["error"]["code"] == "UNKNOWN_HOST"
+    assert "ALLOWED_HOSTS" in unknown.json()["error"]["message"]
