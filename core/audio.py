@@ -130,8 +130,3 @@ def level_db(pcm: bytes) -> float:
         return SILENCE_DB
     rms = math.sqrt(float(np.mean(np.square(samples, dtype=np.float64))))
     return max(SILENCE_DB, 20.0 * math.log10(rms / _FULL_SCALE)) if rms else SILENCE_DB
-
-
-def pad_to_frame(pcm: bytes) -> bytes:
-    """The audio with silence added up to a whole number of 20 ms frames."""
-    return pcm + bytes(-len(pcm) % FRAME_BYTES)

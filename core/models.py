@@ -36,10 +36,6 @@ class OwnedQuerySet(models.QuerySet[Row]):
         """The row of that id, or None; also for texts that no id could be."""
         return None if "\0" in row_id else self.filter(pk=row_id).first()
 
-    def editable_by(self, user_id: int, *, is_operator: bool) -> Self:
-        """What a user may change: own rows; operators change everything."""
-        return self if is_operator else self.filter(owner_id=user_id)
-
 
 class OwnedRow(Timestamped):
     """A row of one user, or of the system (owner null: visible to all, changed by operators)."""

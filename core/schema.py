@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db.models import AutoField
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -95,9 +96,14 @@ class FamilySchema(AutoSchema):
     def _show_deletion(self, responses: Schema) -> None:
         """The platform answers a deletion with what was deleted, not with nothing."""
         if family_for(self.path).name == "platform" and responses.pop("204", None):
-            deleted = _object(id=_STRING, deleted={"type": "boolean", "enum": [True]})
+            deleted = _object(id=self._id(), deleted={"type": "boolean", "enum": [True]})
             content = {"application/json": {"schema": _platform_success(deleted)}}
             responses["200"] = {"description": "Deleted.", "content": content}
+
+    def _id(self) -> Schema:
+        """How the rows of this view are named: most by a text, some by a number."""
+        key = self.view.queryset.model._meta.pk
+        return {"type": "integer"} if isinstance(key, AutoField) else _STRING
 
     def get_tags(self) -> list[str]:
         return [family_for(self.path).name]

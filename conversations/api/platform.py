@@ -36,17 +36,21 @@ class DayOrMoment(serializers.Field[datetime.datetime, str, str, Any]):
     def to_internal_value(self, data: str) -> datetime.datetime:
         """The first moment inside the range, or the first one after it."""
         try:
-            day, moment = parse_date(data), parse_datetime(data)
-        except ValueError:
-            day = moment = None
-        if day is not None:
-            first = datetime.datetime.combine(day, datetime.time.min)
-            moment = first + datetime.timedelta(days=1) if self.is_end else first
-        elif moment is not None and self.is_end:
-            moment += datetime.timedelta(microseconds=1)
+            moment = self._moment(data)
+        except (ValueError, OverflowError):  # no day of the calendar, or none after it
+            moment = None
         if moment is None:
             raise serializers.ValidationError(_("Expected a date or a date with time (ISO 8601)."))
         return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+    def _moment(self, data: str) -> datetime.datetime | None:
+        day, moment = parse_date(data), parse_datetime(data)
+        if day is not None:
+            first = datetime.datetime.combine(day, datetime.time.min)
+            return first + datetime.timedelta(days=1) if self.is_end else first
+        if moment is not None and self.is_end:
+            return moment + datetime.timedelta(microseconds=1)
+        return moment
 
     def to_representation(self, value: datetime.datetime) -> str:
         return value.isoformat()

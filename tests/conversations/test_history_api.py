@@ -357,3 +357,15 @@ def test_it_accepts_a_trailing_slash(alice_api: APIClient, alice: User) -> None:
     call = make_call(alice)
     for path in ("", "/stats", f"/{call.pk}"):
         assert alice_api.get(f"/api/v1/history{path}/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/history", "/api/v1/history/stats"])
+@pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:59:59.999999"])
+def test_it_refuses_an_end_after_which_no_day_comes(
+    alice_api: APIClient, path: str, end: str
+) -> None:
+    refused = alice_api.get(path, {"end_date": end})
+    assert refused.status_code == 400
+    assert list(refused.json()["error"]["details"]) == ["end_date"]
+    assert alice_api.get(path, {"end_date": "9999-12-30"}).status_code == 200
+    assert alice_api.get(path, {"start_date": "0001-01-01"}).status_code == 200

@@ -115,12 +115,3 @@ def test_gain_is_in_decibels_and_clips() -> None:
 def test_levels() -> None:
     assert audio.level_db(b"") == audio.level_db(bytes(640)) == audio.SILENCE_DB
     assert audio.level_db(sine(440, level=1.0)) == pytest.approx(-3, abs=0.1)
-
-
-@given(st.binary(max_size=2000))
-def test_padding_fills_the_frame_with_silence(pcm: bytes) -> None:
-    padded = audio.pad_to_frame(pcm)
-
-    assert len(padded) % audio.FRAME_BYTES == 0
-    assert 0 <= len(padded) - len(pcm) < audio.FRAME_BYTES
-    assert padded == pcm + bytes(len(padded) - len(pcm))

@@ -1,0 +1,31 @@
+"""What the OpenAPI schema says is what the API answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from assistants.models import Assistant
+from tests.rest import data_of
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/api/v1/api-keys", "integer"), ("/api/v1/assistants", "string")]
+)
+def test_it_shows_a_deletion_with_the_kind_of_id_that_is_answered(
+    alice_api: APIClient, path: str, kind: str
+) -> None:
+    paths: dict[str, Any] = alice_api.get("/api/schema?format=json").json()["paths"]
+    (operation,) = [
+        methods["delete"]
+        for name, methods in paths.items()
+        if name.startswith(f"{path}/") and "delete" in methods
+    ]
+    content = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert content["properties"]["data"]["properties"]["id"] == {"type": kind}
+    made = data_of(alice_api.post(path, {"name": "a"}), 201)
+    gone = data_of(alice_api.delete(f"{path}/{made['id']}"))
+    assert isinstance(gone["id"], int if kind == "integer" else str)
+    assert not Assistant.objects.exists()
