@@ -131,6 +131,21 @@ def limit_registrations(address: str) -> None:
 # --- Voice sockets -----------------------------------------------------------------------------
 
 LEASE_S = 30
+SOCKETS_PER_STRANGER = 3
+
+
+def limit_connects(principal: Principal | None, address: str) -> None:
+    """Counts a voice socket being opened, by credential, or by address where none is good.
+
+    Allows six a minute for each one that may be open at a time. Raises RateLimited.
+    """
+    who = f"address:{address}"
+    if principal is not None:
+        who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
+    item = RateLimitItemPerMinute(6 * settings.VOICE_SOCKETS_PER_USER)
+    if wait_s := _window.hit(item, "voice", who):
+        raise RateLimited(_("Too many attempts; try again later."), retry_after=wait_s)
+
 
 # One step, so that two sockets cannot both take the last slot; the clock is Redis's own.
 _ACQUIRE = """
@@ -158,10 +173,12 @@ class VoiceSlots:
     def _key(self, owner: str) -> str:
         return f"voice:slots:{owner}"
 
-    async def acquire(self, owner: str) -> str:
+    async def acquire(self, owner: str, *, at_most: int | None = None) -> str:
         """A slot's id. Raises RateLimited when the owner has as many sockets as allowed."""
         slot = secrets.token_hex(8)
         limit = settings.VOICE_SOCKETS_PER_USER
+        if at_most is not None:
+            limit = min(limit, at_most)
         try:
             granted = await redis_async().eval(_ACQUIRE, 1, self._key(owner), limit, LEASE_S, slot)
         except redis.exceptions.RedisError as error:

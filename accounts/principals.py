@@ -28,8 +28,9 @@ _LAST_USED_STEP = timedelta(minutes=1)
 class Principal:
     """The one who asks and what the credential allows.
 
-    `key_id` is None for tokens and sessions; `requests_per_minute` is the key's own limit;
-    `assistant_id`, from a ticket, restricts the principal to talking to that assistant.
+    `key_id` is None for tokens and sessions, which have a `login` instead; `requests_per_minute` is
+    the key's own limit; `assistant_id`, from a ticket, restricts the principal to talking to that
+    assistant.
     """
 
     user_id: int
@@ -39,6 +40,7 @@ class Principal:
     key_id: int | None = None
     requests_per_minute: int | None = None
     assistant_id: str | None = None
+    login: str = ""
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the credential has the scope."""
@@ -54,13 +56,14 @@ class Identity:
     user: User
 
 
-def principal_for_user(user: User) -> Principal:
+def principal_for_user(user: User, *, login: str | None = None) -> Principal:
     """A signed-in user (session or token) with all scopes."""
     return Principal(
         user_id=user.pk,
         username=user.username,
         is_operator=user.is_operator,
         scopes=frozenset(Scope.values),
+        login=tokens.login_of(user) if login is None else login,
     )
 
 
@@ -128,19 +131,44 @@ def identify(credential: str) -> Identity:
     if credential.startswith(KEY_PREFIX):
         return _identify_key(credential)
     user = tokens.user_of_access_token(credential)
-    return Identity(principal_for_user(user), user)
+    login = tokens.login_of(user, credential)
+    return Identity(principal_for_user(user, login=login), user)
+
+
+def refreshed(principal: Principal) -> Principal:
+    """What the principal may by now. Raises Unauthenticated when its key or login has ended."""
+    if principal.key_id is not None:
+        key = ApiKey.objects.select_related("owner").filter(pk=principal.key_id).first()
+        if key is None:
+            raise no_credential()
+        current = _principal_of_key(key)
+    else:
+        user = User.objects.filter(pk=principal.user_id, is_active=True).first()
+        if user is None or not tokens.is_live_login(user, principal.login):
+            raise no_credential()
+        current = principal_for_user(user, login=principal.login)
+    return dataclasses.replace(
+        current,
+        scopes=principal.scopes & current.scopes,
+        assistant_id=principal.assistant_id,
+    )
 
 
 def _identify_key(credential: str) -> Identity:
     key = ApiKey.objects.select_related("owner").filter(digest=hash_key(credential)).first()
     if key is None:
         raise no_credential()
+    principal = _principal_of_key(key)
+    _mark_used(key)
+    return Identity(principal, key.owner)
+
+
+def _principal_of_key(key: ApiKey) -> Principal:
     if not key.is_enabled or not key.owner.is_active:
         raise CredentialUnusable(_("The key is disabled."))
     if key.is_expired:
         raise CredentialUnusable(_("The key has expired."))
-    _mark_used(key)
-    principal = Principal(
+    return Principal(
         user_id=key.owner_id,
         username=key.owner.username,
         is_operator=key.owner.is_operator,
@@ -148,7 +176,6 @@ def _identify_key(credential: str) -> Identity:
         key_id=key.pk,
         requests_per_minute=key.requests_per_minute,
     )
-    return Identity(principal, key.owner)
 
 
 def _mark_used(key: ApiKey) -> None:

@@ -110,6 +110,18 @@ def issue(user: User, *, family: str | None = None) -> TokenPair:
     )
 
 
+def login_of(user: User, token: str = "") -> str:
+    """Names a login: of a token's family, or (without a token) of whoever knows the password."""
+    return f"{family_of(token) or ''}:{_version(user)}"
+
+
+def is_live_login(user: User, login: str) -> bool:
+    """Whether the login goes on: not logged out, and the password still the same."""
+    family, _colon, version = login.partition(":")
+    is_same = constant_time_compare(version, _version(user))
+    return is_same and (not family or _is_live(family, user))
+
+
 def user_of_access_token(token: str) -> User:
     """The user of an access token of a running login. Raises Unauthenticated."""
     claims = _decode(token, "access")

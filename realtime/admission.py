@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,9 +17,15 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.translation import gettext as _
 
 from accounts import tickets
-from accounts.limits import VoiceSlots
-from accounts.models import ApiKey, Scope, User
-from accounts.principals import Principal, credential_in, principal_for_credential
+from accounts.limits import SOCKETS_PER_STRANGER, VoiceSlots, limit_connects
+from accounts.models import Scope
+from accounts.principals import (
+    Principal,
+    credential_in,
+    no_credential,
+    principal_for_credential,
+    refreshed,
+)
 from assistants.access import access_assistant_to_talk
 from assistants.runtime import AssistantRuntime, load_runtime
 from conversations.journal import CallJournal, open_call
@@ -61,6 +69,7 @@ class Handshake:
     origin: str | None
     host: str
     offers_bearer: bool
+    address: str = "unknown"
     # Of what the call says to people; the assistant's own language is another matter.
     language: str = settings.LANGUAGE_CODE
 
@@ -86,22 +95,24 @@ def read_handshake(scope: dict[str, Any]) -> Handshake:
         origin=headers.get(b"origin"),
         host=headers.get(b"host", ""),
         offers_bearer=SUBPROTOCOL in protocols,
+        address=(scope.get("client") or ["unknown"])[0],
         language=asked_language(headers.get(b"accept-language", "")) or settings.LANGUAGE_CODE,
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Slot:
-    """One of the concurrent sockets that somebody may have."""
+    """One of the concurrent sockets that somebody may have: a lease (owner, id) of each limit."""
 
-    owner: str
-    id: str
+    leases: tuple[tuple[str, str], ...]
 
     async def renew(self) -> None:
-        await _slots.renew(self.owner, self.id)
+        for owner, lease in self.leases:
+            await _slots.renew(owner, lease)
 
     async def release(self) -> None:
-        await _slots.release(self.owner, self.id)
+        for owner, lease in self.leases:
+            await _slots.release(owner, lease)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,25 +154,34 @@ async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
     except (Unavailable, DatabaseFailure):
         logger.exception("a call could not be admitted")
         raise _unavailable() from None
-    slot = await _slot(f"user:{principal.user_id}" if principal else f"public:{runtime.id}")
+    slot = await _slot(principal, runtime.id, handshake.address)
     owner_id = principal.user_id if principal else runtime.owner_id
-    try:
-        journal = await open_call(runtime, owner_id=owner_id)
-    except DatabaseFailure:
-        logger.exception("a call could not be recorded")
-        await slot.release()
-        raise _unavailable() from None
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(slot.release)
+        try:
+            journal = await open_call(runtime, owner_id=owner_id)
+        except DatabaseFailure:
+            logger.exception("a call could not be recorded")
+            raise _unavailable() from None
+        undo.pop_all()
     return Admission(caller, runtime, slot, journal)
 
 
-def check_still_allowed(caller: Caller, assistant_id: str) -> None:
-    """Raises Refused when the credential or the assistant is gone by now. Reads the database."""
-    if not _is_valid(caller):
-        raise Refused("auth.invalid_api_key", _("The credential was revoked."), UNAUTHENTICATED)
+def check_still_allowed(caller: Caller, assistant_id: str) -> Caller:
+    """The caller as they are by now. Reads the database.
+
+    Raises Refused when the credential, the assistant or the right to talk to it is gone.
+    """
+    try:
+        caller = dataclasses.replace(caller, principal=_principal_by_now(caller))
+    except Unauthenticated:
+        message = _("The credential was revoked.")
+        raise Refused("auth.invalid_api_key", message, UNAUTHENTICATED) from None
     try:
         access_assistant_to_talk(caller.principal, assistant_id)
     except NotFound as error:
         raise _unknown(error) from None
+    return caller
 
 
 async def _caller(handshake: Handshake, first_message: FirstMessage) -> Caller:
@@ -169,8 +189,10 @@ async def _caller(handshake: Handshake, first_message: FirstMessage) -> Caller:
     try:
         caller = await _identified(handshake, first_message)
     except Unauthenticated as error:
+        await _count_connect(None, handshake.address)
         raise Refused("auth.invalid_api_key", str(error.message), UNAUTHENTICATED) from None
     principal = caller.principal
+    await _count_connect(principal, handshake.address)
     if principal is not None:
         principal.require(Scope.VOICE)
         if principal.assistant_id not in (None, handshake.assistant_id):
@@ -230,32 +252,48 @@ def _is_origin_allowed(handshake: Handshake, allowed: list[str]) -> bool:
     return is_own_name and urlsplit(handshake.origin).netloc == handshake.host
 
 
-async def _slot(owner: str) -> Slot:
+async def _count_connect(principal: Principal | None, address: str) -> None:
     try:
-        return Slot(owner, await _slots.acquire(owner))
+        await asyncio.to_thread(limit_connects, principal, address)
     except RateLimited as error:
-        raise Refused("rate_limit.connections", str(error.message), TOO_MANY) from None
+        raise _too_many(error) from None
 
 
-def _is_valid(caller: Caller) -> bool:
-    principal = caller.principal
+async def _slot(principal: Principal | None, assistant_id: str, address: str) -> Slot:
+    if principal is not None:
+        limits: dict[str, int | None] = {f"user:{principal.user_id}": None}
+    else:
+        # One stranger may not take all that a public assistant has for strangers.
+        everybody = f"public:{assistant_id}"
+        limits = {f"{everybody}:{address}": SOCKETS_PER_STRANGER, everybody: None}
+    leases: list[tuple[str, str]] = []
+    async with AsyncExitStack() as undo:
+        for owner, at_most in limits.items():
+            try:
+                lease = await _slots.acquire(owner, at_most=at_most)
+            except RateLimited as error:
+                raise _too_many(error) from None
+            leases.append((owner, lease))
+            undo.push_async_callback(_slots.release, owner, lease)
+        undo.pop_all()
+    return Slot(tuple(leases))
+
+
+def _principal_by_now(caller: Caller) -> Principal | None:
+    """Raises Unauthenticated."""
+    if caller.principal is None:
+        return None
     if caller.credential is not None:
-        try:
-            principal = principal_for_credential(caller.credential)
-        except Unauthenticated:
-            return False
-        return Scope.VOICE in principal.scopes
-    if principal is None:
-        return True
-    if principal.key_id is None:
-        return User.objects.filter(pk=principal.user_id, is_active=True).exists()
-    key = ApiKey.objects.filter(
-        pk=principal.key_id,
-        is_enabled=True,
-        owner__is_active=True,
-        scopes__contains=[Scope.VOICE],
-    ).first()
-    return key is not None and not key.is_expired
+        principal = principal_for_credential(caller.credential)
+    else:
+        principal = refreshed(caller.principal)
+    if Scope.VOICE not in principal.scopes:
+        raise no_credential()
+    return principal
+
+
+def _too_many(error: RateLimited) -> Refused:
+    return Refused("rate_limit.connections", str(error.message), TOO_MANY)
 
 
 def _unknown(error: NotFound) -> Refused:

@@ -55,9 +55,10 @@ class ClientDevice:
     def __init__(self) -> None:
         self._answers: dict[str, asyncio.Future[ClientToolResult]] = {}
 
-    def expect(self, call_id: str) -> None:
+    def expect(self, called: ToolCalled) -> None:
         """The call is about to be sent: what was known under its id is over."""
-        self._answers[call_id] = asyncio.get_running_loop().create_future()
+        if called.executor == "client" and called.wait_for_response:
+            self._answers[called.call_id] = asyncio.get_running_loop().create_future()
 
     async def call(self, called: ToolCalled) -> ClientToolResult:
         try:
@@ -96,6 +97,7 @@ class Answer:
         self._writer: asyncio.Task[None] | None = None
         self._voice: asyncio.Task[None] | None = None
         self._is_finishing = False
+        self._has_lost_voice = False
         self._has_ended_sentence = False
         self._usage = Usage()
         self._failure: Problem | None = None
@@ -122,7 +124,8 @@ class Answer:
         if self.player is None or self._writer is None:
             return
         self._writer.cancel()
-        if self.player.finish_current() and self._voice is not None:
+        is_spoken = self.player.finish_current() or self._has_lost_voice
+        if is_spoken and self._voice is not None:
             self._voice.cancel()
 
     # --- the text --------------------------------------------------------------------------------
@@ -163,10 +166,10 @@ class Answer:
                 dispatch(TextMade(turn, text))
                 pieces = [text] if self._recording else self._segmenter.push(text)
                 await self._say(*pieces)
-            case ToolCalled(call_id=call_id):
+            case ToolCalled():
                 # What was said so far is heard while the tool runs.
                 await self._say(*self._segmenter.flush())
-                self._shared.device.expect(call_id)
+                self._shared.device.expect(event)
                 dispatch(ToolAsked(turn, event))
             case ToolReturned():
                 dispatch(ToolAnswered(event))
@@ -205,8 +208,10 @@ class Answer:
                 VoiceFailed(self._start.turn, str(error.message), is_retryable=not is_permanent)
             )
             player.finish()
-            while await self._segments.get() is not None:
-                pass  # the text goes on without its sound
+            self._has_lost_voice = True
+            # The text goes on without its sound, unless its writer was stopped.
+            while not self._is_finishing and await self._segments.get() is not None:
+                pass
 
     async def _synthesise(self, player: Player, text: str) -> None:
         if self._recording is not None:
@@ -233,7 +238,7 @@ async def run_opener_calls(shared: Answering) -> None:
         if not isinstance(called, ToolCalled):
             logger.warning("an opener's call of %s is left out: %s", call.tool_name, called.message)
             continue
-        shared.device.expect(called.call_id)
+        shared.device.expect(called)
         shared.dispatch(ToolAsked(0, called, is_manual=True))
         async with aclosing(toolbox.run_all([called], shared.adopt)) as results:
             async for returned in results:

@@ -9,6 +9,7 @@ each utterance being recognised, and at most one reply.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import deque
@@ -75,6 +76,7 @@ from realtime.messages import (
     Problem,
     ServerMessage,
     StartSession,
+    TextInput,
 )
 from realtime.overrides import OverrideRefused, overridden
 from realtime.player import Player
@@ -93,6 +95,8 @@ RENEW_EVERY_S = 10.0
 RECHECK_EVERY_S = 20.0
 CLOSE_WAIT_S = 5.0
 MAX_EARLY_MESSAGES = 64
+LAST_WORDS_S = 1.0
+TEXTS_PER_MINUTE = 60
 
 # The text frame of a message, given its number, the time in milliseconds and the session's id.
 Encode = Callable[[ServerMessage, int, int, str], str]
@@ -134,6 +138,8 @@ class Call:
         self._timers: list[asyncio.TimerHandle] = []
         self._active_at = time.monotonic()
         self._failure: Problem | None = None
+        self._has_sent_all = False
+        self._texts: deque[float] = deque(maxlen=TEXTS_PER_MINUTE)
         self.ended = asyncio.Event()
 
     # --- what the socket brings ------------------------------------------------------------------
@@ -199,7 +205,7 @@ class Call:
             # The outer edge of a call.
             logger.exception("a call failed")
             self._fail()
-            await self._close_wire()
+            await self._send_rest()
         finally:
             await self._clean_up()
             _calls.discard(self)
@@ -208,8 +214,19 @@ class Call:
     async def _send(self) -> None:
         try:
             await self._sender.run()
+            self._has_sent_all = True
         finally:
             self._over.set()
+
+    async def _send_rest(self) -> None:
+        """Says why the call failed, and closes the socket, now that the sending task is gone."""
+        if self._has_sent_all:
+            return
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._sender.run()
+        except TimeoutError:
+            await self._close_wire()
 
     async def _enter(self) -> None:
         try:
@@ -258,11 +275,15 @@ class Call:
                 await admission.slot.renew()
             if now - recheck_at >= RECHECK_EVERY_S:
                 recheck_at = now
-                await self._check_rights(admission)
+                await self._check_rights()
 
-    async def _check_rights(self, admission: Admission) -> None:
+    async def _check_rights(self) -> None:
+        admission = self._admission
+        if admission is None:
+            return
         try:
-            await in_db(check_still_allowed, admission.caller, admission.runtime.id)
+            caller = await in_db(check_still_allowed, admission.caller, admission.runtime.id)
+            self._admission = dataclasses.replace(admission, caller=caller)
         except Refused as refused:
             self.stop(refused.problem.code, refused.close_code, refused.problem)
         except DatabaseFailure as error:
@@ -286,11 +307,13 @@ class Call:
             self._ear.close()
         if self._admission is not None:
             failure = self._failure
-            await self._admission.journal.close(
-                error_code=failure.code if failure else "",
-                error_message=failure.message if failure else "",
-            )
-            await self._admission.slot.release()
+            try:
+                await self._admission.journal.close(
+                    error_code=failure.code if failure else "",
+                    error_message=failure.message if failure else "",
+                )
+            finally:
+                await self._admission.slot.release()
 
     # --- messages --------------------------------------------------------------------------------
     def _take(self, message: ClientMessage) -> None:
@@ -301,6 +324,9 @@ class Call:
                 self._report(turn, played_ms)
             case CommitInput() if self._ear is not None:
                 self._ear.commit()
+            case TextInput() if self._is_flooded():
+                text = _("Too many messages; wait a moment.")
+                self.complain(Problem("rate_limit.turns", text, "protocol", is_retryable=True))
             case ClearInput():
                 self.dispatch(message)
                 if self._ear is not None:
@@ -311,6 +337,14 @@ class Call:
                 self.stop(problem.code, UNAUTHENTICATED, problem)
             case _:
                 self.dispatch(message)
+
+    def _is_flooded(self) -> bool:
+        """Counts a text, each of which starts a model: whether it is one too many in a minute."""
+        now, texts = time.monotonic(), self._texts
+        if len(texts) == TEXTS_PER_MINUTE and now - texts[0] < 60:
+            return True
+        texts.append(now)
+        return False
 
     def _report(self, turn: int | None, played_ms: float | None) -> None:
         reply = self._state.reply

@@ -71,6 +71,8 @@ SAMPLE_RATE_HZ = 16_000
 CHANNELS = 1
 FRAME_BYTES = 640
 MAX_TEXT_BYTES = 64 * 1024
+# Of one input.text, in characters.
+MAX_WORDS_LENGTH = 8000
 MAX_BINARY_BYTES = 64 * 1024
 
 MAX_VARIABLES = 20
@@ -104,7 +106,7 @@ def _has_words(text: str) -> str:
     return text
 
 
-_Words = Annotated[str, AfterValidator(_has_words)]
+_Words = Annotated[str, Field(max_length=MAX_WORDS_LENGTH), AfterValidator(_has_words)]
 
 
 def _valid_names(variables: dict[str, str]) -> dict[str, str]:
