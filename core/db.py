@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,3 +33,13 @@ async def in_db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> 
             close_old_connections()
 
     return await sync_to_async(work, thread_sensitive=False, executor=_THREADS)()
+
+
+def release_connections() -> None:
+    """Gives this thread's connections back to the pool; call it before a long wait.
+
+    The next query takes one again. A connection in a transaction is kept.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

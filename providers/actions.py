@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from core.crypto import is_masked
+from core.db import release_connections
 from core.errors import AppError, Conflict, InvalidRequest
 from providers import trials
 from providers.models import Asr, Llm, LlmType, ModelRow, Voice
@@ -164,8 +165,10 @@ def _run(work: Awaitable[T]) -> T:
     """Waits for async work from synchronous code.
 
     Under the web server it runs on the server's own loop, with that loop's warm connections;
-    anywhere else on a loop made for it, whose end closes what was opened.
+    anywhere else on a loop made for it, whose end closes what was opened. A vendor may take a
+    minute: meanwhile no connection to the database is held, except by an open transaction.
     """
+    release_connections()
     run: Any = async_to_sync(_awaited)
     return cast(T, run(work))
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections, transaction
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from assistants.models import Assistant
+from assistants.tasks import speak_opener
 from core.audio import wav_from_pcm
-from providers import trials, uploads
+from providers import actions, trials, uploads
 from providers.catalogue import sync_builtin_models
 from providers.fakes import FakeUpstream, Step
 from providers.models import Asr, Llm, Voice
@@ -97,7 +101,7 @@ class TestTest:
         llm: Llm,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(trials, "TIME_LIMIT_S", 0.2)
+        monkeypatch.setattr(trials, "TIME_LIMIT_S", 1.0)
         vendor.script("chat", Step(hang_after=1))
         result = data_of(alice_api.post(f"/api/v1/llm/{llm.pk}/test"))
         assert result["success"] is False
@@ -330,3 +334,52 @@ class TestVoicePreview:
         sync_builtin_models()
         url = "/api/v1/voices/builtin-voice-en-us/preview"
         assert data_of(alice_api.post(url, {"text": "Hello"}))["success"] is True
+
+
+class TestConnections:
+    """A vendor may take a minute; the database's connections are few."""
+
+    @pytest.fixture
+    def held(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Whether the request held a connection, for each call of a model."""
+        wrapper = connections["default"]
+        found: list[bool] = []
+
+        async def look(work: Awaitable[Any]) -> Any:
+            found.append(wrapper.connection is not None)
+            return await work
+
+        monkeypatch.setattr(actions, "_awaited", look)
+        return found
+
+    @pytest.mark.django_db(transaction=True)
+    def test_it_holds_none_while_the_vendor_answers(
+        self, alice_api: APIClient, llm: Llm, asr: Asr, voice: Voice, held: list[bool]
+    ) -> None:
+        for path in (f"llm/{llm.pk}", f"asr/{asr.pk}", f"voices/{voice.pk}"):
+            assert data_of(alice_api.post(f"/api/v1/{path}/test"))["success"] is True
+        data_of(alice_api.post(f"/api/v1/llm/{llm.pk}/chat", {"message": "hi"}))
+        data_of(alice_api.post(f"/api/v1/voices/{voice.pk}/preview", {"text": "Hello."}))
+        data_of(upload(alice_api, f"/api/v1/asr/{asr.pk}/transcribe", recording()))
+        assert held == [False] * 6
+
+    @pytest.mark.django_db(transaction=True)
+    def test_it_holds_none_while_an_opener_is_spoken(
+        self, alice: User, alice_api: APIClient, voice: Voice, held: list[bool]
+    ) -> None:
+        assistant = Assistant.objects.create(
+            owner=alice, name="a", language="en", opener="Hello.", voice=voice,
+            opener_audio_enabled=True,
+        )  # fmt: skip
+        data_of(alice_api.post(f"/api/v1/assistants/{assistant.pk}/opener-audio/generate"))
+        Assistant.objects.update(opener="Good morning.")
+        speak_opener(assistant.pk)
+        assert held == [False] * 2
+
+    def test_it_breaks_no_transaction(self, llm: Llm, held: list[bool]) -> None:
+        with transaction.atomic():
+            Llm.objects.filter(pk=llm.pk).update(name="Before")
+            assert actions.check_model(llm).is_ok
+        assert held == [True]
+        llm.refresh_from_db()
+        assert (llm.name, llm.last_check_ok) == ("Before", True)
