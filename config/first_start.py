@@ -14,12 +14,13 @@ from accounts.models import User
 from assistants.actions import create_demo_assistant
 from assistants.models import Assistant
 from config.supervisor.secrets import write_private
-from config.vendors import add_named_vendors
+from config.vendors import add_named_vendors, named_vendors
 from providers.catalogue import sync_builtin_models
 from tooling.catalogue import sync_builtin_tools
 
 OPERATOR = "admin"
 LOGIN_FILE = "first-login.txt"
+VENDORS_FILE = "named-vendors.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +31,31 @@ class Prepared:
     demos: list[Assistant]
 
 
-@transaction.atomic
 def prepare() -> Prepared:
     """Brings the built-in rows up to date; on an empty database also makes the operator.
 
-    The file with the login is written before the rows are committed, so that there is never an
-    operator whose password nobody was told.
+    Vendors that the environment names are added once: which of them were, is kept in a file, so
+    that a provider that was deleted does not come back.
+    """
+    path = settings.DATA_DIR / VENDORS_FILE
+    known = frozenset(path.read_text().split()) if path.exists() else frozenset()
+    prepared = _prepare(known)
+    # After the rows are committed: a vendor that is noted but not there would never be added.
+    wanted = {vendor.slug for vendor in named_vendors() if vendor.is_wanted}
+    if not wanted <= known:
+        write_private(path, "".join(f"{slug}\n" for slug in sorted(wanted | known)))
+    return prepared
+
+
+@transaction.atomic
+def _prepare(known_vendors: frozenset[str]) -> Prepared:
+    """The rows. The file with the login is written before they are committed, so that there is
+    never an operator whose password nobody was told.
     """
     sync_builtin_tools()
     sync_builtin_models()
-    lines = [f"added {name}, named by the environment" for name in add_named_vendors()]
+    added = add_named_vendors(known_vendors)
+    lines = [f"added {vendor.name}, named by the environment" for vendor in added]
     if not User.objects.filter(is_staff=True).exists():
         create_demo_assistant()
         lines.append(f"operator {OPERATOR!r}, password and key in {_make_operator()}")

@@ -17,6 +17,7 @@ from config.env import (
     as_field_keys,
     as_list,
     as_log_level,
+    as_networks,
     as_ports,
     as_time_zone,
     positive,
@@ -92,6 +93,12 @@ CSRF_TRUSTED_ORIGINS = read(
     default="",
     help="Further origins of the console, as `https://host`, comma-separated.",
 )
+TRUSTED_PROXIES = read(
+    "TRUSTED_PROXIES",
+    as_networks,
+    default="127.0.0.1",
+    help="Proxies whose X-Forwarded-For and -Proto are believed: addresses or CIDR, by commas.",
+)
 OUTBOUND_ALLOW = read(
     "OUTBOUND_ALLOW",
     as_list,
@@ -123,39 +130,37 @@ VOICE_INACTIVITY_S = read(
 ACCESS_TOKEN_LIFETIME_S = 86_400
 REFRESH_TOKEN_LIFETIME_S = 30 * 86_400
 
-# --- Model vendors used at the first start -----------------------------------------------------
-OPENAI_API_KEY = read(
-    "OPENAI_API_KEY", str, default="", help="First start: adds OpenAI.", is_secret=True
-)
+# --- Model vendors that a start adds, once each ------------------------------------------------
+OPENAI_API_KEY = read("OPENAI_API_KEY", str, default="", help="Adds OpenAI, once.", is_secret=True)
 OPENAI_BASE_URL = read(
     "OPENAI_BASE_URL", str, default="", help="With OPENAI_API_KEY: another address that speaks it."
 )
 OPENAI_MODEL = read(
-    "OPENAI_MODEL", str, default="gpt-4.1-mini", help="First start: the language model at OpenAI."
+    "OPENAI_MODEL", str, default="gpt-4.1-mini", help="The language model to add at OpenAI."
 )
 OPENAI_ASR_MODEL = read(
     "OPENAI_ASR_MODEL",
     str,
     default="gpt-4o-mini-transcribe",
-    help="First start: the recogniser there. With OPENAI_BASE_URL: none, unless set.",
+    help="The recogniser to add there. With OPENAI_BASE_URL: none, unless set.",
 )
 OPENAI_TTS_MODEL = read(
     "OPENAI_TTS_MODEL",
     str,
     default="gpt-4o-mini-tts",
-    help="First start: the voice model there. With OPENAI_BASE_URL: none, unless set.",
+    help="The voice model to add there. With OPENAI_BASE_URL: none, unless set.",
 )
 ANTHROPIC_API_KEY = read(
-    "ANTHROPIC_API_KEY", str, default="", help="First start: adds Anthropic.", is_secret=True
+    "ANTHROPIC_API_KEY", str, default="", help="Adds Anthropic, once.", is_secret=True
 )
 DASHSCOPE_API_KEY = read(
-    "DASHSCOPE_API_KEY", str, default="", help="First start: adds DashScope.", is_secret=True
+    "DASHSCOPE_API_KEY", str, default="", help="Adds DashScope, once.", is_secret=True
 )
 OLLAMA_BASE_URL = read(
-    "OLLAMA_BASE_URL", str, default="", help="First start: adds Ollama, e.g. http://127.0.0.1:11434"
+    "OLLAMA_BASE_URL", str, default="", help="Adds Ollama, once, e.g. http://127.0.0.1:11434"
 )
 OLLAMA_MODEL = read(
-    "OLLAMA_MODEL", str, default="llama3.2", help="First start: the language model at Ollama."
+    "OLLAMA_MODEL", str, default="llama3.2", help="The language model to add at Ollama."
 )
 
 # --- Stores ------------------------------------------------------------------------------------
@@ -173,6 +178,8 @@ REDIS_URL = read(
     help="An own Redis or Valkey (6.2+); without it `manage.py up` starts an embedded one.",
     is_secret=True,
 )
+# Connections of one process; the embedded server's limit follows from it (config.supervisor.up).
+DATABASE_POOL_SIZE = 24
 _database: dict[str, Any] = environ.Env.db_url_config(DATABASE_URL)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
@@ -184,7 +191,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_database.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": 24, "timeout": 5},
+            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5},
         },
     }
 }

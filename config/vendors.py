@@ -84,14 +84,14 @@ def with_version(base_url: str) -> str:
     return plain if not plain or plain.endswith("/v1") else f"{plain}/v1"
 
 
-def add_named_vendors() -> list[str]:
-    """Adds what is named and not there yet; the names of what was added."""
+def add_named_vendors(known: frozenset[str]) -> list[Vendor]:
+    """Adds what is named, not among the known and not there yet; what was added."""
     added = []
     for vendor in named_vendors():
         rows = Provider.objects.filter(vendor=vendor.slug, owner=None)
-        if vendor.is_wanted and not rows.exists():
+        if vendor.is_wanted and vendor.slug not in known and not rows.exists():
             _add(vendor)
-            added.append(vendor.name)
+            added.append(vendor)
     return added
 
 

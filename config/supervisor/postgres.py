@@ -135,7 +135,7 @@ def clear_the_way(folder: Path) -> None:
         lock.unlink()
 
 
-def command(folder: Path, *, port: int) -> list[str]:
+def command(folder: Path, *, port: int, connections: int = 200) -> list[str]:
     """The server's command line: loopback only, no socket file in a shared place."""
     return [
         str(binaries() / "postgres"),
@@ -143,7 +143,7 @@ def command(folder: Path, *, port: int) -> list[str]:
         *("-p", str(port)),
         *("-c", "listen_addresses=127.0.0.1"),
         *("-c", "unix_socket_directories="),
-        *("-c", "max_connections=200"),
+        *("-c", f"max_connections={connections}"),
         *("-c", "shared_buffers=256MB"),
     ]
 

@@ -11,6 +11,7 @@ import socket
 
 import uvicorn
 
+from config import settings
 from config.supervisor.ready import announce
 from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 
@@ -41,6 +42,8 @@ def configuration() -> uvicorn.Config:
         # Speech does not compress, and deflate costs memory and time per socket.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
+        # Passed on, or uvicorn would read a variable of its own.
+        forwarded_allow_ips=settings.TRUSTED_PROXIES,
         server_header=False,
         access_log=False,
         log_config=None,

@@ -31,6 +31,13 @@ def test_the_readme_lists_every_variable_with_its_default_and_meaning() -> None:
         assert rows[name]["help"] == variable.help
 
 
+def test_the_chinese_readme_lists_the_same_variables_with_the_same_defaults() -> None:
+    rows = documented("README.zh-hans.md")
+    assert list(rows) == list(KNOWN)
+    for name, variable in KNOWN.items():
+        assert (rows[name]["default"] or "") == variable.default
+
+
 @pytest.mark.parametrize("target", ["setup", "run", "test", "check", "bench"])
 def test_make_offers_what_the_documents_name(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.M)

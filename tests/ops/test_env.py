@@ -16,6 +16,7 @@ from config.env import (
     SettingError,
     as_field_keys,
     as_log_level,
+    as_networks,
     as_ports,
     as_time_zone,
     is_explicit,
@@ -116,3 +117,13 @@ def test_production_settings_are_checked() -> None:
         assert complaints() == set()
     with override_settings(ALLOWED_HOSTS=["*"], FIELD_KEYS=[]):
         assert complaints() == {"config.W001", "config.W002"}
+
+
+def test_trusted_proxies_are_addresses_or_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("everyone", "*", "10.0.0.1/8", "10.0.0.0/33"):
+        monkeypatch.setenv("PROXIES", text)
+        with pytest.raises(SettingError, match=r"PROXIES.*expected addresses or CIDR"):
+            read("PROXIES", as_networks, default="127.0.0.1", help="Proxies.")
+    monkeypatch.setenv("PROXIES", "10.0.0.0/8, ::1")
+    networks = read("PROXIES", as_networks, default="127.0.0.1", help="Proxies.")
+    assert networks == ["10.0.0.0/8", "::1"]

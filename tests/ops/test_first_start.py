@@ -40,6 +40,14 @@ def test_it_makes_an_operator_whose_login_is_in_a_private_file(folder: Path) -> 
     assert any(str(folder / "first-login.txt") in line for line in prepared.lines)
 
 
+def test_it_makes_the_operator_of_an_account_whose_name_differs_by_case(folder: Path) -> None:
+    User.objects.create_user("Admin", password="Admin-password")
+    prepare()
+    written = login(folder)
+    assert written["username"] == "Admin"
+    assert User.objects.get().check_password(written["password"])
+
+
 def test_it_adds_the_built_in_rows_and_the_examples_in_both_languages() -> None:
     demos = prepare().demos
     assert {demo.language for demo in demos} == {"en", "zh"}
@@ -80,8 +88,20 @@ def test_a_vendor_that_the_environment_names_is_added_once_and_preferred(
     assert set(Llm.objects.filter(provider=provider).values_list("name", flat=True)) == {"mine"}
 
 
+def test_a_vendor_that_was_deleted_does_not_come_back(settings: Settings) -> None:
+    settings.OPENAI_API_KEY = "sk-test-openai"
+    prepare()
+    Provider.objects.get(vendor="openai").delete()
+    settings.ANTHROPIC_API_KEY = "sk-test-anthropic"
+    assert prepare().lines == ["added Anthropic, named by the environment"]
+    assert set(Provider.objects.values_list("vendor", flat=True)) == {"anthropic"}
+    Provider.objects.all().delete()
+    assert prepare().lines == []
+    assert not Provider.objects.exists()
+
+
 def test_another_server_gets_no_speech_models_that_it_may_lack(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     settings.OPENAI_API_KEY = "sk-test-openai"
     settings.OPENAI_BASE_URL = "http://127.0.0.1:9999/v1"
@@ -92,6 +112,7 @@ def test_another_server_gets_no_speech_models_that_it_may_lack(
     assert provider.asr_set.count() == provider.voice_set.count() == 0
 
     provider.delete()
+    (folder / "named-vendors.txt").unlink()
     monkeypatch.setenv("OPENAI_ASR_MODEL", "whisper-1")
     settings.OPENAI_ASR_MODEL = "whisper-1"
     prepare()
