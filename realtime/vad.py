@@ -37,6 +37,8 @@ _GATHER_S = 0.005
 # Silero sees the end of the window before, too, and keeps this much memory of each stream.
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (2, 128)
+# After a failure, a new detector is tried this often.
+RESTART_EVERY_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +171,8 @@ class VadPool:
     """The detectors of one process, for one event loop (the running one when it is made).
 
     `open` gives streams until `max_streams` are open, then raises Unavailable. A stream that falls
-    `max_windows` behind loses its oldest windows.
+    `max_windows` behind loses its oldest windows. A detector that fails is replaced by a new one;
+    until that works, no stream is opened.
     """
 
     def __init__(
@@ -187,6 +190,8 @@ class VadPool:
         self._changed = threading.Condition()
         self._ready: dict[VadStream, None] = {}
         self._is_closed = False
+        self._is_broken = False
+        self._has_reported = False
         self._last_batch_ms = 0.0
         self._worker = threading.Thread(target=self._run, name="vad", daemon=True)
         self._worker.start()
@@ -204,7 +209,7 @@ class VadPool:
     def open(self, on_result: ResultCallback) -> VadStream:
         """A new stream; `on_result(probability, end_sample)` is called on the loop, in order."""
         with self._changed:
-            if self._is_closed or not self._free_slots:
+            if self._is_closed or self._is_broken or not self._free_slots:
                 raise Unavailable(_("Too many calls at the same time."), retry_after=5)
             return VadStream(self, self._free_slots.pop(), on_result, self._max_windows)
 
@@ -229,15 +234,43 @@ class VadPool:
             self._free_slots.append(stream._slot)
 
     def _run(self) -> None:
+        while not self._is_closed:
+            try:
+                self._detect(self._new_detector())
+            except Exception:
+                # The outer edge of the thread: whatever failed must not leave all calls deaf.
+                self._wait_after_failure()
+
+    def _new_detector(self) -> Detector:
         detector = self._make_detector(self._max_streams)
+        if self._is_broken:
+            for slot in range(self._max_streams):
+                detector.reset(slot)
+            detector.probabilities([0], [bytes(WINDOW_BYTES)])
+            detector.reset(0)
+            self._is_broken = False
+            logger.warning("speech detection works again")
+        return detector
+
+    def _wait_after_failure(self) -> None:
+        if not self._has_reported:
+            self._has_reported = True
+            logger.exception("speech detection failed; it is started anew until it works")
+        with self._changed:
+            self._is_broken = True
+            self._changed.wait_for(lambda: self._is_closed, timeout=RESTART_EVERY_S)
+
+    def _detect(self, detector: Detector) -> None:
+        """Serves all streams until the pool is closed."""
         while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
             results = _results(detector, batch)
             self._last_batch_ms = (time.perf_counter() - started) * 1000
+            self._has_reported = False
             try:
                 self._loop.call_soon_threadsafe(self._deliver, results)
             except RuntimeError:
-                return  # the loop was closed without closing the pool
+                self._is_closed = True  # the loop was closed without closing the pool
 
     def _next_batch(self) -> list[Waiting] | None:
         """All that waits; None when the pool was closed."""

@@ -22,6 +22,7 @@ from realtime.endpointing import (
     SpeechEvent,
     SpeechOngoing,
 )
+from realtime import vad
 from realtime.vad import WINDOW_BYTES, Detector, Silero, VadPool, Windows
 
 FRAME_BYTES = 640
@@ -191,6 +192,53 @@ async def test_a_listeners_error_is_not_another_streams(
         stream.submit(bytes(WINDOW_BYTES))
     await results.up_to(2 * WINDOW_SAMPLES)
     assert "a listener's own" in caplog.text
+
+
+class Fragile(Counting):
+    """Fails while it is told to."""
+
+    fails: threading.Event
+
+    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> list[float]:
+        if self.fails.is_set():
+            raise ArithmeticError("the network is broken")
+        return super().probabilities(slots, windows)
+
+
+async def test_a_detector_that_fails_is_replaced_and_nobody_is_let_in_meanwhile(
+    new_pool: Callable[..., VadPool],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vad, "RESTART_EVERY_S", 0.01)
+    Fragile.fails = threading.Event()
+    pool = new_pool(Fragile, max_streams=300)
+    results = Results()
+    stream = pool.open(results)
+    stream.submit(bytes(WINDOW_BYTES))
+    await results.up_to(WINDOW_SAMPLES)
+    Fragile.fails.set()
+    stream.submit(bytes(WINDOW_BYTES))
+    await until(lambda: not lets_in(pool))
+    Fragile.fails.clear()
+    await until(lambda: lets_in(pool))
+    stream.submit(bytes(WINDOW_BYTES))
+    await results.up_to(3 * WINDOW_SAMPLES)
+    assert caplog.text.count("speech detection failed") == 1
+
+
+def lets_in(pool: VadPool) -> bool:
+    try:
+        pool.open(Results()).close()
+    except Unavailable:
+        return False
+    return True
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.001)
 
 
 async def test_it_goes_on_when_the_only_stream_is_closed_at_once(
