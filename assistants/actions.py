@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.principals import Principal
 from assistants import tasks
-from assistants.models import Assistant, Language, OpenerAudio
+from assistants.models import Assistant, ConfigMode, Language, OpenerAudio
 from assistants.opener import (
     has_fixed_opener,
     normalise_calls,
@@ -109,6 +109,7 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
     if given.pop("mcp_server_ids", []):
         problems.add("mcp_server_ids", _("Unknown MCP server."))
     _check_addresses(given, problems)
+    _check_brain(row, given, problems)
     problems.raise_any()
 
     if is_masked(given.get("api_key", "")):
@@ -202,12 +203,40 @@ def _check_addresses(given: dict[str, Any], problems: _Problems) -> None:
         except InvalidRequest as error:
             problems.add("api_url", error.message)
     if "allowed_origins" in given:
-        origins = [origin.strip().rstrip("/").lower() for origin in given["allowed_origins"]]
-        wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
-        if wrong:
-            text = _("Expected origins such as https://host, not: %(wrong)s.")
-            problems.add("allowed_origins", text % {"wrong": ", ".join(wrong)[:200]})
-        given["allowed_origins"] = list(dict.fromkeys(origins))
+        try:
+            given["allowed_origins"] = checked_origins(given["allowed_origins"])
+        except InvalidRequest as error:
+            problems.add("allowed_origins", error.message)
+
+
+def checked_origins(sent: Sequence[str]) -> list[str]:
+    """The origins as browsers write them, each once. Raises InvalidRequest."""
+    origins = [origin.strip().rstrip("/").lower() for origin in sent]
+    wrong = [origin for origin in origins if not _ORIGIN.fullmatch(origin)]
+    if wrong:
+        text = _("Expected origins such as https://host, not: %(wrong)s.")
+        text %= {"wrong": ", ".join(wrong)[:200]}
+        raise InvalidRequest(text, param="allowed_origins")
+    return list(dict.fromkeys(origins))
+
+
+def _check_brain(row: Assistant, given: dict[str, Any], problems: _Problems) -> None:
+    if not {"config_mode", "api_url"} & given.keys():
+        return
+    try:
+        check_brain(given.get("config_mode", row.config_mode), given.get("api_url", row.api_url))
+    except InvalidRequest as error:
+        problems.add(error.param or "config_mode", error.message)
+
+
+def check_brain(config_mode: str, api_url: str) -> None:
+    """Raises InvalidRequest, naming the field, for a brain that could never answer."""
+    if config_mode not in ConfigMode.working():
+        text = _("%(brain)s cannot answer yet; choose another brain.")
+        text %= {"brain": ConfigMode(config_mode).label}
+        raise InvalidRequest(text, param="config_mode")
+    if config_mode == ConfigMode.FASTGPT and not api_url:
+        raise InvalidRequest(_("FastGPT needs the address of its API."), param="api_url")
 
 
 def generate_opener_audio(row: Assistant) -> OpenerAudio:

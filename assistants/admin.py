@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
@@ -12,10 +13,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from assistants.actions import speak_opener_after_commit
-from assistants.models import Assistant, OpenerAudio
-from core.console import ConsoleAdmin
+from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
+from assistants.models import Assistant, ConfigMode, OpenerAudio
+from core.console import ConsoleAdmin, ConsoleForm
+from core.errors import InvalidRequest
 from providers.models import LlmType
+from providers.validation import checked_url
 from tooling.catalogue import name_to_read
 
 _TYPE_OF_FIELD = {
@@ -25,10 +28,36 @@ _TYPE_OF_FIELD = {
 }
 
 
+class AssistantForm(ConsoleForm):
+    """Checks what the API checks."""
+
+    def clean_allowed_origins(self) -> list[str]:
+        try:
+            return checked_origins(self.cleaned_data["allowed_origins"] or [])
+        except InvalidRequest as error:
+            raise forms.ValidationError(error.message) from None
+
+    def clean_api_url(self) -> str:
+        try:
+            return checked_url(self.cleaned_data["api_url"], param="api_url")
+        except InvalidRequest as error:
+            raise forms.ValidationError(error.message) from None
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or self.cleaned_data
+        if {"config_mode", "api_url"} <= cleaned.keys():
+            try:
+                check_brain(cleaned["config_mode"], cleaned["api_url"])
+            except InvalidRequest as error:
+                self.add_error(error.param, error.message)
+        return cleaned
+
+
 @admin.register(Assistant)
 class AssistantAdmin(ConsoleAdmin):
     """Who talks: prompt, models, voice, tools, and how turns are taken."""
 
+    form = AssistantForm
     list_display = [
         "name",
         "language",
@@ -66,6 +95,17 @@ class AssistantAdmin(ConsoleAdmin):
             {"classes": ["tab"], "fields": ["llm", "asr", "voice", "speed", "hotwords"]},
         ),
         (
+            _("Brain"),
+            {
+                "classes": ["tab"],
+                "fields": ["config_mode", "api_url", "api_key"],
+                "description": _(
+                    "What thinks: a language model of this platform, or an application of FastGPT "
+                    "at an address of its own, with its own key."
+                ),
+            },
+        ),
+        (
             _("Turn-taking"),
             {
                 "classes": ["tab"],
@@ -87,6 +127,11 @@ class AssistantAdmin(ConsoleAdmin):
             },
         ),
     ]
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "config_mode":
+            kwargs["choices"] = [(mode.value, mode.label) for mode in ConfigMode.working()]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any

@@ -35,6 +35,11 @@ class ConfigMode(models.TextChoices):
     FASTGPT = "fastgpt", "FastGPT"
     NONE = "none", _("None")
 
+    @classmethod
+    def working(cls) -> list[ConfigMode]:
+        """The brains that can answer. Dify speaks a protocol that no client of ours speaks yet."""
+        return [mode for mode in cls if mode is not cls.DIFY]
+
 
 class AssistantQuerySet(OwnedQuerySet["Assistant"]):
     """Assistants, and what a list of them shows without a query per row."""

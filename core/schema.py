@@ -102,7 +102,8 @@ class FamilySchema(AutoSchema):
 
     def _id(self) -> Schema:
         """How the rows of this view are named: most by a text, some by a number."""
-        key = self.view.queryset.model._meta.pk
+        view: Any = self.view
+        key = view.queryset.model._meta.pk
         return {"type": "integer"} if isinstance(key, AutoField) else _STRING
 
     def get_tags(self) -> list[str]:

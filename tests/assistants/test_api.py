@@ -252,6 +252,24 @@ def test_it_refuses_wrong_values(alice_api: APIClient, field: str, value: Any) -
     data_of(alice_api.post(PATH, {"name": "a"}), 201)
 
 
+def test_it_refuses_a_brain_that_cannot_answer(alice_api: APIClient) -> None:
+    address = {"apiUrl": "https://brain.example/api/v1"}
+    made = data_of(alice_api.post(PATH, {"name": "a"}), 201)
+    for body, field in (
+        ({"configMode": "dify", **address}, "configMode"),
+        ({"configMode": "fastgpt"}, "apiUrl"),
+    ):
+        refusals = [
+            alice_api.post(PATH, {"name": "b", **body}),
+            alice_api.patch(f"{PATH}/{made['id']}", body),
+        ]
+        for refused in refusals:
+            assert list(error_of(refused, 400)["details"]) == [field]
+    for mode in ("fastgpt", "none", "platform"):
+        body = {"configMode": mode, **address}
+        assert data_of(alice_api.patch(f"{PATH}/{made['id']}", body))["configMode"] == mode
+
+
 def test_it_searches_name_and_prompt(alice_api: APIClient, alice: User) -> None:
     by_name = Assistant.objects.create(owner=alice, name="Order desk")
     by_prompt = Assistant.objects.create(owner=alice, name="b", prompt="You take ORDERS.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ from assistants.actions import create_demo_assistant
 from assistants.models import Assistant, OpenerAudio
 from assistants.opener import opener_hash
 from assistants.runtime import load_runtime
+from conversations.encoding import Turn, collect
+from conversations.turn import TurnRequest, run_turn
 from core.errors import NotFound
+from providers.fakes import Behaviour, FakeUpstream
 from providers.models import Asr, Llm, Provider, Voice
 from tooling.models import Tool
 
@@ -161,6 +166,28 @@ def test_it_asks_fastgpt_at_the_assistants_own_address(alice: User) -> None:
         api_key="fastgpt-key",
     )
     assert _endpoint(assistant) == ("https://fastgpt.example/api/v1", "fastgpt-key")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fastgpt_answers_a_turn(alice: User, upstream: FakeUpstream) -> None:
+    upstream.set_behaviour(Behaviour(reply="Hello from FastGPT."))
+    assistant = Assistant.objects.create(
+        name="a",
+        owner=alice,
+        config_mode="fastgpt",
+        api_url=upstream.base_url,
+        api_key="fastgpt-key",
+    )
+    runtime = load_runtime(assistant.pk)
+
+    async def answer() -> Turn:
+        asked = TurnRequest(turn=1, text="Hello", history=(), variables={})
+        async with aclosing(run_turn(asked, runtime)) as events:
+            return await collect(events)
+
+    assert asyncio.run(answer()).text == "Hello from FastGPT."
+    (request,) = upstream.stats.last("chat")
+    assert request["headers"]["authorization"] == "Bearer fastgpt-key"
 
 
 def test_it_needs_few_queries(alice: User, django_assert_max_num_queries: Any) -> None:

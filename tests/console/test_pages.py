@@ -306,6 +306,50 @@ def test_it_keeps_operators_off_the_passwords_of_superusers(operator: Client) ->
         assert user.check_password("Taken-over-1234") is is_allowed
 
 
+# --- assistants ----------------------------------------------------------------------------------
+def assistant_form(**fields: Any) -> dict[str, Any]:
+    """What the browser would send of an empty form, with these fields filled in."""
+    return {
+        "name": "Guide",
+        "language": "en",
+        "first_turn_mode": "bot_first",
+        "manual_opener_tool_calls": "[]",
+        "speed": "1",
+        "interruption_sensitivity_ms": "500",
+        "end_of_turn_silence_ms": "500",
+        "config_mode": "platform",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"allowed_origins": "https://shop.example/path"}, "Expected origins such as"),
+        ({"config_mode": "dify", "api_url": "https://brain.example"}, "Select a valid choice"),
+        ({"config_mode": "fastgpt"}, "FastGPT needs the address of its API."),
+        ({"config_mode": "fastgpt", "api_url": "ftp://brain.example"}, "Expected an address"),
+    ],
+)
+def test_it_checks_assistants_as_the_api_does(
+    operator: Client, sent: dict[str, str], message: str
+) -> None:
+    url = reverse("admin:assistants_assistant_add")
+    assert "Brain" in operator.get(url).content.decode()
+    refused = operator.post(url, assistant_form(**sent))
+    assert message in html.unescape(refused.content.decode())
+    good = {
+        "allowed_origins": "HTTPS://Shop.example/, https://shop.example",
+        "config_mode": "fastgpt",
+        "api_url": "https://brain.example/api/v1",
+        "api_key": "fastgpt-key",
+    }
+    assert operator.post(url, assistant_form(**good)).status_code == 302
+    row = Assistant.objects.get()
+    assert row.allowed_origins == ["https://shop.example"]
+    assert (row.config_mode, row.api_key) == ("fastgpt", "fastgpt-key")
+
+
 # --- models --------------------------------------------------------------------------------------
 def llm_form(**fields: Any) -> dict[str, Any]:
     return {"name": "Brain", "model_name": "m", "is_enabled": "on", "vendor": "", **fields}
