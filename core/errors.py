@@ -13,6 +13,7 @@ AppError                    code, http_status, message, param, retry_after
 ├── UnsupportedMediaType    415
 ├── RateLimited             429  with retry_after in seconds
 ├── OutboundRefused         400  an outbound address that nobody allowed
+├── ResponseTooLarge        502  a server sent more than we read, or sent it compressed
 ├── ProviderError           502  a model vendor failed; is_permanent tells whether to try again
 └── Unavailable             503  a part of ours is down or overloaded
 """
@@ -129,6 +130,13 @@ class OutboundRefused(AppError):
 
     code = "OUTBOUND_REFUSED"
     http_status = 400
+
+
+class ResponseTooLarge(AppError):
+    """A server sent more than the caller wanted to read."""
+
+    code = "UPSTREAM_ERROR"
+    http_status = 502
 
 
 class ProviderError(AppError):

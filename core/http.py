@@ -30,7 +30,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from core.db import in_db
-from core.errors import AppError, OutboundRefused
+from core.errors import OutboundRefused, ResponseTooLarge
 from core.loops import PerLoop
 from core.pool import ConnectionPool
 
@@ -42,6 +42,7 @@ __all__ = [
     "parse_rule",
     "send_following_redirects",
     "shared_client",
+    "too_large",
 ]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -56,13 +57,6 @@ _HARMLESS_HEADERS = frozenset(
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)
-
-
-class ResponseTooLarge(AppError):
-    """A server sent more than the caller wanted to read."""
-
-    code = "UPSTREAM_ERROR"
-    http_status = 502
 
 
 # --- Which addresses are allowed ---------------------------------------------------------------
@@ -180,13 +174,13 @@ async def _check(address: Address, *, host: str, port: int) -> None:
         return
     if any(rule.covers(inner, port) for rule in await _operator_rules.current()):
         return
+    # What a name of the inner network resolves to is for the operator only.
     logger.warning("Refused an outbound connection to %s port %d (%s)", host, port, inner)
-    shown = f"{host}:{port}" if host == str(inner) else f"{host}:{port} ({inner})"
     text = _(
         "%(address)s is not a public address. An operator can allow it in the console under "
         "“Allowed private addresses” or with OUTBOUND_ALLOW."
     )
-    raise OutboundRefused(text % {"address": shown})
+    raise OutboundRefused(text % {"address": f"{host}:{port}"})
 
 
 # --- Connecting --------------------------------------------------------------------------------
@@ -283,17 +277,15 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         self._max_response_bytes = max_response_bytes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        cap = self._max_response_bytes
-        if cap is not None:
-            # A compressed answer could unfold to any size behind the cap.
-            request.headers["Accept-Encoding"] = "identity"
+        # A compressed answer could unfold to any size, and its small pieces would be delayed.
+        request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
-        if cap is not None:
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                await response.aclose()
-                raise ResponseTooLarge(_("The server sent a compressed answer unasked."))
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            await response.aclose()
+            raise ResponseTooLarge(_("The server sent a compressed answer unasked."))
+        if self._max_response_bytes is not None:
             assert isinstance(response.stream, httpx.AsyncByteStream)
-            response.stream = _CappedStream(response.stream, cap)
+            response.stream = _CappedStream(response.stream, self._max_response_bytes)
         return response
 
 
@@ -309,12 +301,17 @@ class _CappedStream(httpx.AsyncByteStream):
         async for chunk in self._inner:
             size += len(chunk)
             if size > self._cap_bytes:
-                text = _("The server's answer is larger than %(limit)d bytes.")
-                raise ResponseTooLarge(text % {"limit": self._cap_bytes})
+                raise too_large(self._cap_bytes)
             yield chunk
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def too_large(limit_bytes: int) -> ResponseTooLarge:
+    """The error for an answer beyond its cap."""
+    text = _("The server's answer is larger than %(limit)d bytes.")
+    return ResponseTooLarge(text % {"limit": limit_bytes})
 
 
 def _no_cookies() -> CookieJar:
@@ -363,7 +360,11 @@ _SHARED = PerLoop(_make_shared, _close_shared)
 
 
 def shared_client() -> httpx.AsyncClient:
-    """The running loop's client for model vendors: warm connections, never closed by its users."""
+    """The running loop's client for model vendors: warm connections, never closed by its users.
+
+    It has no cap of its own, which would cost every piece of every stream: `providers.clients`
+    count what they read.
+    """
     return _SHARED.get()
 
 

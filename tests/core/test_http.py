@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from core import http
+from core import errors, http
 from core.errors import OutboundRefused
 from core.http import (
     ResponseTooLarge,
@@ -138,11 +139,16 @@ async def test_it_holds_a_rule_to_its_port(server: Server, settings: Any) -> Non
     await get(f"http://127.0.0.1:{server.port}/")
 
 
-async def test_it_says_which_address_and_what_to_do(server: Server) -> None:
+async def test_it_says_what_to_do_and_to_operators_only_where_the_name_leads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolving(monkeypatch, ["10.1.2.3"])
     with pytest.raises(OutboundRefused) as refused:
-        await get("http://127.1:81/")
-    assert "127.1:81 (127.0.0.1)" in refused.value.message
+        await get("http://db.internal:81/")
+    assert "db.internal:81" in refused.value.message
     assert "OUTBOUND_ALLOW" in refused.value.message
+    assert "10.1.2.3" not in refused.value.message
+    assert "10.1.2.3" in caplog.text
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
@@ -301,11 +307,24 @@ async def test_it_stops_reading_at_the_cap(server: Server, settings: Any) -> Non
 async def test_it_lets_no_compressed_answer_around_the_cap(server: Server, settings: Any) -> None:
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]
     server.answers["/"] = answer(gzip.compress(b"x" * 10_000), Content_Encoding="gzip")
+    server.answers["/plain"] = answer(b"x", Content_Encoding="identity")
     url = f"http://127.0.0.1:{server.port}/"
+    for options in ({"max_response_bytes": 1000}, {}):
+        with pytest.raises(ResponseTooLarge):
+            await get(url, **options)
     with pytest.raises(ResponseTooLarge):
-        await get(url, max_response_bytes=1000)
-    assert server.requests[0][1]["accept-encoding"] == "identity"
-    assert len((await get(url)).content) == 10_000
+        await shared_client().get(url)
+    assert {headers["accept-encoding"] for _path, headers in server.requests} == {"identity"}
+    assert (await get(f"{url}plain")).text == "x"
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    def names(base: type[Exception]) -> set[str]:
+        below = [each for each in base.__subclasses__() if each.__module__.startswith("core.")]
+        return {each.__name__ for each in below}.union(*map(names, below))
+
+    drawn = set(re.findall(r"^[├└│─ ]*(\w+) +\d{3}\b", errors.__doc__ or "", re.MULTILINE))
+    assert drawn == names(errors.AppError) | {"AppError"} & drawn
 
 
 async def test_it_keeps_connections_to_vendors_open(server: Server, settings: Any) -> None:
