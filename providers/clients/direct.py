@@ -34,6 +34,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from core.errors import AppError, ProviderError
+from core.http import too_large
 from providers.clients import failures, transport
 from providers.tokens import estimate_tokens
 from providers.types import (
@@ -58,6 +59,11 @@ from providers.types import (
 # How the last event of a stream shows itself, and how long the few bytes after it may take.
 _LAST_EVENTS = (b"data: [DONE]", b"data:[DONE]", b'"message_stop"')
 _TAIL_BYTES = 256
+# Long enough for vendors that send the whole answer at once.
+MAX_EVENT_BYTES = 128 * 1024
+# No tool needs longer arguments, nor an answer more calls.
+MAX_ARGUMENT_CHARS = 100_000
+MAX_CALLS = 64
 _REST_S = 0.1
 # Vendors that need no key still need one for their SDK.
 NO_KEY = "none"
@@ -82,8 +88,7 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
         ours = httpx.Request(
             request.method,
             str(request.url),
-            # Compressed, the end of a stream could not be seen, and small pieces would be delayed.
-            headers={**request.headers, "accept-encoding": "identity"},
+            headers=dict(request.headers),
             content=await request.aread(),
             extensions={"timeout": transport.TIMEOUT.as_dict()},
         )
@@ -95,7 +100,7 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
-            stream=_BridgedBody(response),
+            stream=_BridgedBody(response) if response.is_success else _ErrorBody(response),
             extensions={"http_version": b"HTTP/1.1"},
         )
 
@@ -105,16 +110,30 @@ class _BridgedBody(httpx2.AsyncByteStream):
 
     SDKs stop reading at the last event, a few bytes before the end of the body; closed there, the
     connection would be lost, and the next turn would wait for a new one. So that rest is read.
+
+    SDKs keep an event until it is whole, copying it for each piece; so its length is bounded, too.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._raw = response.aiter_raw()
         self._tail = b""
+        self._bytes_left = transport.MAX_STREAM_BYTES
+        self._event_bytes = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._raw:
-            self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+            self._bytes_left -= len(chunk)
+            self._event_bytes += len(chunk)
+            joined = self._tail + chunk
+            if b"\n\n" in joined or b"\r\n\r\n" in joined or b"\r\r" in joined:
+                # What follows in the chunk belongs to the next event; no need to be exact.
+                self._event_bytes = 0
+            if self._event_bytes > MAX_EVENT_BYTES:
+                raise too_large(MAX_EVENT_BYTES)
+            if self._bytes_left < 0:
+                raise too_large(transport.MAX_STREAM_BYTES)
+            self._tail = joined[-_TAIL_BYTES:]
             yield chunk
 
     async def aclose(self) -> None:
@@ -123,6 +142,24 @@ class _BridgedBody(httpx2.AsyncByteStream):
                 async with asyncio.timeout(_REST_S):
                     async for _rest in self._raw:
                         pass
+        await self._response.aclose()
+
+
+class _ErrorBody(httpx2.AsyncByteStream):
+    """The beginning of an error's body: SDKs read all that they are given."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = transport.MAX_ERROR_BYTES
+        async for chunk in self._response.aiter_raw():
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
         await self._response.aclose()
 
 
@@ -237,6 +274,8 @@ class DirectChat:
                         answer.append(part.text if isinstance(part, TextPart) else "")
                         yield part
                 calls = _calls(stream)
+        if len(calls) > MAX_CALLS or any(len(c.arguments) > MAX_ARGUMENT_CHARS for c in calls):
+            raise failures.unreadable(endpoint)
         for call in calls:
             yield ToolCallPart(call)
         reason = _reason(stream, has_calls=bool(calls))
@@ -311,6 +350,8 @@ def translated(endpoint: Endpoint) -> Iterator[None]:
         KeyError,
         AttributeError,
         IndexError,
+        # Brackets in brackets in brackets.
+        RecursionError,
     ) as error:
         raise _failure(endpoint, error) from error
 

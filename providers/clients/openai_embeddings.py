@@ -11,9 +11,13 @@ from django.utils.translation import gettext as _
 
 from core.errors import ProviderError
 from providers.clients import failures
-from providers.clients.transport import post
+from providers.clients.transport import post, read
 from providers.profiles import PROFILES
 from providers.types import EmbedderSpec
+
+# A vector of 8,192 numbers, written out, takes about 180 kB.
+_MAX_ROW_BYTES = 256 * 1024
+_MAX_HEAD_BYTES = 64 * 1024
 
 
 class OpenAIEmbeddings:
@@ -49,7 +53,7 @@ class OpenAIEmbeddings:
             expects=("application/json",),
             json=body,
         ) as response:
-            data = await response.aread()
+            data = await read(response, max_bytes=_MAX_HEAD_BYTES + len(texts) * _MAX_ROW_BYTES)
         return self._rows(data, expected=len(texts))
 
     def _rows(self, data: bytes, *, expected: int) -> npt.NDArray[np.float32]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from core.audio import StreamResampler, apply_gain
 from core.errors import ProviderError
-from providers.clients import failures
-from providers.clients.transport import post
+from core.http import too_large
+from providers.clients import failures, transport
 from providers.profiles import PROFILES
 from providers.types import Endpoint, VoiceSpec
 
@@ -41,10 +41,14 @@ class OpenAISpeech:
         endpoint = self._spec.endpoint
         decoder = PcmDecoder(endpoint, rate_hz=self._profile.speech_rate_hz)
         has_sounded = False
-        async with post(
+        bytes_left = transport.MAX_STREAM_BYTES
+        async with transport.post(
             endpoint, self._profile.speech_path, expects=_AUDIO_TYPES, json=self._request(text)
         ) as response:
-            async for data in response.aiter_bytes():
+            async for data in response.aiter_raw():
+                bytes_left -= len(data)
+                if bytes_left < 0:
+                    raise too_large(transport.MAX_STREAM_BYTES)
                 if pcm := decoder.push(data):
                     has_sounded = True
                     yield apply_gain(pcm, self._spec.gain)

@@ -10,10 +10,12 @@ from typing import Any
 
 from core.audio import duration_ms, wav_from_pcm
 from providers.clients import failures
-from providers.clients.transport import post
+from providers.clients.transport import post, read
 from providers.profiles import PROFILES
 from providers.types import AsrSpec, Transcript
 
+# Ten minutes of speech, with the time of each word, take less.
+_MAX_BYTES = 1024 * 1024
 # OpenAI refuses audio of less than 100 ms; nobody says anything in it.
 _MIN_AUDIO_MS = 100
 # Vendors cut the prompt at 224 tokens.
@@ -51,7 +53,7 @@ class OpenAITranscriptions:
             files={"file": ("speech.wav", wav_from_pcm(pcm), "audio/wav")},
             data=self._fields(),
         ) as response:
-            body = failures.json_object(endpoint, await response.aread())
+            body = failures.json_object(endpoint, await read(response, max_bytes=_MAX_BYTES))
         text = body.get("text")
         if not isinstance(text, str):
             raise failures.unreadable(endpoint)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from core.errors import AppError
-from core.http import shared_client
+from core.http import shared_client, too_large
 from providers.clients import failures
 from providers.types import Endpoint
 
@@ -18,6 +18,8 @@ CONNECT_S = 3.0
 SILENCE_S = 30.0
 TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S, pool=CONNECT_S)
 MAX_ERROR_BYTES = 65_536
+# Of a stream: half an hour of the fastest model, ten minutes of speech.
+MAX_STREAM_BYTES = 32 * 1024 * 1024
 # A kept-alive connection that the vendor had closed shows itself in these, before any answer.
 _STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -65,20 +67,30 @@ async def post(
         raise (failures.from_chain(endpoint, error) or failures.broken_off(endpoint)) from error
 
 
+async def read(response: httpx.Response, *, max_bytes: int) -> bytes:
+    """The whole body. Raises ResponseTooLarge as soon as it is longer than that."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large(max_bytes)
+    return bytes(body)
+
+
 async def _check(endpoint: Endpoint, response: httpx.Response, expects: tuple[str, ...]) -> None:
     content_type = response.headers.get("content-type", "").lower()
     if response.is_success:
         if not content_type.startswith(expects):
             raise failures.not_an_api(endpoint, content_type)
         return
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk[: MAX_ERROR_BYTES - len(body)]
         if len(body) >= MAX_ERROR_BYTES:
             break
     raise failures.from_status(
         endpoint,
         response.status_code,
-        body=body,
+        body=bytes(body),
         retry_after=response.headers.get("retry-after"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from core.errors import ProviderError
 from providers import registry
+from providers.clients import direct, transport
 from providers.fakes import FakeUpstream, Step
 from providers.fakes.behaviour import Kind
 from providers.types import (
@@ -424,3 +426,86 @@ async def test_every_vendor_of_the_protocol_answers(upstream: FakeUpstream, vend
     parts = await ask(llm_spec(upstream.base_url, vendor=vendor))
 
     assert text_of(parts) == upstream.behaviour.reply
+
+
+# --- Vendors that do not stop --------------------------------------------------------------------
+
+
+def said(text: str) -> str:
+    return "data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 0,
+        "model": "m", "choices": [{"index": 0, "delta": {"content": text}}]}) + "\n\n"  # fmt: skip
+
+
+def stream_of(*events: str) -> Step:
+    return Step(raw="".join(events) + "data: [DONE]\n\n", content_type="text/event-stream")
+
+
+async def test_it_reads_no_stream_without_end(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_STREAM_BYTES", 40_000)
+    spec = llm_spec(upstream.base_url)
+    upstream.script("chat", *(stream_of(*[said("x" * 1_000)] * count) for count in (30, 40)))
+    assert len(text_of(await ask(spec))) == 30_000
+    assert "larger than 40000 bytes" in (await failure(spec)).message
+
+
+@pytest.mark.parametrize("endless", ["data: " + "x" * 300_000, "data: x\n" * 40_000, ":" * 300_000])
+async def test_it_reads_no_event_without_end(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, endless: str
+) -> None:
+    monkeypatch.setattr(direct, "MAX_EVENT_BYTES", 15_000)
+    spec = llm_spec(upstream.base_url)
+    upstream.script("chat", stream_of(*[said("x" * 1_000)] * 100), stream_of(endless))
+    assert len(text_of(await ask(spec))) == 100_000
+    assert "larger than 15000 bytes" in (await failure(spec)).message
+
+
+@both
+async def test_it_reads_only_the_beginning_of_an_error(
+    upstream: FakeUpstream, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, spec = protocol
+    monkeypatch.setattr(transport, "MAX_ERROR_BYTES", 1_000)
+    body = {"error": {"message": "The tool is odd."}}
+    upstream.script(
+        kind,
+        Step(status=400, body=body),
+        Step(status=400, body={**body, "more": "x" * 10_000}),
+    )
+    assert "odd" in (await failure(spec(upstream))).message
+    error = await failure(spec(upstream))
+    assert (error.upstream_status, "xx" in error.message) == (400, False)
+
+
+async def test_it_takes_no_compressed_answer(upstream: FakeUpstream) -> None:
+    packed = gzip.compress(said("x" * 100_000).encode()).decode("latin-1")
+    step = stream_of(said("hello"))
+    upstream.script("chat", step)
+    assert text_of(await ask(llm_spec(upstream.base_url))) == "hello"
+    upstream.script(
+        "chat",
+        Step(raw=packed, content_type=step.content_type, headers={"Content-Encoding": "gzip"}),
+    )
+    assert "compressed" in (await failure(llm_spec(upstream.base_url))).message
+    assert upstream.stats.last("chat")[-1]["headers"]["accept-encoding"] == "identity"
+
+
+async def test_it_reads_no_nested_nonsense(upstream: FakeUpstream) -> None:
+    upstream.script("chat", stream_of(said("fine")), stream_of("data: " + "[" * 60_000 + "\n\n"))
+    assert text_of(await ask(llm_spec(upstream.base_url))) == "fine"
+    assert not (await failure(llm_spec(upstream.base_url))).is_permanent
+
+
+async def test_it_takes_no_endless_arguments(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "MAX_ARGUMENT_CHARS", 1_000)
+    monkeypatch.setattr(direct, "MAX_CALLS", 2)
+    call = {"name": "calculator", "arguments": {"expression": "1"}}
+    long = {"name": "calculator", "arguments": {"expression": "1" * 1_000}}
+    upstream.script("chat", *(Step(tool_calls=calls) for calls in ([call] * 2, [call] * 3, [long])))
+    spec, request = llm_spec(upstream.base_url), ChatRequest((UserMessage("1?"),), (CALCULATOR,))
+    assert end_of(await ask(spec, request)).reason == "tool_calls"
+    for _refused in range(2):
+        assert not (await failure(spec, request)).is_permanent

@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import ProviderError
 from providers import registry
+from providers.clients import openai_embeddings
 from providers.fakes import FakeUpstream, Step
 from providers.fakes.upstream import embedding
 from tests.upstream import embedder_spec
@@ -59,6 +60,19 @@ async def test_it_says_when_the_model_has_another_size(upstream: FakeUpstream) -
     assert caught.value.is_permanent
     assert "8" in caught.value.message
     assert "16" in caught.value.message
+
+
+async def test_it_reads_no_more_than_vectors_take(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_embeddings, "_MAX_HEAD_BYTES", 500)
+    monkeypatch.setattr(openai_embeddings, "_MAX_ROW_BYTES", 500)
+    model = registry.embedding_model(embedder_spec(upstream.base_url))
+    assert (await model.embed(["a"])).shape == (1, 8)
+    for raw in (" " * 1_001, "[" * 900):
+        upstream.script("embeddings", Step(raw=raw))
+        with pytest.raises(ProviderError, match="larger than" if raw.isspace() else "be read"):
+            await model.embed(["a"])
 
 
 @pytest.mark.parametrize(

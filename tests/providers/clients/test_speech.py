@@ -12,6 +12,7 @@ import pytest
 from core.audio import duration_ms, level_db, wav_from_pcm
 from core.errors import ProviderError
 from providers import registry
+from providers.clients import openai_transcriptions, transport
 from providers.fakes import FakeUpstream, Step
 from providers.fakes.upstream import tone
 from providers.types import AsrSpec, Transcript, VoiceSpec
@@ -115,6 +116,16 @@ async def test_it_translates_failures_of_transcription(
     assert SECRET not in caught.value.message
     if step.status == 429:
         assert caught.value.retry_after == 3
+
+
+async def test_it_reads_no_more_than_a_transcript_takes(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_transcriptions, "_MAX_BYTES", 1_000)
+    assert (await transcribe(asr_spec(upstream.base_url))).text
+    upstream.script("transcriptions", Step(raw='{"text": "' + "a" * 1_000 + '"}'))
+    with pytest.raises(ProviderError, match="larger than 1000"):
+        await transcribe(asr_spec(upstream.base_url))
 
 
 async def test_cancelling_a_transcription_closes_the_request(upstream: FakeUpstream) -> None:
@@ -226,6 +237,17 @@ async def test_it_translates_failures_of_speech(
 
     assert caught.value.is_permanent is is_permanent
     assert SECRET not in caught.value.message
+
+
+async def test_it_reads_no_speech_without_end(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_STREAM_BYTES", 10_000)
+    steps = [Step(raw="\0" * size, content_type="audio/pcm") for size in (10_000, 10_001)]
+    upstream.script("speech", *steps)
+    await speak(voice_spec(upstream.base_url))
+    with pytest.raises(ProviderError, match="larger than 10000"):
+        await speak(voice_spec(upstream.base_url))
 
 
 async def test_leaving_stops_the_synthesis_at_once(upstream: FakeUpstream) -> None:
