@@ -55,6 +55,9 @@ from providers.types import (
 __all__ = ["ClientToolResult", "ClientTools", "TurnRequest", "run_turn"]
 
 MAX_MODEL_CALLS = 10
+# Of one answer of the model, and of what it thinks before: more than any means to give.
+MAX_ANSWER_CHARS = 100_000
+MAX_THINKING_CHARS = 400_000
 DEFAULT_CONTEXT_TOKENS = 16_000
 # What stands for the user's words where the assistant speaks first.
 OPENING_CUES = {"en": "Hello!", "zh": "你好！"}
@@ -174,6 +177,7 @@ class _Reply:
 
     follows_text: bool
     text: str = ""
+    thinking_chars: int = 0
     calls: list[ToolCall] = dataclasses.field(default_factory=list)
     end: ChatEnd | None = None
 
@@ -189,6 +193,7 @@ class _Reply:
                 self.text += text
                 return TextDelta("\n" + text if is_new_sentence else text)
             case ThinkingPart(text=text) if text:
+                self.thinking_chars += len(text)
                 return ThinkingDelta(text)
             case ToolCallPart(call=call):
                 self.calls.append(call)
@@ -198,6 +203,10 @@ class _Reply:
                 pass
         return None
 
+    @property
+    def is_too_long(self) -> bool:
+        return len(self.text) > MAX_ANSWER_CHARS or self.thinking_chars > MAX_THINKING_CHARS
+
 
 async def _stream(
     spec: LlmSpec, asked: ChatRequest, reply: _Reply
@@ -206,6 +215,11 @@ async def _stream(
         async for part in parts:
             if delta := reply.add(part):
                 yield delta
+            if reply.is_too_long:
+                # Leaving closes the model's stream, as if it had come to its own limit.
+                counted = sum(estimate_tokens(message.text) for message in asked.messages)
+                reply.end = ChatEnd("length", Usage(counted, estimate_tokens(reply.text)))
+                return
     if reply.end is None:
         raise ProviderError(_("The model's answer broke off."), is_permanent=False)
 

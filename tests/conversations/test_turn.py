@@ -165,6 +165,24 @@ async def test_it_says_why_the_answer_ended(script: Script, reason: Any) -> None
 # --- Failures ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("part", "limit"), [(TextPart, turn.MAX_ANSWER_CHARS), (ThinkingPart, turn.MAX_THINKING_CHARS)]
+)
+async def test_it_stops_an_answer_without_end(script: Script, part: Any, limit: int) -> None:
+    piece = "a " * 5_000
+    fits = [part(piece)] * (limit // len(piece))
+    end = [TextPart("!"), ChatEnd("stop", Usage(5, 2))]
+    model = script([TextPart("A"), *fits[1:], *end], [TextPart("A"), *fits, *fits, *end])
+    events = await events_of(asked(), assistant())
+    assert events[-1] == TurnFinished("stop", Usage(5, 2))
+    events = await events_of(asked(), assistant())
+    assert isinstance(events[-1], TurnFinished)
+    assert events[-1].reason == "length"
+    assert events[-1].usage.output_tokens > 0
+    assert len(events) <= len(fits) + 4
+    assert model.closed == model.opened == 2
+
+
 async def test_it_fails_clearly_without_a_model(script: Script) -> None:
     events = await events_of(asked(), assistant(llm=None))
     assert events == [
