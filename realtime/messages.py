@@ -14,7 +14,7 @@ from conversations.events import Executor
 OutputMode = Literal["audio", "text"]
 FirstTurn = Literal["bot_first", "user_first"]
 Stage = Literal["protocol", "audio", "asr", "llm", "tts", "tool"]
-InterruptReason = Literal["barge_in", "client_cancel", "input_text", "failed"]
+InterruptReason = Literal["barge_in", "client_cancel", "input_text", "failed", "session_end"]
 Capability = Literal["playback_ack", "pause", "resume", "camera", "formats"]
 
 

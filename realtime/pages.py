@@ -28,7 +28,7 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
 
     Unknown and private assistants look alike to whoever may not talk to them.
     """
-    principal = _principal(request)
+    principal, is_console = _principal(request)
     assistant = _assistant(principal, assistant_id)
     with translation.override(_language(request, assistant)):
         response = render(
@@ -40,6 +40,8 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
                 "talk": {
                     "assistantId": assistant_id,
                     "access": _access(principal, assistant),
+                    # Who tries an assistant out from the console is no caller.
+                    "source": "debug" if is_console else "talk",
                     "hasVoice": assistant.voice_output_enabled if assistant else True,
                     "socketUrl": SOCKET_URL,
                     "ticketsUrl": TICKETS_URL,
@@ -56,15 +58,17 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
     return response
 
 
-def _principal(request: HttpRequest) -> Principal | None:
-    """Who opened the page: by a credential, or by the console's session."""
+def _principal(request: HttpRequest) -> tuple[Principal | None, bool]:
+    """Who opened the page: by a credential, or (then True comes with it) the console's session."""
     try:
         identity = identity_for_request(request)
     except Unauthenticated:
-        return None
+        return None, False
     if identity is not None:
-        return identity.principal
-    return principal_for_user(request.user) if request.user.is_authenticated else None
+        return identity.principal, False
+    if request.user.is_authenticated:
+        return principal_for_user(request.user), True
+    return None, False
 
 
 def _assistant(principal: Principal | None, assistant_id: str) -> Assistant | None:

@@ -131,6 +131,7 @@ class Call:
         self._device = ClientDevice()
         self._ear: Ear | None = None
         self._has_refused_audio = False
+        self._has_refused_early_audio = False
         self._interruption_ms = 0
         self._answer: Answer | None = None
         self._answer_task: asyncio.Task[None] | None = None
@@ -155,8 +156,11 @@ class Call:
         """Takes an audio frame of whole 20 ms."""
         self._active_at = time.monotonic()
         if not self._state.is_started:
-            message = _("Audio may be sent after session.started.")
-            self.complain(Problem("protocol.order", message, "protocol"))
+            # Said once: a client that streams too early sends fifty frames a second.
+            if not self._has_refused_early_audio:
+                self._has_refused_early_audio = True
+                message = _("Audio may be sent after session.started.")
+                self.complain(Problem("protocol.order", message, "protocol"))
         elif self._ear is not None:
             self._ear.hear(pcm)
         elif not self._has_refused_audio:

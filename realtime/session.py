@@ -232,7 +232,7 @@ def _stop(draft: _Draft, event: Stopped) -> None:
     if event.problem is not None:
         draft.send(event.problem)
     if draft.session.reply is not None:
-        _interrupt(draft, "client_cancel")
+        _interrupt(draft, "session_end")
     if draft.session.is_heard:
         draft.do(DropUtterance(draft.session.utterance))
     for awaited in draft.session.awaited:
@@ -560,7 +560,8 @@ def _interrupt(draft: _Draft, reason: InterruptReason) -> None:
     draft.send(_interrupted(draft, reply, reason, heard))
     _measure_turn(draft, has_output=False)
     _let_go_of_tools(draft, reply.turn)
-    is_unanswered = not heard and not reply.has_tool_calls and reason != "client_cancel"
+    is_final = reason in ("client_cancel", "session_end")
+    is_unanswered = not heard and not reply.has_tool_calls and not is_final
     _close_reply(draft, heard, is_interrupted=True, keeps_words=is_unanswered)
 
 

@@ -239,6 +239,9 @@ class VadPool:
                 self._detect(self._new_detector())
             except Exception:
                 # The outer edge of the thread: whatever failed must not leave all calls deaf.
+                if not self._has_reported:
+                    self._has_reported = True
+                    logger.exception("speech detection failed; it is started anew until it works")
                 self._wait_after_failure()
 
     def _new_detector(self) -> Detector:
@@ -253,9 +256,6 @@ class VadPool:
         return detector
 
     def _wait_after_failure(self) -> None:
-        if not self._has_reported:
-            self._has_reported = True
-            logger.exception("speech detection failed; it is started anew until it works")
         with self._changed:
             self._is_broken = True
             self._changed.wait_for(lambda: self._is_closed, timeout=RESTART_EVERY_S)

@@ -29,7 +29,7 @@ const GOODBYE_MS = 1500;
 
 export class Call extends EventTarget {
   /**
-   * @param {{endpoint: string, assistantId: string, hasVoice: boolean,
+   * @param {{endpoint: string, assistantId: string, hasVoice: boolean, source: string,
    *   access: () => Promise<import("./protocol.js").Access>}} target
    */
   constructor(target) {
@@ -74,7 +74,7 @@ export class Call extends EventTarget {
     this.connection.addEventListener("audio", (event) => this.play(/** @type {CustomEvent} */ (event).detail));
     this.connection.addEventListener("close", (event) => this.finish(/** @type {CustomEvent} */ (event).detail));
     await this.connection.opened();
-    this.connection.start({ hasAudio: this.player !== undefined });
+    this.connection.start({ hasAudio: this.player !== undefined, source: this.target.source });
   }
 
   /** @param {boolean} withMicrophone */

@@ -3,7 +3,7 @@
  * The voice page: buttons in, captions out. Everything that happens in a call is in `call.js`.
  *
  * @typedef {{assistantId: string, access: "ticket" | "open" | "key", hasVoice: boolean,
- *   socketUrl: string, ticketsUrl: string, csrfToken: string, words: Record<string, string>}} Settings
+ *   source: "talk" | "debug", socketUrl: string, ticketsUrl: string, csrfToken: string, words: Record<string, string>}} Settings
  * @typedef {import("./call.js").Entry} Entry
  * @typedef {import("./call.js").Closing} Closing
  */
@@ -70,7 +70,8 @@ async function start(withMicrophone) {
   byId("notices").replaceChildren();
   if (byId("log").childElementCount) divide();
   const made = new Call({
-    endpoint: settings.socketUrl, assistantId: settings.assistantId, hasVoice: settings.hasVoice, access,
+    endpoint: settings.socketUrl, assistantId: settings.assistantId, hasVoice: settings.hasVoice,
+    source: settings.source, access,
   });
   call = made;
   Object.assign(window, { __talk: made.stats });

@@ -82,10 +82,13 @@ export class VoiceConnection extends EventTarget {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type, ...fields }));
   }
 
-  /** @param {{hasAudio: boolean}} options without audio the answers come as text only */
-  start({ hasAudio }) {
+  /**
+   * @param {{hasAudio: boolean, source: string}} options without audio the answers come as text
+   *   only; `source` is what the call is recorded as
+   */
+  start({ hasAudio, source }) {
     const overrides = hasAudio ? {} : { overrides: { output: { mode: "text" } } };
-    const metadata = { channel: "web", source: "talk", capabilities: ["playback_ack"], ...overrides };
+    const metadata = { channel: "web", source, capabilities: ["playback_ack"], ...overrides };
     this.send("session.start", { audio: AUDIO, metadata });
   }
 

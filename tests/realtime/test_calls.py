@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -833,3 +834,102 @@ async def test_what_breaks_inside_ends_the_call_with_1011(
     assert "ZeroDivision" not in json.dumps(client.events[-1])
     call = await call_of(session_id)
     assert (call.status, call.error_code) == (CallStatus.FAILED, "internal")
+
+
+async def test_what_breaks_between_events_says_so_before_the_1011(
+    connect_to: Connect,
+    assistant: Assistant,
+    alice_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "TICK_S", 0.01)
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start()
+        monkeypatch.setattr("realtime.ear.Ear.end_stalled_turn", lambda ear: 1 / 0)
+        assert await client.closed() == 1011
+    assert client.events[-1]["type"] == "error"
+    assert client.events[-1]["data"]["code"] == "internal"
+
+
+async def test_a_reply_that_breaks_while_it_sounds_is_cut_off(
+    connect_to: Connect,
+    assistant: Assistant,
+    alice_key: str,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upstream.set_behaviour(Behaviour(reply=LONG, tts_speed=2))
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start()
+        await client.send("input.text", text="Tell me.")
+        await client.wait("output.audio.segment")
+        monkeypatch.setattr("realtime.player.Player.begin_segment", lambda *_args: 1 / 0)
+        interrupted = (await client.wait("response.interrupted"))["data"]
+        monkeypatch.undo()
+        upstream.set_behaviour(Behaviour(reply="Fine."))
+        at = len(client.seen)
+        await client.send("input.text", text="Again.")
+        await client.wait("assistant.response.final", text="Fine.")
+        await finish(client)
+    assert interrupted["reason"] == "failed"
+    cut = [name for name in client.types if name in ("error", "output.audio.clear")]
+    assert cut == ["error", "output.audio.clear"]
+    second = next(i for i, e in enumerate(client.seen) if isinstance(e, dict) and i >= at)
+    assert not any(isinstance(item, bytes) for item in client.seen[at:second])
+
+
+async def test_a_voice_that_fails_in_the_last_sentence_ends_the_reply(
+    connect_to: Connect, assistant: Assistant, alice_key: str, upstream: FakeUpstream
+) -> None:
+    upstream.set_behaviour(Behaviour(reply=LONG, tts_speed=1))
+    upstream.script("speech", Step(break_after=3))
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start()
+        await client.send("input.text", text="Tell me.")
+        await client.wait("output.audio.start")
+        await client.send("response.cancel", graceful=True)
+        await client.wait("response.interrupted")
+        await client.send("input.text", text="Again.")
+        await client.wait("output.audio.start", turn=2)
+        await finish(client)
+
+
+class Clock:
+    """The time, and more of it."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    def time(self) -> float:
+        return time.time()
+
+
+async def test_too_many_texts_are_dropped(
+    connect_to: Connect, assistant: Assistant, alice_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "TEXTS_PER_MINUTE", 2)
+    clock = Clock()
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start(overrides={"output": {"mode": "text"}})
+        monkeypatch.setattr(pipeline, "time", clock)
+        for text in ("One", "Two", "Three"):
+            await client.send("input.text", text=text)
+        error = (await client.wait("error"))["data"]
+        await client.wait("assistant.response.final", turn=2)
+        clock.ahead_s += 60
+        await client.send("input.text", text="Four")
+        await client.wait("assistant.response.final", turn=3)
+        await finish(client)
+    assert (error["code"], error["retryable"]) == ("rate_limit.turns", True)
+
+
+async def test_a_text_has_an_end(connect_to: Connect, assistant: Assistant, alice_key: str) -> None:
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start(overrides={"output": {"mode": "text"}})
+        await client.send("input.text", text="长" * 8001)
+        await client.wait("error", code="protocol.invalid_message")
+        await client.send("input.text", text="长" * 8000)
+        await client.wait("assistant.response.final", turn=1)
+        await finish(client)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.errors import Unavailable
 from providers.registry import speaker
 from providers.types import Endpoint, VoiceSpec
+from realtime import vad
 from realtime.endpointing import (
     WINDOW_SAMPLES,
     Endpointer,
@@ -22,7 +23,6 @@ from realtime.endpointing import (
     SpeechEvent,
     SpeechOngoing,
 )
-from realtime import vad
 from realtime.vad import WINDOW_BYTES, Detector, Silero, VadPool, Windows
 
 FRAME_BYTES = 640
