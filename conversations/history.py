@@ -29,25 +29,19 @@ def chat_messages(entries: Iterable[MessageEntry]) -> tuple[ChatMessage, ...]:
     return tuple(message for entry in entries if (message := _chat_message(entry)))
 
 
-def entries(turn: Turn, *, heard_text: str | None = None) -> tuple[MessageEntry, ...]:
+def entries(turn: Turn) -> tuple[MessageEntry, ...]:
     """A turn's answer as messages to store: what was said, each round of tools, what was said next.
 
-    `heard_text` is how much of an interrupted answer reached the user; results of tools are kept
-    even where nothing after them was heard. The last of the assistant's messages carries the
-    turn's usage and error.
+    The last of the assistant's messages carries the turn's usage and error. What of an answer was
+    heard is known to the surface that speaks it.
     """
-    is_interrupted = heard_text is not None or turn.reason == "interrupted"
-    left = None if heard_text is None else _count_visible(heard_text)
     stored: list[MessageEntry] = []
     for step in turn.steps:
-        text = step.text if left is None else _cut_visible(step.text, left)
-        left = None if left is None else left - _count_visible(text)
         stored.append(
             MessageEntry(
                 turn=turn.turn,
                 role="assistant",
-                text=text,
-                generated_text=step.text if text != step.text else "",
+                text=step.text,
                 tool_calls=tuple(map(_stored_call, step.calls)),
             )
         )
@@ -55,7 +49,7 @@ def entries(turn: Turn, *, heard_text: str | None = None) -> tuple[MessageEntry,
     last = max(at for at, entry in enumerate(stored) if entry.role == "assistant")
     stored[last] = dataclasses.replace(
         stored[last],
-        is_interrupted=is_interrupted,
+        is_interrupted=turn.reason == "interrupted",
         usage=turn.usage,
         error=turn.error.message if turn.error else "",
     )
@@ -163,23 +157,6 @@ def _stored_result(turn: int, result: ToolReturned) -> MessageEntry:
             duration_ms=result.duration_ms,
         ),
     )
-
-
-def _count_visible(text: str) -> int:
-    return sum(1 for character in text if not character.isspace())
-
-
-def _cut_visible(text: str, count: int) -> str:
-    """The beginning of the text with so many characters that are not spaces.
-
-    What was heard comes from segments for the voice, which do not keep the spaces between them.
-    """
-    for at, character in enumerate(text):
-        if not character.isspace():
-            if count <= 0:
-                return text[:at].rstrip()
-            count -= 1
-    return text
 
 
 def _results_by_call(messages: Sequence[ChatMessage]) -> dict[tuple[int, str], ToolMessage]:

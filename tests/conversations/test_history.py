@@ -98,25 +98,10 @@ def test_it_stores_a_turn_step_by_step() -> None:
     assert not any(entry.is_interrupted or entry.generated_text for entry in (first, last))
 
 
-@pytest.mark.parametrize(
-    ("heard", "texts"),
-    [
-        ("Let me see. It rains.", ["Let me see.", "\nIt rains."]),
-        ("Let me see.It rains.Take", ["Let me see.", "\nIt rains. Take"]),
-        ("Let me", ["Let me", ""]),
-        ("", ["", ""]),
-        ("Let me see.\nIt rains. Take a coat.", ["Let me see.", "\nIt rains. Take a coat."]),
-    ],
-)
-def test_it_stores_what_was_heard_and_keeps_the_results(heard: str, texts: list[str]) -> None:
-    stored = history.entries(collected(*EVENTS).turn, heard_text=heard)
+def test_it_stores_a_turn_that_was_cut_off() -> None:
+    stored = history.entries(collected(*EVENTS).turn)
     said = [entry for entry in stored if entry.role == "assistant"]
-    assert [entry.text for entry in said] == texts
     assert [entry.is_interrupted for entry in said] == [False, True]
-    assert [entry.generated_text or entry.text for entry in said] == [
-        "Let me see.",
-        "\nIt rains. Take a coat.",
-    ]
     assert [entry.text for entry in stored if entry.role == "tool"] == ["rain"]
 
 
@@ -124,15 +109,6 @@ def test_it_stores_why_a_turn_failed() -> None:
     failed = TurnFailed("llm.failed", "The vendor is down.", True, Usage(1, 1))
     (entry,) = history.entries(collected(TurnStarted(1), failed).turn)
     assert (entry.text, entry.error, entry.usage) == ("", "The vendor is down.", Usage(1, 1))
-
-
-@given(st.text(), st.integers(0, 40))
-def test_what_was_heard_is_a_beginning_of_what_was_made(text: str, length: int) -> None:
-    heard = "".join(text[:length].split())
-    turn = collected(TurnStarted(1), TextDelta(text)).turn
-    (entry,) = history.entries(turn, heard_text=heard)
-    assert text.startswith(entry.text)
-    assert "".join(entry.text.split()) == heard
 
 
 # --- Repairing, merging, trimming ----------------------------------------------------------------
