@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from accounts import tickets, tokens
 from accounts.models import ApiKey, User
-from accounts.principals import Principal, principal_for_user
+from accounts.principals import Principal, principal_for_credential, principal_for_user
 from assistants.models import Assistant
 from core.db import in_db
 from realtime import admission, pipeline
@@ -252,8 +253,17 @@ async def test_those_who_hang_up_at_once_leave_their_slot(
 
 
 @pytest.mark.parametrize(
-    "what", ["key disabled", "key expired", "logged out", "user gone", "assistant gone"]
+    "what",
+    [
+        "key disabled",
+        "key expired",
+        "logged out",
+        "password changed",
+        "user gone",
+        "assistant gone",
+    ],
 )
+@pytest.mark.parametrize("by_ticket", [False, True])
 async def test_lost_rights_end_a_call(
     connect_to: Connect,
     assistant: Assistant,
@@ -261,6 +271,7 @@ async def test_lost_rights_end_a_call(
     alice_key: str,
     monkeypatch: pytest.MonkeyPatch,
     what: str,
+    by_ticket: bool,
 ) -> None:
     monkeypatch.setattr(pipeline, "TICK_S", 0.05)
     monkeypatch.setattr(pipeline, "RECHECK_EVERY_S", 0.1)
@@ -272,13 +283,21 @@ async def test_lost_rights_end_a_call(
             ApiKey.objects.update(expires_at=timezone.now())
         elif what == "logged out":
             tokens.end_all_logins(alice)
+        elif what == "password changed":
+            alice.set_password("quite another one")
+            alice.save()
         elif what == "user gone":
             User.objects.filter(pk=alice.pk).update(is_active=False)
         else:
             Assistant.objects.filter(pk=assistant.pk).delete()
 
     token = await in_db(lambda: tokens.issue(alice).access)
-    async with connect_to(assistant, key=token if what == "logged out" else alice_key) as client:
+    credential = token if what in ("logged out", "password changed") else alice_key
+    shown: dict[str, Any] = {"key": credential}
+    if by_ticket:
+        principal = await in_db(principal_for_credential, credential)
+        shown = {"query": f"&ticket={await tickets.issue(principal, assistant.pk)}"}
+    async with connect_to(assistant, **shown) as client:
         await client.start()
         await in_db(lose)
         closed = await client.closed()
@@ -286,6 +305,69 @@ async def test_lost_rights_end_a_call(
         assert (client.of("error")[-1]["data"]["code"], closed) == ("assistant.not_found", 4404)
     else:
         assert (client.of("error")[-1]["data"]["code"], closed) == ("auth.invalid_api_key", 4401)
+
+
+async def test_a_demoted_operator_leaves_somebody_elses_assistant(
+    connect_to: Connect, assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "TICK_S", 0.05)
+    monkeypatch.setattr(pipeline, "RECHECK_EVERY_S", 0.1)
+    operator = await in_db(lambda: make_user("olga", is_staff=True))
+    key = await in_db(lambda: make_key(operator))
+    async with connect_to(assistant, key=key) as client:
+        await client.start()
+        await change(operator, is_staff=False)
+        assert await client.closed() == 4404
+    assert client.of("error")[-1]["data"]["code"] == "assistant.not_found"
+
+
+async def test_too_many_connects_are_turned_away_by_key_and_by_address(
+    connect_to: Connect, assistant: Assistant, alice_key: str, settings: Any, quick: None
+) -> None:
+    settings.VOICE_SOCKETS_PER_USER = 1  # six connects a minute
+    for key in (alice_key, "sk-gw-wrong"):
+        codes: list[tuple[str, int]] = []
+        for _number in range(7):
+            async with connect_to("unknown", key=key) as client:
+                codes.append(await refused(client))
+        assert set(codes[:6]).isdisjoint(codes[6:])
+        assert codes[6] == ("rate_limit.connections", 4429)
+
+
+async def test_one_stranger_cannot_take_all_sockets_of_a_public_assistant(
+    connect_to: Connect, assistant: Assistant, alice_key: str, quick: None
+) -> None:
+    await change(assistant, is_public=True)
+    async with AsyncExitStack() as calls:
+        for _number in range(3):
+            await (await calls.enter_async_context(connect_to(assistant))).start()
+        async with connect_to(assistant) as client:
+            assert await refused(client) == ("rate_limit.connections", 4429)
+        async with connect_to(assistant, key=alice_key) as client:
+            await starts(client)
+    await pipeline.close_all()
+    async with connect_to(assistant) as client:
+        await starts(client)
+
+
+async def test_a_call_that_cannot_be_opened_gives_its_slot_back(
+    connect_to: Connect,
+    assistant: Assistant,
+    alice_key: str,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.VOICE_SOCKETS_PER_USER = 1
+
+    async def fail(*arguments: Any, **options: Any) -> None:
+        raise LookupError("not a database's error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(admission, "open_call", fail)
+        async with connect_to(assistant, key=alice_key) as client:
+            assert await refused(client) == ("internal", 1011)
+    async with connect_to(assistant, key=alice_key) as client:
+        await starts(client)
 
 
 async def test_an_assistant_that_cannot_be_loaded_says_so(

@@ -12,6 +12,7 @@ from django.test import Client
 
 from accounts.models import User
 from assistants.models import Assistant, Language
+from tests.conftest import make_key
 
 SETTINGS = re.compile(r'<script id="settings" type="application/json">(.*?)</script>', re.DOTALL)
 CSRF = re.compile(r'"csrfToken": "\w+"')
@@ -105,6 +106,13 @@ def test_it_runs_no_script_and_loads_nothing_from_elsewhere(public: Assistant) -
         == []
     )
     assert re.findall(r"(?:src|href)=\"(?:https?:)?//", page) == []
+
+
+def test_a_call_from_the_console_is_told_apart(alice: User, private: Assistant) -> None:
+    assert told(opened_by(alice, private.pk))["source"] == "debug"
+    assert told(opened_by(None, private.pk))["source"] == "talk"
+    bearer = f"Bearer {make_key(alice)}"
+    assert told(opened_by(None, private.pk, authorization=bearer))["source"] == "talk"
 
 
 def test_its_script_finds_every_word_it_says(public: Assistant) -> None:
