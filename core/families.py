@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -45,22 +46,22 @@ class Rendered:
     headers: dict[str, str]
 
 
-class Family:
+class Family(ABC):
     """How one family of the API wraps what it answers."""
 
     name: ClassVar[str]
 
     @classmethod
+    @abstractmethod
     def success(cls, data: Any) -> Any:
         """The envelope around the result of one request."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def page(
         cls, items: Sequence[Any] | Iterable[Any], *, total: int, page: int, page_size: int
     ) -> Any:
         """The envelope around one page of a list."""
-        raise NotImplementedError
 
     @classmethod
     def error(cls, error: errors.AppError, request: HttpRequest) -> Rendered:
@@ -78,8 +79,9 @@ class Family:
         return error.http_status
 
     @classmethod
+    @abstractmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
-        raise NotImplementedError
+        """The error's body."""
 
 
 class Platform(Family):
