@@ -65,3 +65,11 @@ class EmbeddingModel(Protocol):
     async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, shape (len(texts), dimensions)."""
         ...
+
+
+class RerankModel(Protocol):
+    """A model that judges how well texts answer a query."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score per text, in the order of the texts; higher is better, the scale is its own."""
+        ...

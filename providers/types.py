@@ -67,6 +67,14 @@ class EmbedderSpec:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RerankerSpec:
+    """A rerank model, ready to be asked."""
+
+    endpoint: Endpoint
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one or several model calls."""
 
