@@ -1,11 +1,18 @@
-"""Resources that belong to one event loop: connection pools must not be shared between loops."""
+"""Event loops: resources that belong to one, and how synchronous code waits for what runs on one.
+
+Connection pools must not be shared between loops.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
+
+from asgiref.sync import async_to_sync
+
+from core.db import release_connections
 
 T = TypeVar("T")
 
@@ -50,3 +57,19 @@ def _start(generator: AsyncGenerator[None, None]) -> None:
     except StopIteration:
         return
     raise RuntimeError("the generator awaited something before its first yield")
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def wait_for(work: Awaitable[T]) -> T:
+    """Waits for async work from synchronous code.
+
+    Under the web server it runs on the server's own loop, with that loop's warm connections;
+    anywhere else on a loop made for it, whose end closes what was opened. A vendor may take a
+    minute: meanwhile no connection to the database is held, except by an open transaction.
+    """
+    release_connections()
+    run: Any = async_to_sync(_awaited)
+    return cast(T, run(work))
