@@ -18,7 +18,7 @@ from core.errors import AppError, Conflict, InvalidRequest
 from providers import trials
 from providers.models import Asr, Llm, LlmType, ModelRow, Voice
 from providers.profiles import Kind
-from providers.specs import asr_spec, embedder_spec, llm_spec, voice_spec
+from providers.specs import asr_spec, embedder_spec, llm_spec, reranker_spec, voice_spec
 from providers.types import AsrSpec, LlmSpec, VoiceSpec
 from providers.validation import checked_url, require_endpoint, vendor_named
 
@@ -130,12 +130,9 @@ class CheckResult:
 
 def check_model(row: ModelRow, *, is_stored: bool = True) -> CheckResult:
     """Calls the model once and, unless told otherwise, notes on its row what came of it."""
-    trial = _trial(row)
-    if trial is None:
-        return CheckResult(False, 0, _("Rerank models cannot be tested yet."))
     started = time.monotonic()
     try:
-        message, is_ok = _run(trial), True
+        message, is_ok = _run(_trial(row)), True
     except AppError as error:
         message, is_ok = str(error.message), False
     result = CheckResult(is_ok, round((time.monotonic() - started) * 1000), message)
@@ -144,7 +141,7 @@ def check_model(row: ModelRow, *, is_stored: bool = True) -> CheckResult:
     return result
 
 
-def _trial(row: ModelRow) -> Awaitable[str] | None:
+def _trial(row: ModelRow) -> Awaitable[str]:
     match row:
         case Asr():
             return trials.try_asr(asr_spec(row))
@@ -154,7 +151,9 @@ def _trial(row: ModelRow) -> Awaitable[str] | None:
             return trials.try_llm(llm_spec(row))
         case Llm(type=LlmType.EMBEDDING):
             return trials.try_embedder(embedder_spec(row))
-    return None
+        case Llm(type=LlmType.RERANK):
+            return trials.try_reranker(reranker_spec(row))
+    raise TypeError(f"no trial for {row!r}")
 
 
 async def _awaited(work: Awaitable[T]) -> T:

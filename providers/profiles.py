@@ -11,6 +11,23 @@ from django.utils.translation import gettext_noop
 
 ChatProtocol = Literal["openai_chat", "anthropic_messages", "builtin"]
 Kind = Literal["text", "embedding", "rerank", "asr", "voice"]
+RerankShape = Literal["documents", "texts", "nested"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RerankWire:
+    """How one rerank request is spelt; `providers.clients.rerank` draws the shapes."""
+
+    shape: RerankShape = "documents"
+    path: str = "/rerank"
+    # The end of the base URL that another one takes the place of, before the path.
+    base: tuple[str, str] = ("", "")
+    # How the number of wanted results is called.
+    count_field: str = "top_n"
+    extra: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    # Most texts of one request, and most characters of its texts and, once per text, the query.
+    batch: int = 100
+    max_chars: int = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +51,14 @@ class VendorProfile:
     transcriptions_path: str = "/audio/transcriptions"
     speech_path: str = "/audio/speech"
 
-    # Most texts that one embedding request may carry.
+    # Most texts, and most characters of all texts, that one embedding request may carry.
     embedding_batch: int = 64
+    embedding_chars: int = 100_000
     # Whether the request may name the number of dimensions that the row asks for.
     takes_dimensions: bool = True
+
+    # By a part of the model's name, the first that fits; "" fits every name.
+    rerank: Mapping[str, RerankWire] = dataclasses.field(default_factory=lambda: {"": RerankWire()})
 
     # Models (by a part of their name) that answer `verbose_json`, which has confidence in it.
     verbose_asr_models: frozenset[str] = frozenset({"whisper"})
@@ -62,7 +83,10 @@ PROFILES: dict[str, VendorProfile] = {
             "OpenAI",
             "openai_chat",
             "https://api.openai.com/v1",
+            # It has no rerank models.
+            kinds=frozenset({"text", "embedding", "asr", "voice"}),
             chat_provider="pydantic_ai.providers.openai:OpenAIProvider",
+            # It takes 2,048 texts and 300,000 tokens; smaller answers lose less when one breaks.
             embedding_batch=256,
         ),
         VendorProfile(
@@ -81,6 +105,20 @@ PROFILES: dict[str, VendorProfile] = {
             chat_provider="pydantic_ai.providers.alibaba:AlibabaProvider",
             # Its text-embedding-v3 and v4 refuse more than ten texts at once.
             embedding_batch=10,
+            rerank={
+                # Beside the chat API, not below it; 500 texts and 120,000 tokens.
+                "qwen3-rerank": RerankWire(
+                    path="/reranks", base=("/compatible-mode/v1", "/compatible-api/v1")
+                ),
+                # Its other rerankers speak DashScope's own protocol only; 30,000 tokens.
+                "": RerankWire(
+                    "nested",
+                    path="/services/rerank/text-rerank/text-rerank",
+                    base=("/compatible-mode/v1", "/api/v1"),
+                    extra={"return_documents": False},
+                    max_chars=24_000,
+                ),
+            },
         ),
         VendorProfile(
             "siliconflow",
@@ -131,13 +169,61 @@ PROFILES: dict[str, VendorProfile] = {
             takes_dimensions=False,
         ),
         VendorProfile(
+            "tei",
+            "Text Embeddings Inference",
+            "openai_chat",
+            "http://127.0.0.1:8080",
+            needs_key=False,
+            kinds=frozenset({"embedding", "rerank"}),
+            embeddings_path="/v1/embeddings",
+            # A server refuses more than 32 texts at once unless it was started otherwise.
+            embedding_batch=32,
+            # Its models have one size each.
+            takes_dimensions=False,
+            # Unless asked to shorten, it refuses what its model cannot take as a whole.
+            rerank={"": RerankWire("texts", extra={"truncate": True}, batch=32)},
+        ),
+        VendorProfile(
+            "jina",
+            "Jina AI",
+            "openai_chat",
+            "https://api.jina.ai/v1",
+            kinds=frozenset({"embedding", "rerank"}),
+            # Its first models return the texts too unless told otherwise.
+            rerank={"": RerankWire(extra={"return_documents": False})},
+        ),
+        VendorProfile(
+            "cohere",
+            "Cohere",
+            "openai_chat",
+            "https://api.cohere.com/v2",
+            # Its embedding API is none of those we speak.
+            kinds=frozenset({"rerank"}),
+        ),
+        VendorProfile(
+            "voyage",
+            "Voyage AI",
+            "openai_chat",
+            "https://api.voyageai.com/v1",
+            # It refuses the `encoding_format` of our embedding requests.
+            kinds=frozenset({"rerank"}),
+            rerank={"": RerankWire(count_field="top_k")},
+        ),
+        VendorProfile(
             "openai_compatible",
             gettext_noop("OpenAI-compatible"),
             "openai_chat",
             needs_key=False,
             aliases=frozenset({"openai-compatible", "generic", "buffered", "custom", "other"}),
         ),
-        VendorProfile("builtin", gettext_noop("Built-in (offline)"), "builtin", needs_key=False),
+        VendorProfile(
+            "builtin",
+            gettext_noop("Built-in (offline)"),
+            "builtin",
+            needs_key=False,
+            # A search by words and vectors knows all that an offline reranker would.
+            kinds=frozenset({"text", "embedding", "asr", "voice"}),
+        ),
     )
 }
 VENDOR_CHOICES = [(slug, _(profile.label)) for slug, profile in PROFILES.items()]

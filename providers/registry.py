@@ -15,9 +15,9 @@ from typing import Any, cast
 from django.utils.translation import gettext as _
 
 from core.errors import ProviderError
-from providers.interfaces import ChatModel, EmbeddingModel, Recogniser, Speaker
+from providers.interfaces import ChatModel, EmbeddingModel, Recogniser, RerankModel, Speaker
 from providers.profiles import PROFILES, ChatProtocol, Kind
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, VoiceSpec
+from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 
 _KEPT_CLIENTS = 512
 
@@ -26,6 +26,7 @@ CLIENTS: dict[tuple[ChatProtocol, Kind], tuple[str, str]] = {
     ("openai_chat", "text"): ("providers.clients.openai_chat", "OpenAIChat"),
     ("anthropic_messages", "text"): ("providers.clients.anthropic_messages", "AnthropicMessages"),
     ("openai_chat", "embedding"): ("providers.clients.openai_embeddings", "OpenAIEmbeddings"),
+    ("openai_chat", "rerank"): ("providers.clients.rerank", "HttpReranker"),
     ("openai_chat", "asr"): ("providers.clients.openai_transcriptions", "OpenAITranscriptions"),
     ("openai_chat", "voice"): ("providers.clients.openai_speech", "OpenAISpeech"),
     ("builtin", "text"): ("providers.builtin.demo", "from_spec"),
@@ -55,8 +56,15 @@ def embedding_model(spec: EmbedderSpec) -> EmbeddingModel:
     return cast(EmbeddingModel, _client("embedding", spec))
 
 
+def rerank_model(spec: RerankerSpec) -> RerankModel:
+    """The client of a rerank model. Raises ProviderError where the vendor has none."""
+    return cast(RerankModel, _client("rerank", spec))
+
+
 @lru_cache(maxsize=_KEPT_CLIENTS)
-def _client(kind: Kind, spec: LlmSpec | AsrSpec | VoiceSpec | EmbedderSpec) -> object:
+def _client(
+    kind: Kind, spec: LlmSpec | AsrSpec | VoiceSpec | EmbedderSpec | RerankerSpec
+) -> object:
     return _factory(kind, spec.endpoint)(spec)
 
 

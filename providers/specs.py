@@ -6,7 +6,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from providers.models import Asr, AsrLanguage, Llm, LlmType, ModelRow, Voice
 from providers.profiles import PROFILES
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, VoiceSpec
+from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
@@ -71,6 +71,11 @@ def embedder_spec(row: Llm) -> EmbedderSpec:
     return EmbedderSpec(
         endpoint=_endpoint(row, row.model_name), name=row.name, dimensions=row.dimensions
     )
+
+
+def reranker_spec(row: Llm) -> RerankerSpec:
+    """A rerank model, ready to be asked."""
+    return RerankerSpec(endpoint=_endpoint(row, row.model_name), name=row.name)
 
 
 def is_usable(row: ModelRow | None) -> bool:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from core.audio import duration_ms
 from core.errors import ProviderError
 from providers.interfaces import SAMPLE_RATE_HZ
-from providers.registry import chat_model, embedding_model, recogniser, speaker
+from providers.registry import chat_model, embedding_model, recogniser, rerank_model, speaker
 from providers.types import (
     AsrSpec,
     ChatEnd,
@@ -23,6 +23,7 @@ from providers.types import (
     Endpoint,
     FinishReason,
     LlmSpec,
+    RerankerSpec,
     SystemMessage,
     TextPart,
     Transcript,
@@ -134,6 +135,20 @@ async def try_embedder(spec: EmbedderSpec) -> str:
     async with _limited():
         vectors = await embedding_model(spec).embed(["test"])
     return _("Vectors of %(count)d dimensions.") % {"count": vectors.shape[1]}
+
+
+async def try_reranker(spec: RerankerSpec) -> str:
+    """Lets a reranker judge two texts; what they scored. Raises ProviderError, also if wrongly."""
+    async with _limited():
+        other, fitting = await rerank_model(spec).rerank(
+            "When does the library open?",
+            ["A bicycle has two wheels.", "The library is open from nine in the morning."],
+        )
+    scores = {"fitting": f"{fitting:.3g}", "other": f"{other:.3g}"}
+    if fitting <= other:
+        text = _("It scored a text that does not answer %(other)s, one that does %(fitting)s.")
+        raise ProviderError(text % scores, is_permanent=True)
+    return _("Scored a text that answers %(fitting)s, one that does not %(other)s.") % scores
 
 
 async def try_asr(spec: AsrSpec) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from providers.fakes import Behaviour, FakeUpstream
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, VoiceSpec
+from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 
 SECRET = "sk-test-0123456789abcdef0123"
 
@@ -55,3 +55,9 @@ def embedder_spec(
     base_url: str, *, vendor: str = "openai_compatible", dimensions: int | None = None
 ) -> EmbedderSpec:
     return EmbedderSpec(endpoint(base_url, vendor=vendor), "test", dimensions)
+
+
+def reranker_spec(
+    base_url: str, *, vendor: str = "openai_compatible", model: str = "fake-model"
+) -> RerankerSpec:
+    return RerankerSpec(endpoint(base_url, vendor=vendor, model=model), "test")

@@ -194,12 +194,17 @@ def from_chain(endpoint: Endpoint, error: BaseException) -> ProviderError | None
     return None
 
 
-def json_object(endpoint: Endpoint, data: bytes) -> dict[str, Any]:
-    """A JSON object that a vendor sent. Raises ProviderError for anything else."""
+def json_value(endpoint: Endpoint, data: bytes) -> object:
+    """Any JSON that a vendor sent. Raises ProviderError for what is none."""
     try:
-        value = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError):
         raise unreadable(endpoint) from None
+
+
+def json_object(endpoint: Endpoint, data: bytes) -> dict[str, Any]:
+    """A JSON object that a vendor sent. Raises ProviderError for anything else."""
+    value = json_value(endpoint, data)
     if not isinstance(value, dict):
         raise unreadable(endpoint)
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,27 @@ class OpenAIEmbeddings:
 
     async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """One row per text, in their order. Vendors refuse blank texts, which are sent as "."."""
-        size = self._profile.embedding_batch
         sent = [text if text.strip() else "." for text in texts]
-        batches = [await self._batch(sent[at : at + size]) for at in range(0, len(sent), size)]
+        batches = [await self._batch(batch) for batch in self._batches(sent)]
         if not batches:
             return np.zeros((0, self._dimensions or 0), np.float32)
         if len({batch.shape[1] for batch in batches}) != 1:
             raise failures.unreadable(self._endpoint)
         return np.concatenate(batches)
+
+    def _batches(self, texts: list[str]) -> Iterator[list[str]]:
+        """The texts in requests that the vendor takes; one that is too long goes alone."""
+        batch: list[str] = []
+        chars = 0
+        for text in texts:
+            is_full = len(batch) == self._profile.embedding_batch
+            if batch and (is_full or chars + len(text) > self._profile.embedding_chars):
+                yield batch
+                batch, chars = [], 0
+            batch.append(text)
+            chars += len(text)
+        if batch:
+            yield batch
 
     async def _batch(self, texts: list[str]) -> npt.NDArray[np.float32]:
         body: dict[str, Any] = {
@@ -61,10 +74,11 @@ class OpenAIEmbeddings:
         try:
             assert isinstance(items, list)
             ordered = sorted(items, key=lambda item: int(item["index"]))
+            assert [item["index"] for item in ordered] == list(range(expected))
             rows = np.asarray([item["embedding"] for item in ordered], np.float32)
-        except (AssertionError, KeyError, TypeError, ValueError):
+        except (AssertionError, KeyError, OverflowError, TypeError, ValueError):
             raise failures.unreadable(self._endpoint) from None
-        if rows.ndim != 2 or rows.shape[0] != expected or not np.isfinite(rows).all():
+        if rows.ndim != 2 or rows.shape[1] == 0 or not np.isfinite(rows).all():
             raise failures.unreadable(self._endpoint)
         if self._dimensions is not None and rows.shape[1] != self._dimensions:
             raise self._other_size(rows.shape[1])

@@ -40,17 +40,23 @@ def headers_for(endpoint: Endpoint) -> dict[str, str]:
 
 @asynccontextmanager
 async def post(
-    endpoint: Endpoint, path: str, *, expects: tuple[str, ...], **content: Any
+    endpoint: Endpoint,
+    path: str,
+    *,
+    base_url: str = "",
+    expects: tuple[str, ...],
+    **content: Any,
 ) -> AsyncIterator[httpx.Response]:
     """A request and its answer, checked for status and content type; the body is the caller's.
 
-    `content` is httpx's json, data and files. Everything that goes wrong, also while the caller
-    reads the body inside the context, is raised as ProviderError.
+    `base_url` takes the place of the endpoint's where it is given. `content` is httpx's json, data
+    and files. Everything that goes wrong, also while the caller reads the body inside the context,
+    is raised as ProviderError.
     """
     try:
         request = shared_client().build_request(
             "POST",
-            f"{endpoint.base_url.rstrip('/')}{path}",
+            f"{(base_url or endpoint.base_url).rstrip('/')}{path}",
             headers=headers_for(endpoint),
             timeout=TIMEOUT,
             **content,

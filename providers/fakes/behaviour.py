@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-Kind = Literal["chat", "messages", "transcriptions", "speech", "embeddings", "models"]
+Kind = Literal["chat", "messages", "transcriptions", "speech", "embeddings", "rerank", "models"]
 KINDS: tuple[Kind, ...] = (
     "chat",
     "messages",
     "transcriptions",
     "speech",
     "embeddings",
+    "rerank",
     "models",
 )
 

@@ -1,7 +1,10 @@
-"""The fake vendor itself: OpenAI's and Anthropic's endpoints on one port.
+"""The fake vendor itself: OpenAI's, Anthropic's and the rerankers' endpoints on one port.
 
 POST /v1/chat/completions   /v1/messages   /v1/audio/transcriptions   /v1/audio/speech
 POST /v1/embeddings         GET /v1/models
+POST /v1/rerank   /v2/rerank   /compatible-api/v1/reranks       Jina, Voyage, Cohere, DashScope
+POST /rerank                                                    Text Embeddings Inference
+POST /api/v1/services/rerank/text-rerank/text-rerank            DashScope's own
 GET  /stats                 counters and the last requests
 POST /script                {"chat": [step, …], …} queues steps; {"behaviour": {…}} changes it
 POST /reset                 forgets counters and scripts
@@ -27,6 +30,7 @@ SPEECH_RATE_HZ = 24_000
 _PIECE_MS = 100
 _TOKEN = re.compile(rf"{CJK.pattern}|[^\s\u4e00-\u9fff]+\s*|\s+")
 _TONE_HZ = 220
+_DASHSCOPE_RERANK = "/api/v1/services/rerank/text-rerank/text-rerank"
 
 
 class Broken(Exception):
@@ -49,6 +53,11 @@ class Upstream:
             ("POST", "/v1/audio/transcriptions"): ("transcriptions", _transcription),
             ("POST", "/v1/audio/speech"): ("speech", _speech),
             ("POST", "/v1/embeddings"): ("embeddings", _embeddings),
+            ("POST", "/v1/rerank"): ("rerank", _rerank),
+            ("POST", "/v2/rerank"): ("rerank", _rerank),
+            ("POST", "/compatible-api/v1/reranks"): ("rerank", _rerank),
+            ("POST", "/rerank"): ("rerank", _rerank_texts),
+            ("POST", _DASHSCOPE_RERANK): ("rerank", _rerank_nested),
             ("GET", "/v1/models"): ("models", _models),
         }
 
@@ -446,6 +455,41 @@ def embedding(text: str, dimensions: int) -> list[float]:
         sums[ord(character) % dimensions] += 1.0
     norm = math.sqrt(sum(value * value for value in sums)) or 1.0
     return [value / norm for value in sums]
+
+
+def relevance(query: str, text: str) -> float:
+    """The share of the query's words, or Han characters, that are in the text: 0 to 1."""
+    wanted, there = ({each.strip(" .,?!").casefold() for each in tokens(t)} for t in (query, text))
+    return len(wanted & there) / len(wanted) if wanted else 0.0
+
+
+def _ranked(query: str, texts: list[str]) -> list[tuple[int, float]]:
+    """Indexes and scores, best first, as vendors give them."""
+    scores = [(index, relevance(query, text)) for index, text in enumerate(texts)]
+    return sorted(scores, key=lambda each: -each[1])
+
+
+def _results(body: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
+    count = options.get("top_n", options.get("top_k"))
+    ranked = _ranked(str(body.get("query", "")), body.get("documents", []))[:count]
+    return [{"index": index, "relevance_score": score} for index, score in ranked]
+
+
+async def _rerank(exchange: Exchange) -> None:
+    body = exchange.body
+    # Voyage is known by its word for the count.
+    name = "data" if "top_k" in body else "results"
+    exchange.reply.json({"model": body.get("model", ""), name: _results(body, body)})
+
+
+async def _rerank_texts(exchange: Exchange) -> None:
+    ranked = _ranked(str(exchange.body.get("query", "")), exchange.body.get("texts", []))
+    exchange.reply.json([{"index": index, "score": score} for index, score in ranked])
+
+
+async def _rerank_nested(exchange: Exchange) -> None:
+    results = _results(exchange.body.get("input", {}), exchange.body.get("parameters", {}))
+    exchange.reply.json({"output": {"results": results}, "request_id": "fake"})
 
 
 async def _models(exchange: Exchange) -> None:

@@ -43,6 +43,11 @@ def embedder(vendor: FakeUpstream, alice: User) -> Llm:
 
 
 @pytest.fixture
+def reranker(vendor: FakeUpstream, alice: User) -> Llm:
+    return Llm.objects.create(**at(vendor, alice), model_name="rerank", type="rerank")
+
+
+@pytest.fixture
 def asr(vendor: FakeUpstream, alice: User) -> Asr:
     return Asr.objects.create(**at(vendor, alice), model_name="whisper", language="en")
 

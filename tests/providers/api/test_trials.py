@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import wave
 from collections.abc import Awaitable
 from typing import Any
@@ -58,12 +59,12 @@ def sent_key(vendor: FakeUpstream, kind: Any) -> str:
 
 
 class TestTest:
-    @pytest.mark.parametrize("kind", ["llm", "embedder", "asr", "voice"])
+    @pytest.mark.parametrize("kind", ["llm", "embedder", "reranker", "asr", "voice"])
     def test_it_notes_on_the_row_what_it_found(
         self, alice_api: APIClient, request: pytest.FixtureRequest, kind: str
     ) -> None:
         row = request.getfixturevalue(kind)
-        path = {"embedder": "llm", "voice": "voices"}.get(kind, kind)
+        path = {"embedder": "llm", "reranker": "llm", "voice": "voices"}.get(kind, kind)
         result = data_of(alice_api.post(f"/api/v1/{path}/{row.pk}/test"))
         assert set(result) == {"success", "latency_ms", "message"}
         assert result["success"] is True, result
@@ -93,6 +94,16 @@ class TestTest:
         assert "sk-stored" not in result["message"]
         shown = data_of(alice_api.get(f"/api/v1/llm/{llm.pk}"))
         assert (shown["last_check_ok"], shown["last_check_message"]) == (False, result["message"])
+
+    def test_it_says_that_a_reranker_judges_wrongly(
+        self, alice_api: APIClient, vendor: FakeUpstream, reranker: Llm
+    ) -> None:
+        wrong = [{"index": 0, "relevance_score": 0.75}, {"index": 1, "relevance_score": 0.25}]
+        vendor.script("rerank", Step(raw=json.dumps({"results": wrong})))
+        result = data_of(alice_api.post(f"/api/v1/llm/{reranker.pk}/test"))
+        assert result["success"] is False
+        assert "0.75" in result["message"]
+        assert data_of(alice_api.post(f"/api/v1/llm/{reranker.pk}/test"))["success"] is True
 
     def test_it_gives_up_on_a_vendor_that_says_nothing(
         self,

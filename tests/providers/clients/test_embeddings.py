@@ -33,6 +33,16 @@ async def test_it_asks_in_batches_of_the_vendors_size(upstream: FakeUpstream) ->
     assert sizes == [10, 10, 3]
 
 
+async def test_it_sends_no_more_than_a_request_may_hold(upstream: FakeUpstream) -> None:
+    texts = ["字" * 40_000, "a", "字" * 60_000, "字" * 150_000, "b", "c"]
+
+    rows = await registry.embedding_model(embedder_spec(upstream.base_url)).embed(texts)
+
+    assert rows.shape == (6, 8)
+    sizes = [len(each["body"]["input"]) for each in upstream.stats.last("embeddings")]
+    assert sizes == [2, 1, 1, 2]
+
+
 async def test_it_asks_for_the_dimensions_where_the_vendor_takes_them(
     upstream: FakeUpstream,
 ) -> None:
@@ -75,6 +85,15 @@ async def test_it_reads_no_more_than_vectors_take(
             await model.embed(["a"])
 
 
+async def test_it_says_when_to_come_back(upstream: FakeUpstream) -> None:
+    upstream.script("embeddings", Step(status=429, body={}, headers={"Retry-After": "7"}))
+
+    with pytest.raises(ProviderError) as caught:
+        await registry.embedding_model(embedder_spec(upstream.base_url)).embed(["a"])
+
+    assert (caught.value.is_permanent, caught.value.retry_after) == (False, 7)
+
+
 @pytest.mark.parametrize(
     ("step", "is_permanent"),
     [
@@ -86,6 +105,13 @@ async def test_it_reads_no_more_than_vectors_take(
         (Step(raw='{"data": [{"index": 0, "embedding": ["x"]}]}'), False),
         (Step(raw='{"data": [{"index": 0, "embedding": [NaN]}]}'), False),
         (Step(raw='{"data": [{"embedding": [1]}]}'), False),
+        (Step(raw='{"data": [{"index": 0, "embedding": []}]}'), False),
+        (Step(raw='{"data": [{"index": 0, "embedding": [1e39]}]}'), False),
+        (Step(raw='{"data": [{"index": 1, "embedding": [1]}]}'), False),
+        (
+            Step(raw='{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'),
+            False,
+        ),
         (Step(raw="<p>", content_type="text/html"), True),
     ],
     ids=lambda value: str(value)[-40:],
