@@ -127,6 +127,9 @@ VOICE_SOCKETS_PER_USER = read(
 VOICE_INACTIVITY_S = read(
     "VOICE_INACTIVITY_S", positive, default="60", help="A silent voice socket is closed after this."
 )
+FILE_LINK_HOURS = read(
+    "FILE_LINK_HOURS", positive, default="24", help="Hours that a signed link to a file lasts."
+)
 ACCESS_TOKEN_LIFETIME_S = 86_400
 REFRESH_TOKEN_LIFETIME_S = 30 * 86_400
 
