@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Awaitable
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TypedDict, TypeVar, cast
 
-from asgiref.sync import async_to_sync
 from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from core.crypto import is_masked
-from core.db import release_connections
 from core.errors import AppError, Conflict, InvalidRequest
+from core.loops import wait_for
 from providers import trials
 from providers.models import Asr, Llm, LlmType, ModelRow, Voice
 from providers.profiles import Kind
@@ -24,7 +23,6 @@ from providers.validation import checked_url, require_endpoint, vendor_named
 
 R = TypeVar("R", bound=ModelRow)
 S = TypeVar("S", LlmSpec, AsrSpec, VoiceSpec)
-T = TypeVar("T")
 
 
 class ModelValues(TypedDict, total=False):
@@ -132,7 +130,7 @@ def check_model(row: ModelRow, *, is_stored: bool = True) -> CheckResult:
     """Calls the model once and, unless told otherwise, notes on its row what came of it."""
     started = time.monotonic()
     try:
-        message, is_ok = _run(_trial(row)), True
+        message, is_ok = wait_for(_trial(row)), True
     except AppError as error:
         message, is_ok = str(error.message), False
     result = CheckResult(is_ok, round((time.monotonic() - started) * 1000), message)
@@ -154,22 +152,6 @@ def _trial(row: ModelRow) -> Awaitable[str]:
         case Llm(type=LlmType.RERANK):
             return trials.try_reranker(reranker_spec(row))
     raise TypeError(f"no trial for {row!r}")
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
-
-
-def _run(work: Awaitable[T]) -> T:
-    """Waits for async work from synchronous code.
-
-    Under the web server it runs on the server's own loop, with that loop's warm connections;
-    anywhere else on a loop made for it, whose end closes what was opened. A vendor may take a
-    minute: meanwhile no connection to the database is held, except by an open transaction.
-    """
-    release_connections()
-    run: Any = async_to_sync(_awaited)
-    return cast(T, run(work))
 
 
 def _with_key(spec: S, api_key: str) -> S:
@@ -195,7 +177,7 @@ def ask_llm(row: Llm, question: Question) -> trials.Reply:
     if row.type != LlmType.TEXT:
         raise InvalidRequest(_("Only text models can chat."), param="type")
     spec = _with_key(llm_spec(row), question.api_key)
-    return _run(
+    return wait_for(
         trials.ask(
             spec,
             question.message,
@@ -211,7 +193,7 @@ def transcribe(row: Asr, pcm: bytes, *, language: str = "", api_key: str = "") -
     spec = _with_key(asr_spec(row), api_key)
     if language:
         spec = dataclasses.replace(spec, language=language)
-    return _run(trials.transcribe(spec, pcm))
+    return wait_for(trials.transcribe(spec, pcm))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,4 +216,4 @@ def speak(row: Voice, speech: Speech) -> bytes:
         gain=spec.gain if speech.gain is None else speech.gain,
         pitch=spec.pitch if speech.pitch is None else speech.pitch,
     )
-    return _run(trials.speak(spec, speech.text))
+    return wait_for(trials.speak(spec, speech.text))
