@@ -75,7 +75,9 @@ class OpenAIEmbeddings:
             assert isinstance(items, list)
             ordered = sorted(items, key=lambda item: int(item["index"]))
             assert [item["index"] for item in ordered] == list(range(expected))
-            rows = np.asarray([item["embedding"] for item in ordered], np.float32)
+            # What is too large becomes infinite here and is refused below.
+            with np.errstate(over="ignore"):
+                rows = np.asarray([item["embedding"] for item in ordered], np.float32)
         except (AssertionError, KeyError, OverflowError, TypeError, ValueError):
             raise failures.unreadable(self._endpoint) from None
         if rows.ndim != 2 or rows.shape[1] == 0 or not np.isfinite(rows).all():

@@ -130,7 +130,9 @@ def _result(row: object) -> tuple[int, float] | None:
     if not isinstance(row, dict):
         return None
     index, score = row.get("index"), row.get("relevance_score", row.get("score"))
-    if type(index) is not int or type(score) not in (int, float):
+    if isinstance(index, bool) or isinstance(score, bool):
+        return None
+    if not isinstance(index, int) or not isinstance(score, int | float):
         return None
     try:
         number = float(score)

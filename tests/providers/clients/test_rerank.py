@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from core.errors import ProviderError
@@ -187,17 +185,3 @@ async def test_it_reads_no_more_than_results_take(
 
     with pytest.raises(ProviderError, match="larger than"):
         await model.rerank(QUERY, ["a"])
-
-
-async def test_it_reaches_no_private_address_that_nobody_allowed(
-    upstream: FakeUpstream, settings: Any
-) -> None:
-    model = registry.rerank_model(reranker_spec(upstream.base_url))
-    assert await model.rerank(QUERY, ["a"]) == [0.0]
-    upstream.drop_connections()
-    settings.OUTBOUND_ALLOW = []
-
-    with pytest.raises(ProviderError) as caught:
-        await model.rerank(QUERY, ["a"])
-
-    assert caught.value.is_permanent
