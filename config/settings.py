@@ -130,6 +130,27 @@ VOICE_INACTIVITY_S = read(
 FILE_LINK_HOURS = read(
     "FILE_LINK_HOURS", positive, default="24", help="Hours that a signed link to a file lasts."
 )
+PARSE_TIMEOUT_S = read(
+    "PARSE_TIMEOUT_S", positive, default="120", help="Seconds that reading a document may take."
+)
+PARSE_MEMORY_MB = read(
+    "PARSE_MEMORY_MB",
+    positive,
+    default="1024",
+    help="Megabytes of memory that reading a document may take.",
+)
+PARSE_MAX_PAGES = read(
+    "PARSE_MAX_PAGES", positive, default="5000", help="Pages, slides or sheets of a document."
+)
+PARSE_MAX_CHARS = read(
+    "PARSE_MAX_CHARS", positive, default="20000000", help="Characters of a document's text."
+)
+OCR_TIMEOUT_S = read(
+    "OCR_TIMEOUT_S", positive, default="1800", help="As PARSE_TIMEOUT_S, where OCR reads."
+)
+OCR_MEMORY_MB = read(
+    "OCR_MEMORY_MB", positive, default="3072", help="As PARSE_MEMORY_MB, where OCR reads."
+)
 ACCESS_TOKEN_LIFETIME_S = 86_400
 REFRESH_TOKEN_LIFETIME_S = 30 * 86_400
 

@@ -1,0 +1,113 @@
+"""Markdown, line by line: the source stays as it is, only its parts are told apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from knowledge.parse.charsets import decode
+from knowledge.parse.draft import Draft, clean
+from knowledge.parse.wire import Order
+
+_FRONT_MATTER = re.compile(
+    r"\A---[^\S\n]*\n(?P<body>.{0,20000}?\n)(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)", re.S
+)
+_FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)\Z")
+_HEADING = re.compile(r" {0,3}(?P<marks>#{1,6})(?:[ \t]+(?P<text>.*?))?(?:[ \t]+#+)?[ \t]*\Z")
+_UNDERLINE = re.compile(r" {0,3}(?P<mark>=+|-{2,})[ \t]*\Z")
+_RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z")
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
+_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
+
+
+def read(order: Order, draft: Draft) -> None:
+    text = clean(decode(Path(order.path).read_bytes()))
+    front = _FRONT_MATTER.match(text)
+    if front:
+        draft.add("paragraph", front["body"])
+        text = text[front.end() :]
+    _Scanner(draft).scan(_without_comments(text).split("\n"))
+
+
+def _without_comments(text: str) -> str:
+    """In one pass, however many comments never end."""
+    before, *rest = text.split("<!--")
+    kept = [before]
+    for part in rest:
+        _comment, end, after = part.partition("-->")
+        if end:
+            kept.append(after)
+    return "".join(kept)
+
+
+class _Scanner:
+    """Collects lines until something else begins."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._lines: list[str] = []
+        self._is_item = False
+
+    def scan(self, lines: list[str]) -> None:
+        at = 0
+        while at < len(lines):
+            at = self._step(lines, at)
+        self._flush()
+
+    def _step(self, lines: list[str], at: int) -> int:
+        """Takes what begins at a line; gives the line after it."""
+        line = lines[at]
+        if fence := _FENCE.match(line):
+            return self._take_code(lines, at, fence["mark"])
+        if heading := _HEADING.match(line):
+            self._flush()
+            self._draft.add("heading", heading["text"] or "", level=len(heading["marks"]))
+            return at + 1
+        if self._lines and not self._is_item and (underline := _UNDERLINE.match(line)):
+            title, self._lines = " ".join(part.strip() for part in self._lines), []
+            self._draft.add("heading", title, level=1 if underline["mark"][0] == "=" else 2)
+            return at + 1
+        if "|" in line and at + 1 < len(lines) and _is_delimiter(lines[at + 1]):
+            return self._take_table(lines, at)
+        self._take_line(line)
+        return at + 1
+
+    def _take_line(self, line: str) -> None:
+        if not line.strip() or _RULE.match(line):
+            self._flush()
+        elif _ITEM.match(line):
+            self._flush()
+            self._lines, self._is_item = [line], True
+        else:
+            self._lines.append(line)
+
+    def _take_code(self, lines: list[str], at: int, mark: str) -> int:
+        self._flush()
+        is_end = re.compile(rf" {{0,3}}{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\Z").match
+        end = next((i for i in range(at + 1, len(lines)) if is_end(lines[i])), len(lines))
+        self._draft.add("code", "\n".join(lines[at + 1 : end]))
+        return end + 1
+
+    def _take_table(self, lines: list[str], at: int) -> int:
+        self._flush()
+        self._draft.add("table_header", "\n".join(lines[at : at + 2]))
+        at += 2
+        for row in _rows(lines, at):
+            self._draft.add("table_row", row)
+            at += 1
+        return at
+
+    def _flush(self) -> None:
+        self._draft.add("list" if self._is_item else "paragraph", "\n".join(self._lines))
+        self._lines, self._is_item = [], False
+
+
+def _is_delimiter(line: str) -> bool:
+    return "-" in line and "|" in line and _DELIMITER.match(line) is not None
+
+
+def _rows(lines: list[str], at: int) -> Iterator[str]:
+    while at < len(lines) and "|" in lines[at]:
+        yield lines[at]
+        at += 1
