@@ -54,8 +54,10 @@ class VendorProfile:
     # Most texts, and most characters of all texts, that one embedding request may carry.
     embedding_batch: int = 64
     embedding_chars: int = 100_000
-    # Whether the request may name the number of dimensions that the row asks for.
-    takes_dimensions: bool = True
+    # How the number of dimensions that the row asks for is called; "" where it may not be named.
+    dimensions_field: str = "dimensions"
+    # Whether the request may say that numbers are wanted, which some need and some refuse.
+    takes_encoding: bool = True
 
     # By a part of the model's name, the first that fits; "" fits every name.
     rerank: Mapping[str, RerankWire] = dataclasses.field(default_factory=lambda: {"": RerankWire()})
@@ -128,7 +130,7 @@ PROFILES: dict[str, VendorProfile] = {
             # It refuses more than 32 texts at once.
             embedding_batch=32,
             # Only its Qwen3 embedders know the field; the others refuse it.
-            takes_dimensions=False,
+            dimensions_field="",
             # Its endpoint knows `file` and `model` only.
             verbose_asr_models=frozenset(),
             takes_asr_prompt=False,
@@ -156,7 +158,7 @@ PROFILES: dict[str, VendorProfile] = {
             kinds=frozenset({"text", "embedding"}),
             chat_provider="pydantic_ai.providers.ollama:OllamaProvider",
             # Its models have one size each and some versions refuse the field.
-            takes_dimensions=False,
+            dimensions_field="",
         ),
         VendorProfile(
             "vllm",
@@ -166,7 +168,7 @@ PROFILES: dict[str, VendorProfile] = {
             needs_key=False,
             chat_provider="pydantic_ai.providers.vllm:VLLMProvider",
             # It refuses the field for models that were not trained for it.
-            takes_dimensions=False,
+            dimensions_field="",
         ),
         VendorProfile(
             "tei",
@@ -179,7 +181,7 @@ PROFILES: dict[str, VendorProfile] = {
             # A server refuses more than 32 texts at once unless it was started otherwise.
             embedding_batch=32,
             # Its models have one size each.
-            takes_dimensions=False,
+            dimensions_field="",
             # Unless asked to shorten, it refuses what its model cannot take as a whole.
             rerank={"": RerankWire("texts", extra={"truncate": True}, batch=32)},
         ),
@@ -189,6 +191,8 @@ PROFILES: dict[str, VendorProfile] = {
             "openai_chat",
             "https://api.jina.ai/v1",
             kinds=frozenset({"embedding", "rerank"}),
+            # It refuses fields that it does not know.
+            takes_encoding=False,
             # Its first models return the texts too unless told otherwise.
             rerank={"": RerankWire(extra={"return_documents": False})},
         ),
@@ -205,8 +209,10 @@ PROFILES: dict[str, VendorProfile] = {
             "Voyage AI",
             "openai_chat",
             "https://api.voyageai.com/v1",
-            # It refuses the `encoding_format` of our embedding requests.
-            kinds=frozenset({"rerank"}),
+            kinds=frozenset({"embedding", "rerank"}),
+            dimensions_field="output_dimension",
+            # It knows no encoding but base64, and gives numbers where none is named.
+            takes_encoding=False,
             rerank={"": RerankWire(count_field="top_k")},
         ),
         VendorProfile(

@@ -53,13 +53,11 @@ class OpenAIEmbeddings:
             yield batch
 
     async def _batch(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        body: dict[str, Any] = {
-            "model": self._endpoint.model_name,
-            "input": texts,
-            "encoding_format": "float",
-        }
-        if self._dimensions is not None and self._profile.takes_dimensions:
-            body["dimensions"] = self._dimensions
+        body: dict[str, Any] = {"model": self._endpoint.model_name, "input": texts}
+        if self._profile.takes_encoding:
+            body["encoding_format"] = "float"
+        if self._dimensions is not None and self._profile.dimensions_field:
+            body[self._profile.dimensions_field] = self._dimensions
         async with post(
             self._endpoint,
             self._profile.embeddings_path,

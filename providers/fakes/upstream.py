@@ -436,7 +436,8 @@ async def _speech(exchange: Exchange) -> None:
 async def _embeddings(exchange: Exchange) -> None:
     texts = exchange.body.get("input", [])
     texts = [texts] if isinstance(texts, str) else texts
-    dimensions = int(exchange.body.get("dimensions") or exchange.behaviour.dimensions)
+    wanted = exchange.body.get("dimensions") or exchange.body.get("output_dimension")
+    dimensions = int(wanted or exchange.behaviour.dimensions)
     data = [
         {"object": "embedding", "index": index, "embedding": embedding(text, dimensions)}
         for index, text in enumerate(texts)

@@ -54,6 +54,25 @@ async def test_it_asks_for_the_dimensions_where_the_vendor_takes_them(
     assert upstream.stats.last("embeddings")[0]["body"]["dimensions"] == 16
 
 
+@pytest.mark.parametrize(
+    ("vendor", "said"),
+    [
+        ("openai", {"encoding_format": "float", "dimensions": 8}),
+        ("siliconflow", {"encoding_format": "float"}),
+        ("jina", {"dimensions": 8}),
+        ("voyage", {"output_dimension": 8}),
+    ],
+)
+async def test_it_names_only_what_the_vendor_knows(
+    upstream: FakeUpstream, vendor: str, said: dict[str, object]
+) -> None:
+    spec = embedder_spec(upstream.base_url, vendor=vendor, dimensions=8)
+
+    assert (await registry.embedding_model(spec).embed(["a"])).shape == (1, 8)
+    [sent] = upstream.stats.last("embeddings")
+    assert sent["body"] == {"model": "fake-model", "input": ["a"], **said}
+
+
 async def test_it_asks_nothing_for_no_texts(upstream: FakeUpstream) -> None:
     rows = await registry.embedding_model(embedder_spec(upstream.base_url)).embed([])
 
