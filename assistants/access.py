@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from accounts.principals import Principal
 from assistants.models import Assistant, AssistantQuerySet
 from core.errors import Forbidden, NotFound
+from core.models import OwnedQuerySet
+from knowledge.models import KnowledgeBase
 
 NOT_FOUND_CODE = "ASSISTANT_NOT_FOUND"
 
@@ -42,3 +48,35 @@ def access_assistant_to_talk(principal: Principal | None, assistant_id: str) -> 
     if principal is None:
         raise not_found()
     return access_assistant(principal, assistant_id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchedBase:
+    """A knowledge base that an assistant may search now."""
+
+    id: str
+    name: str
+
+
+def searched_bases(assistant_id: str) -> tuple[SearchedBase, ...]:
+    """The assistant's knowledge bases, in the order in which they were chosen.
+
+    Without those that its owner may not see (any more). A system assistant is set up by operators,
+    who see all.
+    """
+    sees_it = (
+        Q(knowledgebase__owner=None)
+        | Q(assistant__owner=None)
+        | Q(assistant__owner__is_staff=True)
+        | Q(knowledgebase__owner=F("assistant__owner"))
+    )
+    links = Assistant.knowledge_bases.through.objects.filter(sees_it, assistant_id=assistant_id)
+    rows = links.order_by("pk").values_list("knowledgebase_id", "knowledgebase__name")
+    return tuple(SearchedBase(base_id, name) for base_id, name in rows)
+
+
+def bases_for(owner: User | None) -> OwnedQuerySet[KnowledgeBase]:
+    """What an assistant of this owner can be given; without an owner, it is the system's."""
+    if owner is None or owner.is_operator:
+        return KnowledgeBase.objects.all()
+    return KnowledgeBase.objects.visible_to(owner.pk, is_operator=False)

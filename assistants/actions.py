@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.principals import Principal
 from assistants import tasks
+from assistants.access import bases_for
 from assistants.models import Assistant, ConfigMode, Language, OpenerAudio
 from assistants.opener import (
     has_fixed_opener,
@@ -59,6 +60,9 @@ class AssistantValues(TypedDict, total=False):
     knowledge_base_id: str | None
     knowledge_base_ids: list[str]
     mcp_server_ids: list[str]
+    knowledge_mode: str
+    knowledge_limit: int
+    knowledge_min_score: float
     config_mode: str
     api_url: str
     api_key: str
@@ -104,7 +108,7 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
     problems = _Problems()
     given: dict[str, Any] = dict(values)
     tool_ids = _tools(principal, given.pop("tool_ids", None), problems)
-    bases = _knowledge_bases(principal, given, problems)
+    bases = _knowledge_bases(principal, row, given, problems)
     _check_models(principal, given, problems)
     if given.pop("mcp_server_ids", []):
         problems.add("mcp_server_ids", _("Unknown MCP server."))
@@ -152,7 +156,7 @@ def _tools(principal: Principal, sent: list[str] | None, problems: _Problems) ->
 
 
 def _knowledge_bases(
-    principal: Principal, given: dict[str, Any], problems: _Problems
+    principal: Principal, row: Assistant, given: dict[str, Any], problems: _Problems
 ) -> list[str] | None:
     """The one and the several that were sent, as one list; None where neither was."""
     several: list[str] | None = given.pop("knowledge_base_ids", None)
@@ -160,7 +164,8 @@ def _knowledge_bases(
     one: str | None = given.pop("knowledge_base_id", None)
     if several is None and not is_one_sent:
         return None
-    visible = visible_knowledge_bases(principal)
+    # An operator, too, gives nobody's assistant what its owner may not see.
+    visible = visible_knowledge_bases(principal) & bases_for(row.owner)
     for field, ids in (
         ("knowledge_base_id", [one] if one else []),
         ("knowledge_base_ids", several),

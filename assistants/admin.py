@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
+from assistants.access import bases_for
 from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
 from assistants.models import Assistant, ConfigMode, OpenerAudio
 from core.console import ConsoleAdmin, ConsoleForm
@@ -50,7 +51,16 @@ class AssistantForm(ConsoleForm):
                 check_brain(cleaned["config_mode"], cleaned["api_url"])
             except InvalidRequest as error:
                 self.add_error(error.param, error.message)
+        if {"knowledge_bases", "owner"} <= cleaned.keys():
+            self._check_bases(cleaned)
         return cleaned
+
+    def _check_bases(self, cleaned: dict[str, Any]) -> None:
+        visible = set(bases_for(cleaned["owner"]).values_list("pk", flat=True))
+        hidden = [base.name for base in cleaned["knowledge_bases"] if base.pk not in visible]
+        if hidden:
+            text = _("The assistant's owner may not see: %(names)s.")
+            self.add_error("knowledge_bases", text % {"names": ", ".join(hidden)})
 
 
 @admin.register(Assistant)
@@ -71,7 +81,7 @@ class AssistantAdmin(ConsoleAdmin):
     list_select_related = ["owner", "llm"]
     search_fields = ["name", "prompt", "id"]
     autocomplete_fields = ["owner", "asr", "voice"]
-    filter_horizontal = ["tools"]
+    filter_horizontal = ["tools", "knowledge_bases"]
     readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
     actions_detail = ["talk"]
     fieldsets = [
@@ -119,6 +129,23 @@ class AssistantAdmin(ConsoleAdmin):
             },
         ),
         (_("Tools"), {"classes": ["tab"], "fields": ["tools"]}),
+        (
+            _("Knowledge"),
+            {
+                "classes": ["tab"],
+                "fields": [
+                    "knowledge_bases",
+                    "knowledge_mode",
+                    "knowledge_limit",
+                    "knowledge_min_score",
+                    "reranker",
+                ],
+                "description": _(
+                    "Documents that answers rest on. What was found is put before the model, and "
+                    "shown with the answer as its sources."
+                ),
+            },
+        ),
         (
             _("Access"),
             {

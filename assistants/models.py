@@ -18,6 +18,8 @@ from knowledge.models import KnowledgeBase
 from providers.models import Asr, Llm, Voice
 from tooling.models import Tool
 
+MAX_PASSAGES = 20
+
 
 class FirstTurn(models.TextChoices):
     BOT = "bot_first", _("The assistant speaks first")
@@ -27,6 +29,11 @@ class FirstTurn(models.TextChoices):
 class Language(models.TextChoices):
     ZH = "zh", _("Chinese")
     EN = "en", _("English")
+
+
+class KnowledgeMode(models.TextChoices):
+    BEFORE = "before", _("Before every answer")
+    TOOL = "tool", _("When the model asks for it")
 
 
 class ConfigMode(models.TextChoices):
@@ -157,6 +164,28 @@ class Assistant(OwnedRow):
     tools = models.ManyToManyField(Tool, blank=True, verbose_name=_("tools"))
     knowledge_bases = models.ManyToManyField(
         KnowledgeBase, blank=True, related_name="assistants", verbose_name=_("knowledge bases")
+    )
+    knowledge_mode = models.CharField(
+        _("search knowledge"),
+        max_length=8,
+        choices=KnowledgeMode.choices,
+        default=KnowledgeMode.BEFORE,
+        help_text=_("Before every answer suits every model; asking needs one that uses tools."),
+    )
+    knowledge_limit = models.PositiveIntegerField(
+        _("passages"),
+        default=5,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_PASSAGES)],
+        help_text=_("At most so many are put before the model."),
+    )
+    knowledge_min_score = models.FloatField(
+        _("least similarity"),
+        default=0.3,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text=_(
+            "Cosine of question and passage, 0 to 1. A passage below it is left out, unless it "
+            "has most of the question's words."
+        ),
     )
 
     config_mode = models.CharField(

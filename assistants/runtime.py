@@ -8,7 +8,8 @@ from typing import Any, Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from assistants.models import Assistant, ConfigMode, FirstTurn
+from assistants.access import SearchedBase, searched_bases
+from assistants.models import Assistant, ConfigMode, FirstTurn, KnowledgeMode
 from assistants.models import Language as AssistantLanguage
 from assistants.opener import chosen_voice, fresh_opener_audio, normalise_calls
 from core.errors import NotFound
@@ -20,16 +21,20 @@ from providers.specs import (
     embedder_spec,
     is_usable,
     llm_spec,
+    reranker_spec,
     voice_spec,
 )
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, VoiceSpec
+from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 from tooling.catalogue import BUILTIN_TOOLS, CLIENT_TIMEOUT_MS, SERVER_TIMEOUT_MS
 from tooling.models import Category, Tool
 from tooling.types import ToolSpec
 
 Language = Literal["zh", "en"]
 
-__all__ = ["AssistantRuntime", "OpenerToolCall", "ToolSpec", "TurnTaking"]
+__all__ = ["AssistantRuntime", "KnowledgeUse", "OpenerToolCall", "ToolSpec", "TurnTaking"]
+
+# Of passages in one search; of a small model, never more than a quarter of what it can read.
+PASSAGE_TOKENS = 3000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +51,25 @@ class TurnTaking:
     interruption_ms: int
     end_of_turn_silence_ms: int
     interim_transcripts: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KnowledgeUse:
+    """Which bases the assistant may search, when, and what of the findings a model gets to see.
+
+    `token_budget` bounds the passages of one search. Only a reranker that was chosen is used.
+    """
+
+    bases: tuple[SearchedBase, ...]
+    mode: Literal["before", "tool"]
+    limit: int
+    min_score: float
+    token_budget: int
+    reranker: RerankerSpec | None
+
+    @property
+    def base_ids(self) -> tuple[str, ...]:
+        return tuple(base.id for base in self.bases)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +92,7 @@ class AssistantRuntime:
     voice_output: bool
     turn_taking: TurnTaking
     tools: tuple[ToolSpec, ...]
-    knowledge_base_ids: tuple[str, ...]
+    knowledge: KnowledgeUse | None
     embedder: EmbedderSpec | None
     time_zone: str
 
@@ -78,6 +102,7 @@ _RELATED = (
     "asr__provider",
     "voice__provider",
     "embedder__provider",
+    "reranker__provider",
     "opener_audio",
 )
 
@@ -100,6 +125,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
     voice = _voice(row)
     opener_audio = fresh_opener_audio(row, voice)
     tools = tuple(_tool(tool, language) for tool in _tools(row))
+    llm = _llm(row)
     return AssistantRuntime(
         id=row.pk,
         owner_id=row.owner_id,
@@ -111,7 +137,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
         generates_opener=row.generated_opener_enabled,
         opener_tool_calls=_opener_tool_calls(row, tools),
         opener_pcm=bytes(opener_audio.pcm) if opener_audio else None,
-        llm=_llm(row),
+        llm=llm,
         recogniser=_recogniser(row),
         voice=voice,
         voice_output=row.voice_output_enabled,
@@ -122,7 +148,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
             interim_transcripts=row.asr_interim_enabled,
         ),
         tools=tools,
-        knowledge_base_ids=_knowledge_base_ids(row),
+        knowledge=_knowledge(row, llm),
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
     )
@@ -179,9 +205,20 @@ def _opener_tool_calls(row: Assistant, tools: tuple[ToolSpec, ...]) -> tuple[Ope
     return tuple(OpenerToolCall(call["toolName"], call["arguments"]) for call in stored.calls)
 
 
-def _knowledge_base_ids(row: Assistant) -> tuple[str, ...]:
-    links = Assistant.knowledge_bases.through.objects.filter(assistant_id=row.pk)
-    return tuple(links.order_by("pk").values_list("knowledgebase_id", flat=True))
+def _knowledge(row: Assistant, llm: LlmSpec | None) -> KnowledgeUse | None:
+    bases = searched_bases(row.pk)
+    if not bases:
+        return None
+    context = llm.context_length if llm else None
+    reranker = row.reranker if is_usable(row.reranker) else None
+    return KnowledgeUse(
+        bases=bases,
+        mode="tool" if row.knowledge_mode == KnowledgeMode.TOOL else "before",
+        limit=row.knowledge_limit,
+        min_score=row.knowledge_min_score,
+        token_budget=min(PASSAGE_TOKENS, context // 4) if context else PASSAGE_TOKENS,
+        reranker=reranker_spec(reranker) if reranker else None,
+    )
 
 
 def _tool(tool: Tool, language: Language) -> ToolSpec:

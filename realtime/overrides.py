@@ -84,13 +84,14 @@ def _tools(runtime: AssistantRuntime, overrides: Overrides) -> dict[str, Any]:
 
 def _knowledge(runtime: AssistantRuntime, overrides: Overrides) -> dict[str, Any]:
     if overrides.uses_knowledge is False:
-        return {"knowledge_base_ids": ()}
-    wanted = overrides.knowledge_base_id
+        return {"knowledge": None}
+    wanted, use = overrides.knowledge_base_id, runtime.knowledge
     if wanted is None:
         return {}
-    if wanted not in runtime.knowledge_base_ids:
+    if use is None or wanted not in use.base_ids:
         raise OverrideRefused(_("The assistant does not have this knowledge base."))
-    return {"knowledge_base_ids": (wanted,)}
+    bases = tuple(base for base in use.bases if base.id == wanted)
+    return {"knowledge": dataclasses.replace(use, bases=bases)}
 
 
 def _turn_taking(runtime: AssistantRuntime, overrides: Overrides) -> Any:

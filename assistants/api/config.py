@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from assistants.runtime import AssistantRuntime
+from assistants.runtime import AssistantRuntime, KnowledgeUse
 from providers.types import AsrSpec, Endpoint, LlmSpec, VoiceSpec
 
 
@@ -50,7 +50,8 @@ def render_config(runtime: AssistantRuntime) -> dict[str, Any]:
             }
             for tool in runtime.tools
         ],
-        "knowledgeBaseIds": list(runtime.knowledge_base_ids),
+        "knowledgeBaseIds": list(runtime.knowledge.base_ids) if runtime.knowledge else [],
+        "knowledge": _knowledge(runtime.knowledge) if runtime.knowledge else None,
         "embeddingModelId": runtime.embedder.endpoint.row_id if runtime.embedder else None,
         "timeZone": runtime.time_zone,
         "problems": _problems(runtime),
@@ -90,6 +91,15 @@ def _voice(spec: VoiceSpec) -> dict[str, Any]:
         "speed": spec.speed,
         "gain": spec.gain,
         "pitch": spec.pitch,
+    }
+
+
+def _knowledge(use: KnowledgeUse) -> dict[str, Any]:
+    return {
+        "mode": use.mode,
+        "limit": use.limit,
+        "minScore": use.min_score,
+        "rerankModelId": use.reranker.endpoint.row_id if use.reranker else None,
     }
 
 

@@ -7,7 +7,14 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from assistants.models import Assistant, ConfigMode, FirstTurn, Language
+from assistants.models import (
+    MAX_PASSAGES,
+    Assistant,
+    ConfigMode,
+    FirstTurn,
+    KnowledgeMode,
+    Language,
+)
 from assistants.opener import ready_audio, stored_audio
 from core.serializers import SecretField, WireSerializer
 
@@ -58,6 +65,18 @@ class AssistantSerializer(WireSerializer):
     openerAudioError = serializers.SerializerMethodField(method_name="opener_error")
     knowledgeBaseId = RowIdField(source="knowledge_base_id")
     knowledgeBaseIds = IdsField(source="knowledge_base_ids")
+    knowledgeMode = serializers.ChoiceField(
+        KnowledgeMode.choices,
+        source="knowledge_mode",
+        required=False,
+        help_text=_("`before`: searched before every answer; `tool`: the model asks for it."),
+    )
+    knowledgeLimit = serializers.IntegerField(
+        source="knowledge_limit", min_value=1, max_value=MAX_PASSAGES, required=False
+    )
+    knowledgeMinScore = serializers.FloatField(
+        source="knowledge_min_score", min_value=0, max_value=1, required=False
+    )
     mcpServerIds = IdsField(source="mcp_server_ids")
     language = serializers.ChoiceField(Language.choices, required=False)
     voiceOutputEnabled = serializers.BooleanField(source="voice_output_enabled", required=False)
@@ -186,6 +205,13 @@ class OutputSerializer(WireSerializer):
     mode = serializers.ChoiceField(["audio", "text"])
 
 
+class KnowledgeConfigSerializer(WireSerializer):
+    mode = serializers.ChoiceField(KnowledgeMode.choices)
+    limit = serializers.IntegerField()
+    minScore = serializers.FloatField()
+    rerankModelId = serializers.CharField(allow_null=True)
+
+
 class ConfigSerializer(WireSerializer):
     """An assistant as a call would use it, with defaults filled in and secrets left out."""
 
@@ -202,6 +228,9 @@ class ConfigSerializer(WireSerializer):
     voice = VoiceConfigSerializer(allow_null=True)
     tools = ToolConfigSerializer(many=True)
     knowledgeBaseIds = serializers.ListField(child=serializers.CharField())
+    knowledge = KnowledgeConfigSerializer(
+        allow_null=True, help_text=_("How the knowledge bases are searched; null without any.")
+    )
     embeddingModelId = serializers.CharField(allow_null=True)
     timeZone = serializers.CharField()
     problems = serializers.ListField(

@@ -118,7 +118,7 @@ def assistant(**changes: Any) -> AssistantRuntime:
         voice_output=False,
         turn_taking=TurnTaking(True, 500, 500, False),
         tools=(),
-        knowledge_base_ids=(),
+        knowledge=None,
         embedder=None,
         time_zone="UTC",
     )
