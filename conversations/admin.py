@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
 from conversations.models import Call, CallSource, CallStatus, Conversation, Message
+from conversations.types import CitationRow
 from core.console import OperatorPermissions, ReadOnlyAdmin
 
 
@@ -22,7 +24,7 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
     model = Message
     extra = 0
     can_delete = False
-    fields = ["role", "text", "show_interruption", "show_times", "error"]
+    fields = ["role", "text", "show_sources", "show_interruption", "show_times", "error"]
     readonly_fields = fields
     ordering = ["seq"]
     hide_title = True
@@ -36,6 +38,17 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @display(description=_("sources"))
+    def show_sources(self, message: Message) -> Any:
+        sources = format_html_join(
+            "",
+            '<details class="max-w-md"><summary class="cursor-pointer">[{}] {}</summary>'
+            '<div class="whitespace-pre-line">{}</div></details>',
+            ((row["index"], _source(row), row["text"]) for row in message.citations),
+        )
+        note = format_html("<div>{}</div>", message.knowledge_note)
+        return sources + (note if message.knowledge_note else "") or "-"
 
     @display(description=_("interrupted"))
     def show_interruption(self, message: Message) -> Any:
@@ -143,6 +156,15 @@ class ConversationAdmin(ReadOnlyAdmin):
     def show_error(self, row: Conversation) -> str:
         call = _call_of(row)
         return f"{call.error_code}: {call.error_message}" if call and call.error_code else "-"
+
+
+def _source(row: CitationRow) -> str:
+    parts = [row["document"]]
+    if row["page"] is not None:
+        parts.append(_("page %(number)d") % {"number": row["page"]})
+    if row["score"] is not None:
+        parts.append(f"{row['score']:.2f}")
+    return " · ".join(parts)
 
 
 def _call_of(row: Conversation) -> Call | None:

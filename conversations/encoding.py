@@ -53,6 +53,7 @@ class Turn:
     refusals: tuple[ToolReturned, ...]
     thinking: str
     citations: tuple[Citation, ...]
+    knowledge_note: str
     usage: Usage
     reason: StopReason | None
     error: TurnFailed | None
@@ -81,6 +82,7 @@ class Collector:
         self._thinking: list[str] = []
         self._text: list[str] = []
         self._citations: list[Citation] = []
+        self._knowledge_notes: list[str] = []
         self._end: TurnFinished | TurnFailed | None = None
 
     def push(self, event: TurnEvent) -> None:
@@ -102,6 +104,7 @@ class Collector:
                 self._add_result(event)
             case Cited():
                 self._citations.extend(event.citations)
+                self._knowledge_notes += [event.note] if event.note else []
             case TurnFinished() | TurnFailed():
                 self._end = event
             case _:
@@ -118,6 +121,7 @@ class Collector:
             refusals=tuple(self._refusals),
             thinking="".join(self._thinking),
             citations=tuple(self._citations),
+            knowledge_note=" ".join(dict.fromkeys(self._knowledge_notes)),
             usage=end.usage if end else Usage(),
             reason=None if isinstance(end, TurnFailed) else end.reason if end else "interrupted",
             error=end if isinstance(end, TurnFailed) else None,

@@ -1,7 +1,8 @@
 """What happens in a turn, as typed events. Every API encodes these and nothing else.
 
 Order: one TurnStarted; then any number of the others; then exactly one TurnFinished or TurnFailed.
-A ToolReturned follows each ToolCalled of the same `call_id`.
+A ToolReturned follows each ToolCalled of the same `call_id`. A Cited comes before the text that
+may cite its passages.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class ToolReturned:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage that the answer may rest on."""
+    """A passage that the answer may rest on; the answer cites it as `[index]`.
+
+    `score` is the cosine of question and passage, None where only their words were compared.
+    """
 
     index: int
     document: str
@@ -75,14 +79,19 @@ class Citation:
     document_id: str
     chunk_id: str
     page: int | None
-    score: float
+    score: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cited:
-    """Passages that were put before the model."""
+    """A search was made: the passages that it put before the model, or none where nothing fits.
+
+    A passage is told of once in a turn. `note` says, for operators, what the search went without.
+    """
 
     citations: tuple[Citation, ...]
+    note: str = ""
+    duration_ms: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

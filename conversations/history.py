@@ -32,8 +32,8 @@ def chat_messages(entries: Iterable[MessageEntry]) -> tuple[ChatMessage, ...]:
 def entries(turn: Turn) -> tuple[MessageEntry, ...]:
     """A turn's answer as messages to store: what was said, each round of tools, what was said next.
 
-    The last of the assistant's messages carries the turn's usage and error. What of an answer was
-    heard is known to the surface that speaks it.
+    The last of the assistant's messages carries the turn's usage, sources and error. What of an
+    answer was heard is known to the surface that speaks it.
     """
     stored: list[MessageEntry] = []
     for step in turn.steps:
@@ -52,6 +52,8 @@ def entries(turn: Turn) -> tuple[MessageEntry, ...]:
         is_interrupted=turn.reason == "interrupted",
         usage=turn.usage,
         error=turn.error.message if turn.error else "",
+        citations=turn.citations,
+        knowledge_note=turn.knowledge_note,
     )
     return tuple(stored)
 

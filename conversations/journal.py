@@ -21,8 +21,9 @@ from django.utils import timezone
 
 from assistants.models import Assistant
 from assistants.runtime import AssistantRuntime
+from conversations.events import Citation
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
-from conversations.types import MessageEntry, ToolCallRow, ToolResultRow
+from conversations.types import CitationRow, MessageEntry, ToolCallRow, ToolResultRow
 from core.db import in_db
 from core.loops import PerLoop
 
@@ -355,7 +356,22 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         output_tokens=entry.usage.output_tokens,
         metrics=entry.metrics,
         error=storable(entry.error)[:MAX_ERROR_CHARS],
+        citations=[_citation(citation) for citation in entry.citations],
+        knowledge_note=storable(entry.knowledge_note)[:MAX_ERROR_CHARS],
         created_at=entry.at or timezone.now(),
+    )
+
+
+def _citation(citation: Citation) -> CitationRow:
+    return CitationRow(
+        index=citation.index,
+        document=storable(citation.document),
+        page=citation.page,
+        text=storable(citation.text),
+        score=citation.score,
+        knowledge_base_id=citation.knowledge_base_id,
+        document_id=citation.document_id,
+        chunk_id=citation.chunk_id,
     )
 
 
@@ -365,7 +381,8 @@ def _milliseconds(value: int | None) -> int | None:
 
 def _size(message: Message) -> int:
     calls = sum(len(call["arguments"]) for call in message.tool_calls)
-    return 200 + len(message.text) + len(message.generated_text) + calls
+    cited = sum(len(row["text"]) for row in message.citations)
+    return 200 + len(message.text) + len(message.generated_text) + calls + cited
 
 
 def storable(value: Any) -> Any:

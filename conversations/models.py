@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from assistants.models import Assistant
+from conversations.events import Citation
 from conversations.types import MessageEntry, ToolOutcome
 from conversations.types import Role as StoredRole
 from core.ids import short_id
@@ -93,6 +94,14 @@ class Message(models.Model):
     output_tokens = models.PositiveIntegerField(_("output tokens"), default=0)
     metrics = models.JSONField(_("times (ms)"), default=dict, blank=True)
     error = models.CharField(_("error"), max_length=500, blank=True)
+    # CitationRow: the passages that were put before the model for this answer.
+    citations = models.JSONField(_("sources"), default=list, blank=True)
+    knowledge_note = models.CharField(
+        _("note on the search"),
+        max_length=500,
+        blank=True,
+        help_text=_("What the search in the knowledge went without."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -136,6 +145,8 @@ class Message(models.Model):
             usage=Usage(self.input_tokens, self.output_tokens),
             metrics=self.metrics,
             error=self.error,
+            citations=tuple(Citation(**row) for row in self.citations),
+            knowledge_note=self.knowledge_note,
             at=self.created_at,
         )
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 from typing import Literal, TypedDict
 
+from conversations.events import Citation
 from providers.types import ToolCall, Usage
 
 Role = Literal["user", "assistant", "tool", "system"]
@@ -30,6 +31,19 @@ class ToolResultRow(TypedDict):
     duration_ms: int
 
 
+class CitationRow(TypedDict):
+    """A passage that was put before the model, as it is stored on the assistant's message."""
+
+    index: int
+    document: str
+    page: int | None
+    text: str
+    score: float | None
+    knowledge_base_id: str
+    document_id: str
+    chunk_id: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolOutcome:
     """Which call a tool message answers, and how it went (`code` as in HTTP)."""
@@ -50,7 +64,8 @@ class MessageEntry:
     """One message. `text` is what the other side got: of an interrupted answer, what was heard.
 
     `start_ms` and `end_ms` count from the start of the call. `metrics` are times in milliseconds.
-    Without `at`, the moment of recording counts.
+    `citations` are the passages that the answer may rest on; `knowledge_note` says what the search
+    for them went without. Without `at`, the moment of recording counts.
     """
 
     turn: int
@@ -66,4 +81,6 @@ class MessageEntry:
     usage: Usage = dataclasses.field(default_factory=Usage)
     metrics: dict[str, int] = dataclasses.field(default_factory=dict)
     error: str = ""
+    citations: tuple[Citation, ...] = ()
+    knowledge_note: str = ""
     at: datetime.datetime | None = None

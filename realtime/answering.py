@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import (
+    Cited,
     TextDelta,
     ToolCalled,
     ToolReturned,
@@ -31,6 +32,7 @@ from providers.types import ToolCall, Usage, VoiceSpec
 from realtime.events import (
     Event,
     ReplyDone,
+    Searched,
     StartReply,
     TextMade,
     ToolAnswered,
@@ -173,6 +175,8 @@ class Answer:
                 dispatch(ToolAsked(turn, event))
             case ToolReturned():
                 dispatch(ToolAnswered(event))
+            case Cited():
+                dispatch(Searched(turn, event))
             case TurnFinished(usage=usage):
                 self._usage = usage
             case TurnFailed():
@@ -217,7 +221,8 @@ class Answer:
         if self._recording is not None:
             player.push(self._recording)
             return
-        voice, spoken = self._shared.voice, speakable(text)
+        has_sources = self._shared.runtime.knowledge is not None
+        voice, spoken = self._shared.voice, speakable(text, has_sources=has_sources)
         if not spoken or voice is None:
             return
         started = time.monotonic()

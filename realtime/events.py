@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
-from conversations.events import ToolCalled, ToolReturned
+from conversations.events import Cited, ToolCalled, ToolReturned
 from conversations.types import MessageEntry
 from providers.types import ChatMessage, Usage
 from realtime.messages import (
@@ -101,6 +101,14 @@ class TextMade:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Searched:
+    """The reply of a turn has looked something up."""
+
+    turn: int
+    cited: Cited
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolAsked:
     """The reply of a turn, or (`is_manual`) the assistant's set-up, calls a tool."""
 
@@ -184,6 +192,7 @@ Event = (
     | Transcribed
     | RecognitionFailed
     | TextMade
+    | Searched
     | ToolAsked
     | ToolAnswered
     | ToolTimedOut

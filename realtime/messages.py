@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from conversations.events import Executor
+from conversations.events import Citation, Executor
 
 OutputMode = Literal["audio", "text"]
 FirstTurn = Literal["bot_first", "user_first"]
@@ -200,6 +200,14 @@ class ResponseFinal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """Passages that the response may cite, each told of once; before the text that does."""
+
+    turn: int
+    citations: tuple[Citation, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolRequested:
     turn: int
     call_id: str
@@ -266,7 +274,10 @@ class FirstByte:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TurnTimes:
-    """Where the time of a turn went, in milliseconds; None for a stage that it did not have."""
+    """Where the time of a turn went, in milliseconds; None for a stage that it did not have.
+
+    The time of the language model is without that of the searches in the knowledge.
+    """
 
     turn: int
     eot_ms: int | None
@@ -274,6 +285,7 @@ class TurnTimes:
     llm_ttft_ms: int | None
     tts_ttfb_ms: int | None
     v2v_ms: int | None
+    knowledge_ms: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -304,6 +316,7 @@ ServerMessage = (
     | TranscriptFinal
     | ResponseDelta
     | ResponseFinal
+    | SourcesFound
     | ToolRequested
     | ToolSettled
     | AudioStarted

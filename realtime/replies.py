@@ -7,7 +7,7 @@ import datetime
 import json
 from typing import Literal
 
-from conversations.events import ToolCalled, ToolReturned
+from conversations.events import Citation, ToolCalled, ToolReturned
 from conversations.types import MessageEntry, ToolOutcome
 from providers.types import ToolCall
 from realtime.messages import TurnTimes
@@ -40,6 +40,9 @@ class Reply:
     # Why it is no longer spoken; then the text counts as heard.
     voice_error: str = ""
     is_finishing: bool = False
+    citations: tuple[Citation, ...] = ()
+    knowledge_note: str = ""
+    knowledge_ms: int | None = None
     llm_ttft_ms: int | None = None
     measured: TurnTimes | None = None
 

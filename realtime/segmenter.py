@@ -15,6 +15,11 @@ _CLAUSE_MARKS = ",;:" + _CLAUSE_MARKS_CJK
 # What may stand between a stop and the end of its sentence: quotes, brackets, markdown emphasis.
 _CLOSERS = "\"'”’」』】）》〉)]}*_`~"
 
+# How an answer cites its sources: [1], [2, 3], 【4】.
+_MARK = r"[\[［【]\s?\d{1,3}(?:\s?[,，、–-]\s?\d{1,3})*\s?[\]］】]"
+_MARKS_AT_END = re.compile(rf"(?:\s?{_MARK})+$")
+_OPEN_MARK = re.compile(r"[\[［【][\d\s,，、–-]*$")
+
 # After these a full stop never ends a sentence.
 _TITLES = re.compile(r"dr|mrs?|ms|mx|prof|st|mt|gen|rep|sen|gov|rev|vs|e\.?g|i\.?e|cf|viz|al")
 # After these it does not when a number follows: "No. 5", but "No. I don't."
@@ -92,7 +97,7 @@ class Segmenter:
         text = self._text
         if text[-1].isspace():
             return not char.isspace() and self._ends_after_all(text.rstrip(), char)
-        core = text.rstrip(_CLOSERS)
+        core = _core(text)
         if core and core[-1] in _STOPS:
             if char in _STOPS or char in _CLOSERS:
                 return False
@@ -105,7 +110,7 @@ class Segmenter:
 
     def _ends_after_all(self, text: str, char: str) -> bool:
         """Whether a stop that the space after it left open ends the piece, given what follows."""
-        core = text.rstrip(_CLOSERS)
+        core = _core(text)
         return core.endswith(".") and _stop_ends_sentence(core, char)
 
     def _cut_by_force(self) -> list[str]:
@@ -115,6 +120,14 @@ class Segmenter:
         for char in rest:
             pieces += self._feed(char)
         return pieces
+
+
+def _core(text: str) -> str:
+    """The text up to its stop, without what may stand behind one: quotes, sources."""
+    core = text.rstrip(_CLOSERS)
+    if text.endswith(("]", "］", "】")) and (marks := _MARKS_AT_END.search(text)):
+        core = text[: marks.start()].rstrip(_CLOSERS)
+    return core
 
 
 def _stop_ends_sentence(text: str, following: str) -> bool:
@@ -144,7 +157,7 @@ def _stop_ends_sentence(text: str, following: str) -> bool:
 
 def _ends_clause(text: str, char: str) -> bool:
     mark = text[-1]
-    if mark not in _CLAUSE_MARKS or char in _CLOSERS:
+    if mark not in _CLAUSE_MARKS or char in _CLOSERS or _OPEN_MARK.search(text):
         return False
     if mark not in _CLAUSE_MARKS_CJK and not (char.isspace() or is_cjk(char)):
         return False
@@ -158,7 +171,7 @@ def _forced_end(text: str, max_chars: int) -> int:
     ends = range(max_chars, max_chars // 2, -1)
     for is_end in (_is_clause_end, _is_word_end, _is_between_cjk):
         for end in ends:
-            if is_end(text, end):
+            if is_end(text, end) and not _OPEN_MARK.search(text, 0, end):
                 return end
     return max_chars
 
@@ -199,11 +212,17 @@ _EMOJI = re.compile(
 _SPACES = re.compile(r"\s+")
 
 
-def speakable(text: str) -> str:
+_SOURCES = re.compile(rf"\s*{_MARK}")
+
+
+def speakable(text: str, *, has_sources: bool = False) -> str:
     """The text without what should not be read out: markdown marks, emoji, link targets.
 
-    May be empty: then there is nothing to say. Captions and history keep the text itself.
+    With `has_sources`, numbers in brackets are sources and not read out either. May be empty: then
+    there is nothing to say. Captions and history keep the text itself.
     """
+    if has_sources:
+        text = _SOURCES.sub("", text)
     for pattern, replacement in _MARKDOWN:
         text = pattern.sub(replacement, text)
     text = _SPACES.sub(" ", _EMOJI.sub(" ", text)).strip()

@@ -43,6 +43,7 @@ from realtime.events import (
     ReplyDone,
     ResolveTool,
     RunOpenerCalls,
+    Searched,
     SegmentBegun,
     Send,
     SpeechStarted,
@@ -459,6 +460,21 @@ def _add_text(draft: _Draft, event: TextMade) -> None:
         _measure_turn(draft)
 
 
+def _take_sources(draft: _Draft, event: Searched) -> None:
+    reply, cited = draft.live(event.turn), event.cited
+    if reply is None:
+        return
+    notes = (reply.knowledge_note, cited.note)
+    draft.change_reply(
+        reply,
+        citations=(*reply.citations, *cited.citations),
+        knowledge_note=" ".join(dict.fromkeys(note for note in notes if note)),
+        knowledge_ms=(reply.knowledge_ms or 0) + cited.duration_ms,
+    )
+    if cited.citations:
+        draft.send(messages.SourcesFound(event.turn, cited.citations))
+
+
 def _begin_voice(draft: _Draft, event: VoiceBegun) -> None:
     reply = draft.live(event.turn)
     if reply is None or reply.audio != "none":
@@ -612,6 +628,8 @@ def _close_reply(
             is_interrupted=is_interrupted,
             usage=usage or Usage(),
             error=error,
+            citations=reply.citations,
+            knowledge_note=reply.knowledge_note,
             metrics={
                 name: value
                 for name, value in dataclasses.asdict(times).items()
@@ -787,7 +805,8 @@ def _measure_first_text(draft: _Draft) -> None:
     assert reply is not None
     if reply.is_opener:
         return  # seldom written by a model
-    latency_ms = max(0, round(draft.moment.at_ms - reply.started_at_ms))
+    spent_ms = draft.moment.at_ms - reply.started_at_ms - (reply.knowledge_ms or 0)
+    latency_ms = max(0, round(spent_ms))
     draft.change_reply(reply, llm_ttft_ms=latency_ms)
     draft.send(messages.FirstByte(reply.turn, "llm", latency_ms))
 
@@ -807,6 +826,7 @@ def _measure_turn(
         llm_ttft_ms=reply.llm_ttft_ms,
         tts_ttfb_ms=tts_ttfb_ms,
         v2v_ms=_between(times.ended_at_ms, draft.moment.at_ms) if has_output else None,
+        knowledge_ms=reply.knowledge_ms,
     )
     draft.change_reply(reply, measured=measured)
     draft.send(measured)
@@ -869,6 +889,7 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Handler] = _table(
     (Transcribed, {"started": _transcribe}),
     (RecognitionFailed, {"started": _fail_recognition}),
     (TextMade, {"replying": _add_text}),
+    (Searched, {"replying": _take_sources}),
     (ToolAsked, {"started": _ask_tool}),
     (ToolAnswered, {"started": _answer_tool}),
     (ToolTimedOut, {"started": _time_out_tool}),

@@ -136,6 +136,21 @@ class CallSerializer(serializers.ModelSerializer[Call]):
         return round((call.ended_at - call.started_at).total_seconds()) if call.ended_at else None
 
 
+class CitationSerializer(serializers.Serializer[Any]):
+    """A passage that was put before the model; the answer cites it as [index]."""
+
+    index = serializers.IntegerField()
+    document = serializers.CharField()
+    page = serializers.IntegerField(allow_null=True)
+    text = serializers.CharField()
+    score = serializers.FloatField(
+        allow_null=True, help_text="Cosine with the question; null where only words were compared."
+    )
+    knowledge_base_id = serializers.CharField()
+    document_id = serializers.CharField()
+    chunk_id = serializers.CharField()
+
+
 class TranscriptEntrySerializer(serializers.Serializer[Any]):
     """What one side said. Of an interrupted answer: what was heard."""
 
@@ -152,6 +167,8 @@ class TranscriptEntrySerializer(serializers.Serializer[Any]):
     audio_url = serializers.CharField(allow_null=True)
     emotion = serializers.CharField(allow_null=True)
     metrics = serializers.DictField(child=serializers.IntegerField())
+    citations = CitationSerializer(many=True)
+    knowledge_note = serializers.CharField(help_text="What the search for them went without.")
 
 
 class MessageDetailSerializer(serializers.Serializer[Any]):
@@ -164,6 +181,8 @@ class MessageDetailSerializer(serializers.Serializer[Any]):
     timestamp = serializers.DateTimeField()
     tool_calls = serializers.JSONField()
     tool_result = serializers.JSONField(allow_null=True)
+    citations = CitationSerializer(many=True)
+    knowledge_note = serializers.CharField()
     error = serializers.CharField()
 
 
@@ -273,6 +292,8 @@ def _transcript(index: int, message: Message) -> dict[str, Any]:
         "audio_url": None,
         "emotion": None,
         "metrics": message.metrics,
+        "citations": message.citations,
+        "knowledge_note": message.knowledge_note,
     }
 
 
@@ -285,5 +306,7 @@ def _detail(message: Message) -> dict[str, Any]:
         "timestamp": message.created_at,
         "tool_calls": message.tool_calls,
         "tool_result": message.tool_result,
+        "citations": message.citations,
+        "knowledge_note": message.knowledge_note,
         "error": message.error,
     }

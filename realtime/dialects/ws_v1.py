@@ -52,6 +52,7 @@ from realtime.messages import (
     ServerMessage,
     SessionStarted,
     SessionStopped,
+    SourcesFound,
     Stage,
     StartSession,
     StopSession,
@@ -446,6 +447,8 @@ def _shape(message: ServerMessage, session_id: str) -> _Shape:
         case ResponseFinal(turn, text):
             data = {**_turn_ids(turn), "text": text}
             return _Shape("assistant.response.final", "audio_out", "llm", data)
+        case SourcesFound():
+            return _Shape("assistant.citations", "audio_out", "system", _citations(message))
         case AudioSegment():
             return _Shape("output.audio.segment", "audio_out", "tts", _segment(message))
         case AudioStarted(turn):
@@ -490,6 +493,24 @@ def _shape(message: ServerMessage, session_id: str) -> _Shape:
         case Problem():
             return _Shape("error", "control", "server", _problem(message))
     assert_never(message)
+
+
+def _citations(message: SourcesFound) -> dict[str, Any]:
+    """`index` is how the text cites a passage, as in "[1]"; `score` and `page` may be null."""
+    shown = [
+        {
+            "index": citation.index,
+            "document": citation.document,
+            "page": citation.page,
+            "knowledge_base_id": citation.knowledge_base_id,
+            "document_id": citation.document_id,
+            "chunk_id": citation.chunk_id,
+            "score": citation.score,
+            "text": citation.text,
+        }
+        for citation in message.citations
+    ]
+    return {**_turn_ids(message.turn), "citations": shown}
 
 
 def _segment(message: AudioSegment) -> dict[str, Any]:
@@ -551,6 +572,7 @@ def _turn_times(message: TurnTimes) -> dict[str, Any]:
         "llm_ttft_ms": message.llm_ttft_ms,
         "tts_ttfb_ms": message.tts_ttfb_ms,
         "v2v_ms": message.v2v_ms,
+        "knowledge_ms": message.knowledge_ms,
     }
 
 

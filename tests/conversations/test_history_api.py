@@ -120,6 +120,8 @@ def test_it_shows_what_was_said(alice_api: APIClient, alice: User, ada: Assistan
         "audio_url": None,
         "emotion": None,
         "metrics": {},
+        "citations": [],
+        "knowledge_note": "",
     }
     assert (machine["speaker"], machine["turn_index"], machine["duration_ms"]) == ("ai", 1, None)
     assert (machine["content"], machine["generated_content"]) == ("It is", "It is 42.")
@@ -135,6 +137,8 @@ def test_it_shows_what_was_said(alice_api: APIClient, alice: User, ada: Assistan
         "timestamp": "2026-05-01T12:00:00Z",
         "tool_calls": [],
         "tool_result": None,
+        "citations": [],
+        "knowledge_note": "",
         "error": "",
     }
 

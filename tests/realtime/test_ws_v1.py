@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from conversations.events import Citation
 from realtime import messages
 from realtime.dialects import ws_v1
 from realtime.messages import (
@@ -101,6 +102,29 @@ SENT: list[tuple[ServerMessage, str, str, str, dict[str, Any]]] = [
         {**TURN, "text": "Hi there"},
     ),
     (
+        messages.SourcesFound(
+            3, (Citation(1, "价目表.pdf", "咖啡三十元。", "kb1", "doc1", "42", 2, None),)
+        ),
+        "assistant.citations",
+        "audio_out",
+        "system",
+        {
+            **TURN,
+            "citations": [
+                {
+                    "index": 1,
+                    "document": "价目表.pdf",
+                    "page": 2,
+                    "knowledge_base_id": "kb1",
+                    "document_id": "doc1",
+                    "chunk_id": "42",
+                    "score": None,
+                    "text": "咖啡三十元。",
+                }
+            ],
+        },
+    ),
+    (
         messages.ToolRequested(3, "c1", "choose", {"a": "é"}, "client", True, 60_000),
         "assistant.tool_call",
         "audio_out",
@@ -177,6 +201,7 @@ SENT: list[tuple[ServerMessage, str, str, str, dict[str, Any]]] = [
             "llm_ttft_ms": 100,
             "tts_ttfb_ms": 80,
             "v2v_ms": None,
+            "knowledge_ms": None,
         },
     ),
     (messages.SessionStopped("bye"), "session.stopped", "control", "system", {"reason": "bye"}),
