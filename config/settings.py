@@ -339,6 +339,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "AssistantLanguageEnum": "assistants.models.Language.choices",
         "RecogniserLanguageEnum": "providers.models.AsrLanguage.choices",
+        "KnowledgeBaseStatusEnum": "knowledge.overview.BaseState.choices",
+        "DocumentStatusEnum": "knowledge.api.words.DOCUMENT_WORDS",
+        "FileStatusEnum": "knowledge.api.words.AGENTCHAT_WORDS",
+        "VectorSpaceStatusEnum": "knowledge.models.SpaceStatus.choices",
+        "DocumentStageEnum": "knowledge.models.DocumentStatus.choices",
+        "StageEnum": "knowledge.models.Stage.choices",
     },
 }
 

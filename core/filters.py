@@ -7,16 +7,16 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 
-_TRUE = ("true", "True", "1")
-_FALSE = ("false", "False", "0")
+TRUE_WORDS = ("true", "True", "1")
+FALSE_WORDS = ("false", "False", "0")
 
 
 class FlagFilter(filters.TypedChoiceFilter):
     """`true` or `false` (also `1`, `0`); anything else is an error, not "no filter"."""
 
     def __init__(self, **kwargs: Any) -> None:
-        choices = [(text, text) for text in (*_TRUE, *_FALSE)]
-        super().__init__(choices=choices, coerce=lambda text: text in _TRUE, **kwargs)
+        choices = [(text, text) for text in (*TRUE_WORDS, *FALSE_WORDS)]
+        super().__init__(choices=choices, coerce=lambda text: text in TRUE_WORDS, **kwargs)
 
 
 class LanguageFilter(filters.CharFilter):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -27,6 +29,12 @@ from core.families import (
 
 # Files, and requests of the gateway with images in them; the rest is settings' limit.
 LARGE_BODY_BYTES = 50 * 2**20
+# Paths that take a file, as a form.
+_FILE_PATHS = re.compile(
+    r"/api/v1/(?:upload|files/upload|asr/[^/]+/(?:transcribe|preview)|knowledge-bases/[^/]+/documents)"
+)
+# Paths that take the text of a file in JSON too.
+_TEXT_PATHS = re.compile(r"/api/v1/knowledge-bases/[^/]+/documents")
 # What a multipart body adds around the file.
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 # The most that any request may have; core/asgi.py does not even read more.
@@ -56,13 +64,13 @@ class FamilyErrorMiddleware:
         if self.is_async:
             return self._answer(request)
         if _is_chunked(request):
-            _read_chunks(request)
+            _measure_chunks(request)
         response = self._refuse(request) or cast(GetResponse, self.get_response)(request)
         return self._shape(request, response)
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if _is_chunked(request):
-            await sync_to_async(_read_chunks)(request)
+            await sync_to_async(_measure_chunks)(request)
         refused = self._refuse(request)
         response = refused or await cast(AsyncGetResponse, self.get_response)(request)
         return self._shape(request, response)
@@ -147,7 +155,8 @@ def _error_for(request: HttpRequest, status: int) -> errors.AppError:
 
 
 def _body_limit(request: HttpRequest) -> int:
-    if request.META.get("CONTENT_TYPE", "").startswith("multipart/form-data"):
+    is_form = request.META.get("CONTENT_TYPE", "").startswith("multipart/form-data")
+    if (_FILE_PATHS if is_form else _TEXT_PATHS).fullmatch(request.path_info):
         return HARD_BODY_LIMIT_BYTES
     if family_for(request.path_info) is Gateway:
         return LARGE_BODY_BYTES
@@ -163,8 +172,17 @@ def _is_chunked(request: HttpRequest) -> bool:
     return "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
 
 
-def _read_chunks(request: HttpRequest) -> None:
-    """Reads a body of unannounced size, which DRF would take for none, up to one byte too many."""
-    body = request.read(_body_limit(request) + 1)
-    request._body = body  # what Django's own `body` would keep
-    request.META["CONTENT_LENGTH"] = str(len(body))
+def _measure_chunks(request: HttpRequest) -> None:
+    """Finds the size of a body that did not announce it, which DRF would take for none.
+
+    ASGI has stored the body before; measuring it there keeps a large file out of memory.
+    """
+    stored = getattr(request, "_stream", None)
+    if stored is not None and stored.seekable():
+        size = stored.seek(0, io.SEEK_END)
+        stored.seek(0)
+    else:
+        # What Django's own `body` would keep, up to one byte too many.
+        request._body = request.read(_body_limit(request) + 1)
+        size = len(request._body)
+    request.META["CONTENT_LENGTH"] = str(size)

@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from core.errors import InvalidRequest, NotFound
 from core.families import Platform
+from core.filters import FALSE_WORDS, TRUE_WORDS
 
 M = TypeVar("M", bound=Model)
 
@@ -34,6 +35,14 @@ def positive_query(request: Request, names: tuple[str, ...], default: int) -> in
             raise InvalidRequest(_("Expected a whole number of at least 1."), param=name)
         return int(text)
     return default
+
+
+def flag_query(request: Request, name: str) -> bool:
+    """Whether this query name was sent as `true` or `1`; not sent means false."""
+    text = request.query_params.get(name, "false")
+    if text not in TRUE_WORDS + FALSE_WORDS:
+        raise InvalidRequest(_("Expected true or false."), param=name)
+    return text in TRUE_WORDS
 
 
 class PlatformPagination(BasePagination):
