@@ -130,6 +130,9 @@ VOICE_INACTIVITY_S = read(
 FILE_LINK_HOURS = read(
     "FILE_LINK_HOURS", positive, default="24", help="Hours that a signed link to a file lasts."
 )
+UPLOAD_KEEP_DAYS = read(
+    "UPLOAD_KEEP_DAYS", positive, default="30", help="Days that a file sent to /upload is kept."
+)
 PARSE_TIMEOUT_S = read(
     "PARSE_TIMEOUT_S", positive, default="120", help="Seconds that reading a document may take."
 )
@@ -426,6 +429,21 @@ UNFOLD: dict[str, Any] = {
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "chat"
+CELERY_TASK_ROUTES = {
+    "knowledge.prepare": {"queue": "parse"},
+    "knowledge.prepare_with_ocr": {"queue": "ocr"},
+    **dict.fromkeys(
+        (
+            "knowledge.embed",
+            "knowledge.build_space",
+            "knowledge.build_index",
+            "knowledge.drop_index",
+            "knowledge.sweep",
+            "knowledge.tidy",
+        ),
+        {"queue": "ingest"},
+    ),
+}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -445,6 +463,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 15.0,
         # A run that found no worker in time is superseded by the next one.
         "options": {"expires": 12.0},
+    },
+    "knowledge.sweep": {
+        "task": "knowledge.sweep",
+        "schedule": 10.0,
+        "options": {"expires": 8.0},
+    },
+    "knowledge.tidy": {
+        "task": "knowledge.tidy",
+        "schedule": 3600.0,
+        "options": {"expires": 600.0},
     },
 }
 CELERY_TIMEZONE = TIME_ZONE

@@ -8,7 +8,7 @@ AppError                    code, http_status, message, param, retry_after
 ├── NotFound                404  unknown, or somebody else's
 │   └── RouteNotFound       404  no such path
 ├── MethodNotAllowed        405
-├── Conflict                409  the row is in the way
+├── Conflict                409  the row is in the way; `details` may say which
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
 ├── RateLimited             429  with retry_after in seconds
@@ -108,6 +108,17 @@ class MethodNotAllowed(AppError):
 class Conflict(AppError):
     code = "CONFLICT"
     http_status = 409
+
+    def __init__(
+        self,
+        message: StrOrPromise,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        details: dict[str, list[str]] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.details = details or {}
 
 
 class PayloadTooLarge(AppError):

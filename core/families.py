@@ -102,7 +102,7 @@ class Platform(Family):
     @classmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
         shown: Body = {"code": error.error_code, "message": error.message}
-        if isinstance(error, errors.InvalidRequest) and error.details:
+        if isinstance(error, errors.InvalidRequest | errors.Conflict) and error.details:
             shown["details"] = error.details
         return {"success": False, "error": shown}
 

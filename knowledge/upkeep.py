@@ -1,0 +1,156 @@
+"""What is waiting that nobody works on, and what is left over that belongs to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+import logging
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from knowledge import indexes, ingest, leases, spaces
+from knowledge.models import (
+    Document,
+    DocumentStatus,
+    IndexState,
+    SpaceStatus,
+    Upload,
+    VectorSpace,
+)
+from knowledge.parse import ocr_is_installed
+from knowledge.storage import DOCUMENTS_FOLDER, UPLOADS_FOLDER, files_below
+
+# Of one base, so that a slow model of one user leaves room for the documents of others.
+MAX_EMBEDDING_PER_BASE = 4
+# A file is written before its row is committed; nothing takes this long.
+ORPHAN_AFTER = datetime.timedelta(hours=1)
+_UPLOADS_AT_ONCE = 500
+_FILES_AT_ONCE = 500
+
+logger = logging.getLogger(__name__)
+
+
+# --- Documents ---------------------------------------------------------------------------------
+
+
+def waiting_documents(step: ingest.Step, *, limit: int) -> list[Document]:
+    """The oldest documents that wait for the step."""
+    match step:
+        case "embed":
+            return waiting_to_be_embedded(limit=limit)
+        case "prepare_with_ocr":
+            return _oldest(_to_prepare(with_ocr=True), limit)
+        case "prepare":
+            return _oldest(_to_prepare(with_ocr=False), limit)
+
+
+def _to_prepare(*, with_ocr: bool) -> Q:
+    is_open = Q(status__in=ingest.TO_PREPARE)
+    if ocr_is_installed():
+        return is_open & Q(needs_ocr=with_ocr)
+    # Nobody would take them from OCR's queue.
+    return Q(pk__in=[]) if with_ocr else is_open
+
+
+def waiting_to_be_embedded(*, limit: int) -> list[Document]:
+    """The oldest documents that wait for vectors, of bases that have room."""
+    is_waiting = Q(status=DocumentStatus.EMBEDDING)
+    return _oldest(is_waiting & ~Q(knowledge_base__in=_busy_bases()), limit)
+
+
+def is_base_busy(document_id: str) -> bool:
+    """Whether as many documents of its base are being embedded as may be at once."""
+    return Document.objects.filter(pk=document_id, knowledge_base__in=_busy_bases()).exists()
+
+
+def _busy_bases() -> QuerySet[Document, str]:
+    being_embedded = Document.objects.filter(
+        status=DocumentStatus.EMBEDDING, lease_until__gte=Now()
+    )
+    return (
+        being_embedded.order_by()
+        .values("knowledge_base")
+        .annotate(count=Count("pk"))
+        .filter(count__gte=MAX_EMBEDDING_PER_BASE)
+        .values_list("knowledge_base", flat=True)
+    )
+
+
+def _oldest(condition: Q, limit: int) -> list[Document]:
+    waiting = Document.objects.filter(condition & leases.due())
+    return list(waiting.order_by("created_at", "pk")[:limit])
+
+
+# --- Spaces and indexes ------------------------------------------------------------------------
+
+
+def spaces_to_build() -> list[int]:
+    """Spaces that wait to be built, those included that a base has just come to want."""
+    for base_id in spaces.bases_to_reconcile():
+        spaces.reconcile(base_id)
+    building = VectorSpace.objects.filter(leases.due(), status=SpaceStatus.BUILDING)
+    return list(building.values_list("pk", flat=True))
+
+
+def spaces_without_index(document_id: str) -> list[int]:
+    """The active space of a document's base, if it has grown to want an index."""
+    active = VectorSpace.objects.filter(
+        knowledge_base__documents=document_id, status=SpaceStatus.ACTIVE
+    )
+    return [space.pk for space in active if indexes.index_is_wanted(space)]
+
+
+def indexes_to_build() -> list[int]:
+    """Spaces whose index was begun or wanted, and is not ready."""
+    active = VectorSpace.objects.filter(status=SpaceStatus.ACTIVE)
+    return [
+        space.pk
+        for space in active.exclude(index_state=IndexState.READY)
+        if indexes.index_is_wanted(space)
+    ]
+
+
+# --- Files -------------------------------------------------------------------------------------
+
+
+def remove_old_uploads() -> int:
+    """Removes uploads that are older than UPLOAD_KEEP_DAYS, row first; how many there were."""
+    limit = timezone.now() - datetime.timedelta(days=settings.UPLOAD_KEEP_DAYS)
+    old = list(
+        Upload.objects.filter(created_at__lt=limit).order_by("created_at")[:_UPLOADS_AT_ONCE]
+    )
+    for upload in old:
+        upload.delete()
+        with contextlib.suppress(OSError):
+            upload.file.storage.delete(upload.file.name)
+    return len(old)
+
+
+def remove_orphaned_files() -> int:
+    """Removes files that no row names, as a crash between row and file leaves; how many."""
+    removed = 0
+    for model, folder in ((Document, DOCUMENTS_FOLDER), (Upload, UPLOADS_FOLDER)):
+        for names in _in_batches(_old_files(folder)):
+            known = set(model.objects.filter(file__in=names).values_list("file", flat=True))
+            for name in names:
+                if name not in known:
+                    logger.info("Removing %s, which belongs to nothing", name)
+                    default_storage.delete(name)
+                    removed += 1
+    return removed
+
+
+def _old_files(folder: str) -> Iterator[str]:
+    limit = timezone.now() - ORPHAN_AFTER
+    return (name for name, changed_at in files_below(folder) if changed_at < limit)
+
+
+def _in_batches(names: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(names, _FILES_AT_ONCE)):
+        yield batch
