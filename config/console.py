@@ -19,6 +19,8 @@ from django.utils.translation import gettext_noop, ngettext
 from assistants.models import Assistant, OpenerAudio
 from config.health import part_states
 from conversations.models import Call, CallStatus, Message
+from knowledge.admin import states
+from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
 from providers.models import Asr, Llm, LlmType, Voice
 
 TREND_DAYS = 14
@@ -27,6 +29,7 @@ PART_NAMES = {
     "redis": "Redis",
     "workers": gettext_noop("workers"),
     "migrations": gettext_noop("migrations"),
+    "ocr": "OCR",
 }
 STATE_NAMES = {"down": gettext_noop("down"), "pending": gettext_noop("pending")}
 RECENT_DAYS = 7
@@ -44,12 +47,17 @@ class Problem:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Adds the home page's figures to unfold's context."""
-    states = part_states()
+    parts = part_states()
     context.update(
         title=_("Home"),
         cards=list(_cards()),
-        parts={_part_name(name): _state_name(state) for name, state in states.items()},
-        problems=[*_part_problems(states), *_model_problems(), *_call_problems()],
+        parts={_part_name(name): _state_name(state) for name, state in parts.items()},
+        problems=[
+            *_part_problems(parts),
+            *_model_problems(),
+            *_call_problems(),
+            *_knowledge_problems(),
+        ],
         trend=json.dumps(_trend()),
         has_calls=Call.objects.exists(),
         talk_to=Assistant.objects.order_by("owner_id", "created_at")[:5],
@@ -88,6 +96,29 @@ def _cards() -> Iterator[dict[str, Any]]:
         + Asr.objects.filter(is_enabled=True).count(),
         "note": _("%(n)d not built in") % {"n": _real(Voice) + _real(Asr)},
         "url": reverse("admin:providers_voice_changelist"),
+    }
+    yield from _knowledge_cards(since)
+
+
+def _knowledge_cards(since: dt.datetime) -> Iterator[dict[str, Any]]:
+    documents = Document.objects.aggregate(
+        total=Count("pk"), open=Count("pk", filter=Q(status__in=DocumentStatus.open()))
+    )
+    documents_url = reverse("admin:knowledge_document_changelist")
+    yield {
+        "title": _("Documents"),
+        "value": documents["total"],
+        "note": _("%(n)d in work") % {"n": documents["open"]},
+        "url": documents_url + "?state=open" if documents["open"] else documents_url,
+    }
+    searches = SearchRecord.objects.filter(created_at__gte=since).aggregate(
+        total=Count("pk"), empty=Count("pk", filter=Q(hits=0))
+    )
+    yield {
+        "title": _("Searches in 7 days"),
+        "value": searches["total"],
+        "note": _("%(n)d found nothing") % {"n": searches["empty"]},
+        "url": reverse("admin:knowledge_searchrecord_changelist"),
     }
 
 
@@ -209,5 +240,32 @@ def _message_problems(since: dt.datetime) -> Iterator[Problem]:
             )
             % {"n": failure["total"], "error": failure["error"]},
             reverse("admin:conversations_conversation_changelist") + "?trouble=yes",
+            is_urgent=True,
+        )
+
+
+def _knowledge_problems() -> Iterator[Problem]:
+    documents_url = reverse("admin:knowledge_document_changelist")
+    failed = Document.objects.filter(status=DocumentStatus.FAILED).count()
+    if failed:
+        text = ngettext("%(n)d document failed.", "%(n)d documents failed.", failed)
+        yield Problem(text % {"n": failed}, documents_url + "?state=failed", is_urgent=True)
+    late = Document.objects.filter(states.is_late()).count()
+    if late:
+        text = ngettext(
+            "%(n)d document waits too long; is a worker running?",
+            "%(n)d documents wait too long; is a worker running?",
+            late,
+        )
+        yield Problem(text % {"n": late}, documents_url + "?state=late", is_urgent=True)
+    failing = VectorSpace.objects.filter(states.WITH_TROUBLE).select_related("knowledge_base")
+    for space in failing[:MAX_FAILURES]:
+        values = {
+            "name": space.knowledge_base.name,
+            "error": space.error_message or space.index_error,
+        }
+        yield Problem(
+            _("Vectors of %(name)s: %(error)s") % values,
+            reverse("admin:knowledge_knowledgebase_change", args=[space.knowledge_base_id]),
             is_urgent=True,
         )

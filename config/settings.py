@@ -348,6 +348,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "VectorSpaceStatusEnum": "knowledge.models.SpaceStatus.choices",
         "DocumentStageEnum": "knowledge.models.DocumentStatus.choices",
         "StageEnum": "knowledge.models.Stage.choices",
+        "CallStatusEnum": "conversations.models.CallStatus.choices",
+        "KnowledgeModeEnum": "assistants.models.KnowledgeMode.choices",
     },
 }
 
@@ -396,6 +398,17 @@ UNFOLD: dict[str, Any] = {
                     _page(_("Assistants"), "support_agent", "assistants_assistant_changelist"),
                     _page(_("Tools"), "construction", "tooling_tool_changelist"),
                     _page(_("Conversations"), "forum", "conversations_conversation_changelist"),
+                ],
+            },
+            {
+                "title": _("Knowledge"),
+                "items": [
+                    _page(
+                        _("Knowledge bases"), "menu_book", "knowledge_knowledgebase_changelist"
+                    ),
+                    _page(_("Documents"), "description", "knowledge_document_changelist"),
+                    _page(_("Search"), "manage_search", "knowledge_searchrecord_changelist"),
+                    _page(_("Uploads"), "upload_file", "knowledge_upload_changelist"),
                 ],
             },
             {

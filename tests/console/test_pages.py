@@ -317,6 +317,9 @@ def assistant_form(**fields: Any) -> dict[str, Any]:
         "speed": "1",
         "interruption_sensitivity_ms": "500",
         "end_of_turn_silence_ms": "500",
+        "knowledge_mode": "before",
+        "knowledge_limit": "5",
+        "knowledge_min_score": "0.3",
         "config_mode": "platform",
         **fields,
     }

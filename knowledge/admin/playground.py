@@ -1,0 +1,216 @@
+"""The retrieval playground: what a search finds, why in that order, and what it took.
+
+It stands where the console would list the searches: they are on it as what was asked lately.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from core.console import ReadOnlyAdmin
+from core.errors import AppError
+from core.loops import wait_for
+from knowledge.admin.documents import CHUNKS_PER_PAGE
+from knowledge.admin.highlight import highlighted
+from knowledge.lexemes import query_words
+from knowledge.models import KnowledgeBase, SearchRecord, SearchSource
+from knowledge.search import record_search, search
+from knowledge.types import Hit, SearchOutcome, SearchRequest
+from providers.models import Reranker
+from providers.specs import reranker_spec
+
+MAX_BASES = 500
+RECENT = 20
+DEFAULT_LIMIT = 10
+
+
+class SearchForm(forms.Form):
+    """What to look for, and how. Everything but the query has a value to start with."""
+
+    query = forms.CharField(
+        label=_("Query"),
+        max_length=1000,
+        widget=UnfoldAdminTextInputWidget({"type": "search", "autocomplete": "off"}),
+    )
+    bases = forms.ModelMultipleChoiceField(
+        KnowledgeBase.objects.order_by("name"),
+        label=_("Knowledge bases"),
+        widget=forms.CheckboxSelectMultiple,
+    )
+    limit = forms.IntegerField(
+        label=_("Hits"),
+        required=False,
+        min_value=1,
+        max_value=50,
+        initial=DEFAULT_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
+    min_score = forms.FloatField(
+        label=_("Least score"),
+        required=False,
+        min_value=-1,
+        max_value=1,
+        help_text=_("Of the cosine, -1 to 1."),
+        widget=UnfoldAdminDecimalFieldWidget({"step": "0.05"}),
+    )
+    neighbours = forms.IntegerField(
+        label=_("Neighbours"),
+        required=False,
+        min_value=0,
+        max_value=5,
+        initial=0,
+        help_text=_("Chunks before and after each hit."),
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
+    reranker = forms.ModelChoiceField(
+        Reranker.objects.filter(is_enabled=True).select_related("provider"),
+        label=_("Rerank model"),
+        required=False,
+        empty_label=_("None"),
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    @classmethod
+    def from_query(cls, query: QueryDict) -> SearchForm:
+        """The form as an address fills it; what the address lacks has its first value."""
+        data = query.copy()
+        for name in ("limit", "neighbours"):
+            data.setdefault(name, str(cls.base_fields[name].initial))
+        return cls(data)
+
+    def request(self) -> SearchRequest:
+        """The search that a valid form asks for."""
+        values = self.cleaned_data
+        reranker = values["reranker"]
+        return SearchRequest(
+            query=values["query"],
+            knowledge_base_ids=tuple(base.pk for base in values["bases"]),
+            limit=values["limit"] or DEFAULT_LIMIT,
+            min_score=values["min_score"],
+            neighbours=values["neighbours"] or 0,
+            reranker=reranker_spec(reranker) if reranker else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShownHit:
+    """A hit as the page draws it. Bars are 0 to 100."""
+
+    hit: Hit
+    number: int
+    text: SafeString
+    url: str
+    score_bar: int
+    keyword_bar: int
+    fused_bar: int
+    rerank_bar: int
+
+
+@admin.register(SearchRecord)
+class SearchRecordAdmin(ReadOnlyAdmin):
+    """Searches that were made, on the page that makes them."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return show(request, self.admin_site.each_context(request))
+
+
+def show(request: HttpRequest, context: Mapping[str, Any]) -> HttpResponse:
+    """The page; with a query in its address it shows what that finds."""
+    bases = request.GET.getlist("bases")
+    form = SearchForm.from_query(request.GET) if "query" in request.GET else _empty_form(bases)
+    outcome = _searched(request, form) if form.is_bound and form.is_valid() else None
+    chosen = list(KnowledgeBase.objects.filter(pk__in=[pk for pk in bases if "\0" not in pk]))
+    only_base = chosen[0] if len(chosen) == 1 else None
+    page = {
+        **context,
+        "title": only_base.name if only_base else _("Search"),
+        "base": only_base,
+        "form": form,
+        "has_bases": KnowledgeBase.objects.exists(),
+        "outcome": outcome,
+        "hits": _shown(outcome.hits, form.cleaned_data["query"]) if outcome else [],
+        "recent": _recent([base.pk for base in chosen]),
+        "names_bases": len(chosen) != 1,
+        "repeated": _repeated(request.GET),
+    }
+    return render(request, "knowledge/search.html", page)
+
+
+def _empty_form(bases: list[str]) -> SearchForm:
+    chosen = bases or list(KnowledgeBase.objects.order_by("name").values_list("pk", flat=True)[:1])
+    return SearchForm(initial={"bases": chosen})
+
+
+def _searched(request: HttpRequest, form: SearchForm) -> SearchOutcome | None:
+    wanted = form.request()
+    try:
+        outcome = wait_for(search(wanted))
+    except AppError as error:
+        messages.error(request, error.message)
+        return None
+    record_search(wanted, outcome, SearchSource.PLAYGROUND)
+    return outcome
+
+
+def _recent(base_ids: list[str]) -> QuerySet[SearchRecord]:
+    """The latest searches in these bases, or in any, wherever they came from."""
+    rows = SearchRecord.objects.select_related("knowledge_base")
+    if base_ids:
+        rows = rows.filter(knowledge_base__in=base_ids)
+    return rows[:RECENT]
+
+
+def _repeated(query: QueryDict) -> str:
+    """The settings of this search, for links that repeat another query with them."""
+    kept = query.copy()
+    for name in ("query", "bases"):
+        kept.pop(name, None)
+    return kept.urlencode()
+
+
+def _shown(hits: Iterable[Hit], query: str) -> list[ShownHit]:
+    hits = list(hits)
+    words = query_words(query)
+    best = max((hit.fused_score for hit in hits), default=0.0)
+    return [
+        ShownHit(
+            hit=hit,
+            number=number,
+            text=highlighted(hit.content, words),
+            url=_url_of(hit),
+            score_bar=_percent(hit.score or 0.0),
+            keyword_bar=_percent(hit.keyword_share),
+            fused_bar=_percent(hit.fused_score / best if best else 0.0),
+            rerank_bar=_percent(hit.rerank_score or 0.0),
+        )
+        for number, hit in enumerate(hits, 1)
+    ]
+
+
+def _url_of(hit: Hit) -> str:
+    """The document's page, opened at the chunk."""
+    address = reverse("admin:knowledge_document_change", args=[hit.document_id])
+    return f"{address}?chunks-page={hit.ordinal // CHUNKS_PER_PAGE + 1}#chunks"
+
+
+def _percent(share: float) -> int:
+    return round(100 * min(1.0, max(0.0, share)))
