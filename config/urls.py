@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.permissions import AllowAny
 
 from config.health import health, parts_health
+from knowledge.api.downloads import download
 
 # What the API looks like is no secret, and reading it counts against no limit.
 OPEN: dict[str, Any] = {
@@ -30,8 +31,10 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("accounts.api.urls")),
     path("api/v1/", include("providers.api.urls")),
+    path("api/v1/", include("knowledge.api.urls")),
     path("api/v1/", include("tooling.api.urls")),
     path("api/v1/", include("assistants.api.urls")),
     path("api/v1/", include("conversations.api.urls")),
+    path("files/<path:name>", download),
     path("", include("realtime.urls")),
 ]

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models.fields.files import FieldFile
 from django.utils.translation import gettext as _
 
-from core.errors import InvalidRequest, PayloadTooLarge, Unavailable
+from core.errors import PayloadTooLarge, Unavailable
 
 MAX_FILE_BYTES = 50 * 2**20
 DOCUMENTS_FOLDER, UPLOADS_FOLDER = "knowledge", "uploads"
@@ -28,13 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 def checked_size(file: File[Any]) -> int:
-    """The size in bytes. Raises PayloadTooLarge over 50 MB, InvalidRequest for an empty file."""
+    """The size in bytes; an empty file is for its reader to judge. Raises PayloadTooLarge."""
     size = file.size
     if size > MAX_FILE_BYTES:
         text = _("The file is larger than %(limit)d MB.") % {"limit": MAX_FILE_BYTES // 2**20}
         raise PayloadTooLarge(text, code="FILE_TOO_LARGE", param="file")
-    if size == 0:
-        raise InvalidRequest(_("The file is empty."), param="file", code="FILE_EMPTY")
     return size
 
 
