@@ -16,13 +16,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from config.celery import WORKER_KEY, WORKER_NAMES
+from config.supervisor.ocr import OCR_WORKER, ocr_is_installed
 from core.db import in_db
 
 PartState = Literal["ok", "down", "pending"]
 # Anybody may ask, so asking often must cost nothing.
 REMEMBERED_S = 2.0
 TIMEOUT_S = 5.0
-_DOWN: tuple[PartState, PartState] = ("down", "down")
+_DOWN: tuple[PartState, ...] = ("down", "down")
 
 _last: tuple[float, dict[str, str]] | None = None
 
@@ -58,11 +59,13 @@ def part_states() -> dict[str, str]:
         "workers": workers,
         "migrations": migrations,
     }
+    if ocr_is_installed():
+        found["ocr"] = _or_down(_ocr)[0]
     _last = (time.monotonic(), found)
     return found
 
 
-def _or_down(look: Callable[[], tuple[PartState, PartState]]) -> tuple[PartState, PartState]:
+def _or_down(look: Callable[[], tuple[PartState, ...]]) -> tuple[PartState, ...]:
     try:
         return look()
     except (DatabaseError, RedisError, OSError):
@@ -85,3 +88,9 @@ def _redis() -> tuple[PartState, PartState]:
     with Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2) as client:
         alive = client.exists(*(WORKER_KEY + name for name in WORKER_NAMES))
     return "ok", "ok" if alive == len(WORKER_NAMES) else "down"
+
+
+def _ocr() -> tuple[PartState, ...]:
+    """Images are read by a worker that there is only where OCR is installed."""
+    with Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2) as client:
+        return ("ok" if client.exists(WORKER_KEY + OCR_WORKER) else "down",)

@@ -445,17 +445,7 @@ CELERY_TASK_DEFAULT_QUEUE = "chat"
 CELERY_TASK_ROUTES = {
     "knowledge.prepare": {"queue": "parse"},
     "knowledge.prepare_with_ocr": {"queue": "ocr"},
-    **dict.fromkeys(
-        (
-            "knowledge.embed",
-            "knowledge.build_space",
-            "knowledge.build_index",
-            "knowledge.drop_index",
-            "knowledge.sweep",
-            "knowledge.tidy",
-        ),
-        {"queue": "ingest"},
-    ),
+    "knowledge.*": {"queue": "ingest"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -100,7 +100,7 @@ def add_vectors(space_id: int, chunk_ids: Sequence[int], vectors: npt.NDArray[np
     texts = [HalfVector(row).to_text() for row in unit_vectors(vectors)]
     with connection.cursor() as cursor:
         cursor.execute(_ADD_VECTORS, [space_id, list(chunk_ids), texts])
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def unit_vectors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

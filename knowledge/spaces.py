@@ -174,7 +174,7 @@ def hold(space_id: int) -> bool:
     """Whether the space exists, and will until the end of the transaction."""
     with connection.cursor() as cursor:
         cursor.execute("select from knowledge_vectorspace where id = %s for key share", [space_id])
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount)
 
 
 def lacking_documents(space: VectorSpace, *, limit: int) -> list[str]:
@@ -222,7 +222,7 @@ def heal_documents(space: VectorSpace) -> int:
                 space.pk,
             ],
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def bases_to_reconcile() -> list[str]:

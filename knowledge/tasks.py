@@ -150,7 +150,7 @@ def tidy() -> None:
 
 def _room_for(task: Any) -> int:
     """How many more messages may wait in the task's queue, so that a backlog is not multiplied."""
-    queue = settings.CELERY_TASK_ROUTES[task.name]["queue"]
+    queue = task.app.amqp.router.route({}, task.name)["queue"].name
     try:
         return max(0, _MAX_QUEUED - int(redis_sync().llen(queue)))
     except RedisError:

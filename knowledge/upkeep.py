@@ -128,7 +128,7 @@ def remove_old_uploads() -> int:
     for upload in old:
         upload.delete()
         with contextlib.suppress(OSError):
-            upload.file.storage.delete(upload.file.name)
+            upload.file.storage.delete(upload.file.name or "")
     return len(old)
 
 

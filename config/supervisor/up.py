@@ -17,6 +17,7 @@ from config import settings
 from config.env import is_explicit
 from config.supervisor import folder, postgres, redis, sockets
 from config.supervisor.errors import StartError
+from config.supervisor.ocr import OCR_WORKER, ocr_is_installed
 from config.supervisor.parts import Recipe
 from config.supervisor.process import last_line, stop_orphans
 from config.supervisor.secrets import RuntimeFile, Server
@@ -28,6 +29,8 @@ SERVER_STARTS_WITHIN_S = 60.0
 CHILD_STARTS_WITHIN_S = 180.0
 UNCLEAN_PATIENCE_S = 10.0
 SPARE_CONNECTIONS = 30
+# What a large document leaves behind in a pool's process goes back with the process (kilobytes).
+PREFORK_LIMITS = ["--max-tasks-per-child=200", "--max-memory-per-child=400000"]
 # What waiting for a database does not cure.
 LASTING_COMPLAINTS = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
 
@@ -45,7 +48,7 @@ def web_processes() -> int:
 def most_connections() -> int:
     """What all processes together may open at the database, if each fills its pool."""
     # Two worker processes and the scheduler; the operator's commands and tools beside them.
-    processes = web_processes() + settings.PARSE_PROCESSES + 3
+    processes = web_processes() + settings.PARSE_PROCESSES + 3 + 2 * ocr_is_installed()
     return processes * settings.DATABASE_POOL_SIZE + SPARE_CONNECTIONS
 
 
@@ -242,11 +245,16 @@ class Start:
         threads, processes = settings.WORKER_THREADS, settings.PARSE_PROCESSES
         common = ["worker", "--without-gossip", "--without-mingle", "--loglevel=WARNING"]
         io = [*common, "-n", "io@%h", "-Q", "chat,ingest", "-P", "threads", "-c", str(threads)]
-        parse = [*common, "-n", "parse@%h", "-Q", "parse", "-P", "prefork", "-c", str(processes)]
+        prefork = [*common, "-P", "prefork", *PREFORK_LIMITS]
+        parse = [*prefork, "-n", "parse@%h", "-Q", "parse", "-c", str(processes)]
         recipes = [self._celery("worker io", io), self._celery("worker parse", parse)]
+        if ocr_is_installed():
+            ocr = [*prefork, "-n", f"{OCR_WORKER}@%h", "-Q", "ocr", "-c", "1"]
+            recipes.append(self._celery("worker ocr", ocr))
         self.supervisor.start(recipes, timeout_s=CHILD_STARTS_WITHIN_S)
         pools = f"{_plural(threads, 'thread', 'threads')} for waiting"
-        say("workers", f"{pools}, {_plural(processes, 'process', 'processes')} for parsing")
+        pools += f", {_plural(processes, 'process', 'processes')} for parsing"
+        say("workers", f"{pools}, 1 process for OCR" if ocr_is_installed() else pools)
 
     def _beat(self) -> None:
         command = ["beat", "--loglevel=WARNING", "--pidfile="]
