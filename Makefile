@@ -14,6 +14,8 @@ PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
               FIELD_KEYS=QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
 TESTS ?=
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
+# What to measure: voice, retrieval, ingest or relevance.
+BENCH ?= voice
 BENCH_OPTIONS ?=
 
 .PHONY: help setup run test check bench FORCE
@@ -39,8 +41,8 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
 	$(BIN)/mypy $(PACKAGES)
 
-bench: $(STAMP) ## Measure the voice path on this machine.
-	$(BIN)/python -m bench.voice $(BENCH_OPTIONS)
+bench: $(STAMP) ## Measure on this machine (BENCH=voice, retrieval, ingest or relevance).
+	$(BIN)/python -m bench.$(BENCH) $(BENCH_OPTIONS)
 
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)
