@@ -87,6 +87,3 @@ class ParseFailed(Exception):
     def message(self) -> str:
         """What went wrong, in the language of whoever reads it now."""
         return str(self._message)
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
