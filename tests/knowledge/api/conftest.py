@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from core.ids import short_id
+from knowledge import chunks
 from knowledge.models import Document, KnowledgeBase, Upload
+from knowledge.types import Piece
+from providers.catalogue import sync_builtin_models
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +74,20 @@ def count_queries(db: None) -> Callable[[Callable[[], object]], int]:
         return len(queries)
 
     return count
+
+
+def make_chunks(document: Document, *contents: str) -> None:
+    """Chunks that words find, as no embedding model was asked."""
+    ends = list(itertools.accumulate(len(text) + 1 for text in contents))
+    pieces = [
+        Piece(number, text, "", None, end - len(text) - 1, end - 1)
+        for number, (text, end) in enumerate(zip(contents, ends, strict=True))
+    ]
+    document.chunks_total = chunks.store(document, pieces, check=lambda: None)
+    document.save(update_fields=["chunks_total"])
+
+
+@pytest.fixture
+def builtin_models(db: None) -> None:
+    """The offline models, which a database that was emptied lacks."""
+    sync_builtin_models()
