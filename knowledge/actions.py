@@ -173,7 +173,7 @@ def add_document(
     """Stores a file as a document of the base and has it read.
 
     Its type is that of the file's own name, or else of `name`, under which it is shown. Raises
-    UnsupportedMediaType, PayloadTooLarge, InvalidRequest, DuplicateDocument, NotFound.
+    UnsupportedMediaType, PayloadTooLarge, DuplicateDocument, NotFound, Unavailable.
     """
     document = Document(
         knowledge_base=base,
@@ -203,7 +203,7 @@ def add_text(base: KnowledgeBase, *, name: str, content: str, file_type: str = "
 def add_upload(base: KnowledgeBase, upload: Upload) -> Document:
     """Makes a document of a file that was sent ahead. Raises as `add_document` does."""
     try:
-        with upload.file.open("rb") as file:
+        with upload.file.storage.open(upload.file.name or "") as file:
             return add_document(base, file, name=upload.name, file_type=upload.file_type)
     except FileNotFoundError:
         raise upload_not_found() from None
@@ -330,7 +330,7 @@ def _end_stage(row: Document, code: str, message: str) -> None:
 def store_upload(owner: User, file: File[Any]) -> Upload:
     """Keeps a file for a later request, for UPLOAD_KEEP_DAYS.
 
-    Raises UnsupportedMediaType, PayloadTooLarge, InvalidRequest.
+    Raises UnsupportedMediaType, PayloadTooLarge, Unavailable.
     """
     name = file.name or ""
     upload = Upload(
