@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from providers.wording import terms_of
+
 MAX_QUERY_CHARS = 500
 # How far back a chain of questions that lean on one another is followed.
 MAX_EARLIER = 3
@@ -53,23 +55,6 @@ _SUM = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Words that say nothing about what is asked for.
-_FUNCTION_WORDS = re.compile(
-    r"""\b(?:
-      an? | the | is | are | was | were | be | do | does | did | of | to | in | on | at | for | from
-    | with | by | about | as | and | or | but | if | then | than | so | what | which | who | whose
-    | when | where | why | how | much | many | long | often | i | you | he | she | it | we | they
-    | me | him | her | us | them | my | your | his | its | our | their | this | that | these | those
-    | can | could | will | would | should | may | must | have | has | had | not | any | some | more
-    | else | also | too | just | only | again | tell | explain | give | know | want | need | like
-    )\b
-    | 什么 | 怎么样? | 如何 | 为什么 | 为啥 | 多少 | 多久 | 几 | 哪[里儿个些]? | 谁 | 是否 | 是不是
-    | 有没有 | 能不能 | 可不可以 | 可以 | 还有 | 另外 | 然后 | 那么 | 知道 | 告诉 | 请问? | 一下
-    | [我你您他她它]们? | 这[个些里]? | 那[个些里]?
-    | [的了吗呢吧啊呀是有在和与或也都还就又再很最个能会要想]
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 # How somebody goes on about the same thing.
 _LEANS = re.compile(
     r"""^\W*(?:(?:and|but|or|then|so|also|what\ about|how\ about|what\ if)\b
@@ -78,8 +63,13 @@ _LEANS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# A few words are a whole question where they ask in words: "where is parking?".
+_ASKS = re.compile(
+    r"\b(?:what|which|who|when|where|how|is|are|do|does|can|could|will)\b"
+    r"|什么|多少|多久|几|哪|怎|谁|是否|有没有|能不能",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
-_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
 def queries_for(text: str, earlier: Sequence[str]) -> tuple[str, ...]:
@@ -119,13 +109,14 @@ def _asks_something(said: str) -> bool:
 
 
 def _leans(said: str) -> bool:
-    return _LEANS.search(said) is not None or _content(said) <= 1
+    content = _content(said)
+    is_whole = content > 1 or (content > 0 and _ASKS.search(said))
+    return _LEANS.search(said) is not None or not is_whole
 
 
 def _content(said: str) -> float:
-    """How much is asked for, in words; a Chinese character counts as half of one."""
-    words = _WORD.findall(_FUNCTION_WORDS.sub(" ", _PLEASANTRIES.sub(" ", said)))
-    return sum(0.5 if _HAN.match(word) else 1 for word in words)
+    """How much is asked for, in words."""
+    return sum(term.size for term in terms_of(_PLEASANTRIES.sub(" ", said)))
 
 
 def _flat(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import ToolCalled, ToolReturned
+from conversations.lookup import REGISTRY_TOOL, Lookup
 from core.errors import AppError
 from core.ids import prefixed_id
 from providers.types import ToolCall, ToolMessage, ToolSchema
@@ -47,13 +48,24 @@ class ClientTools(Protocol):
 class Toolbox:
     """What the model may call in this turn."""
 
-    def __init__(self, runtime: AssistantRuntime, client_tools: ClientTools | None) -> None:
+    def __init__(
+        self,
+        runtime: AssistantRuntime,
+        client_tools: ClientTools | None,
+        lookup: Lookup | None = None,
+    ) -> None:
         # Without a device to run them on, client tools are not offered at all.
         self._specs = {
             spec.id: spec
             for spec in runtime.tools
             if spec.executor == "server" or client_tools is not None
         }
+        search = lookup.tool(self._specs) if lookup else None
+        # Without knowledge bases there is nothing that the registry's tool could search.
+        self._specs.pop(REGISTRY_TOOL, None)
+        if search is not None:
+            self._specs[search.id] = search
+        self._lookup, self._search_id = lookup, search.id if search else None
         self._client_tools = client_tools
         self._context = ToolContext(
             runtime.owner_id, runtime.id, runtime.language, runtime.time_zone
@@ -140,7 +152,7 @@ class Toolbox:
         return ToolReturned(
             call_id=called.call_id,
             name=called.name,
-            output=capped(result.output),
+            output=result.output,
             executor=called.executor,
             code=result.code,
             message=result.message,
@@ -148,12 +160,15 @@ class Toolbox:
         )
 
     async def _dispatch(self, called: ToolCalled) -> ToolResult:
+        if called.name == self._search_id and self._lookup is not None:
+            # As long as the token budget allows: passages that are cut off cannot be cited.
+            return await self._lookup.answer(called.call_id, called.arguments)
         if called.executor == "server":
             return await run_tool(self._specs[called.name], called.arguments, self._context)
         if not called.wait_for_response or self._client_tools is None:
             return ToolResult("", 200, "accepted")
         answer = await self._client_tools.call(called)
-        return ToolResult(answer.output, answer.code, answer.message)
+        return ToolResult(capped(answer.output), answer.code, answer.message)
 
     def _is_repeated(self, name: str, arguments: dict[str, Any]) -> bool:
         call = (name, json.dumps(arguments, sort_keys=True))

@@ -23,6 +23,7 @@ from conversations.events import (
     TurnFinished,
     TurnStarted,
 )
+from conversations.lookup import Lookup
 from conversations.prompting import fill, with_builtins
 from conversations.toolbox import (
     Adopt,
@@ -91,14 +92,28 @@ async def run_turn(
         message = _("No language model is configured for this assistant.")
         yield TurnFailed("llm.not_configured", message, is_retryable=False, usage=Usage())
         return
-    toolbox = Toolbox(runtime, client_tools)
-    prompt = _Prompt(request, runtime, toolbox)
+    with Lookup(runtime, request.history) as lookup:
+        if cited := await lookup.ahead(request.text):
+            yield cited
+        toolbox = Toolbox(runtime, client_tools, lookup)
+        prompt = _Prompt(request, runtime, toolbox, lookup.section)
+        async with aclosing(_rounds(runtime.llm, toolbox, prompt, adopt)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, ToolReturned) and (cited := lookup.found_by(event.call_id)):
+                    yield cited
+
+
+async def _rounds(
+    spec: LlmSpec, toolbox: Toolbox, prompt: _Prompt, adopt: Adopt | None
+) -> AsyncGenerator[TurnEvent, None]:
+    """The model's answers and the tools that it calls, until it is done or may do no more."""
     usage = Usage()
     for calls_left in reversed(range(MAX_MODEL_CALLS)):
         is_closing = calls_left == 0 or toolbox.has_refused_repeat
         reply = _Reply(follows_text=prompt.ends_in_text)
         try:
-            async with aclosing(_stream(runtime.llm, prompt.asking(is_closing), reply)) as deltas:
+            async with aclosing(_stream(spec, prompt.asking(is_closing), reply)) as deltas:
                 async for delta in deltas:
                     yield delta
         except AppError as error:
@@ -127,7 +142,9 @@ async def run_turn(
 class _Prompt:
     """What the model is shown: instructions, as much history as fits, and this turn so far."""
 
-    def __init__(self, request: TurnRequest, runtime: AssistantRuntime, toolbox: Toolbox) -> None:
+    def __init__(
+        self, request: TurnRequest, runtime: AssistantRuntime, toolbox: Toolbox, knowledge: str
+    ) -> None:
         variables = with_builtins(
             request.variables,
             time_zone=runtime.time_zone,
@@ -136,7 +153,9 @@ class _Prompt:
         override = request.system_override
         system = fill(runtime.prompt if override is None else override, variables)
         cue = OPENING_CUES[runtime.language]
-        self._system = (SystemMessage(system),) if system.strip() else ()
+        # Behind the variables: nothing in a document is filled in.
+        system = "\n\n".join(part for part in (system, knowledge) if part.strip())
+        self._system = (SystemMessage(system),) if system else ()
         self._history = request.history
         self._opening = UserMessage(cue)
         self._turn: list[ChatMessage] = [UserMessage(request.text if request.text.strip() else cue)]

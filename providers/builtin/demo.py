@@ -2,9 +2,10 @@
 
 In English and Chinese it greets, answers arithmetic and the time by calling the tools named
 `calculator` and `current_time` where the request offers them, works the volume and the camera by
-their tools, quotes the knowledge it was given (`providers.passages`) with its source, and otherwise
-says that it is an offline demo and what it understood. Of a system prompt it honours the name it is
-given. It streams word by word, as a real model does.
+their tools, quotes the knowledge it was given (`providers.passages`) with its source, searches for
+it where it is offered a tool for that, and otherwise says that it is an offline demo and what it
+understood. Of a system prompt it honours the name it is given. It streams word by word, as a real
+model does.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from providers.builtin.numerals import MAX_CHARS, find_expression
+from providers.builtin.quoting import best_quote
 from providers.builtin.spoken import Language, spoken_sum, spoken_time
 from providers.passages import Passage, find_passages
 from providers.tokens import CJK, estimate_tokens
@@ -37,6 +39,7 @@ from providers.types import (
     Usage,
     UserMessage,
 )
+from providers.wording import terms_of
 
 _PIECE = re.compile(rf"{CJK.pattern}{{1,2}}|[^\s\u4e00-\u9fff]+\s*|\s+")
 _PERSONA = re.compile(
@@ -45,16 +48,6 @@ _PERSONA = re.compile(
 )
 # "You are Friendly" names nobody; "你是一个助手" neither.
 _NO_NAME = re.compile(r"^(?:一[个名位款]|[Aa]n?$|[Tt]he$|[Aa]ssistant$)")
-_WORD = re.compile(rf"{CJK.pattern}|[^\W_]+")
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        "a an the is are was were be do does did of to in on at for and or what which who when "
-        "where why how i you he she it we they me my your his her its our their this that there "
-        "can could will would should please tell about have has "
-        "的 了 是 在 吗 呢 我 你 他 她 它 们 有 什 么 怎 请 问 和 就 也 一"
-    )
-)
-_SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]?")
 _QUOTE_CHARS = 240
 _ECHO_CHARS = 120
 
@@ -76,7 +69,11 @@ TEXTS: dict[str, dict[Language, str]] = {
     "done": {"en": "Done.", "zh": "好的，已完成。"},
     "tool_text": {"en": "The tool {0} says: {1}", "zh": "工具 {0} 的结果是：{1}"},
     "tool_failed": {"en": "The tool {0} failed: {1}", "zh": "工具 {0} 执行失败：{1}"},
-    "quote": {"en": "According to “{0}”: {1}", "zh": "根据“{0}”：{1}"},
+    "quote": {"en": "According to “{0}”: {1} [{2}]", "zh": "根据“{0}”：{1}[{2}]"},
+    "not_found": {
+        "en": "I found nothing about that in the documents. I understood: “{0}”.",
+        "zh": "资料中没有找到相关内容。我听到的是：“{0}”。",
+    },
     "fallback": {
         "en": "I am an offline demo model and cannot answer that. I understood: “{0}”.",
         "zh": "我是离线演示模型，无法回答这个问题。我听到的是：“{0}”。",
@@ -104,9 +101,10 @@ def _intent(english: str, chinese: str, *, text: str = "no_tool", tool: str = ""
 # In order: the first that fits is answered.
 INTENTS: tuple[Intent, ...] = (
     _intent(
-        r"\bwhat(?:'s| is)? (?:the )?(?:current )?time\b|\bwhat time is it\b|\btell me the time\b"
+        r"\bwhat(?:'s| is)? (?:the )?(?:current )?time\b(?! (?:do|does|did|are|will|can|is (?!it)))"
+        r"|\btell me the time\b"
         r"|\bwhat(?:'s| is)? (?:the date|today'?s date|day is it)\b|\bwhat day is (?:it|today)\b",
-        r"几点|现在.*时间|报时|今天.*(?:星期几|周几|几号|日期)|几月几号",
+        r"几点[了钟]|(?:现在|是)几点|^\W*几点\W*$|现在.*时间|报时|今天.*(?:星期几|周几|几号|日期)|几月几号",
         tool="current_time",
     ),
     _intent(
@@ -138,7 +136,7 @@ INTENTS: tuple[Intent, ...] = (
     _intent(r"^\W*(?:good ?bye|bye|see you)\b", r"^\W*(?:再见|拜拜)", text="goodbye"),
     _intent(
         r"^\W*(?:hello|hi|hey|good (?:morning|afternoon|evening))\b(?:\W+\w+){0,3}\W*$",
-        r"^\W*(?:你好|您好|嗨|哈[喽啰]|早上好|下午好|晚上好|喂)",
+        r"^\W*(?:你好|您好|嗨|哈[喽啰]|早上好|下午好|晚上好|喂)(?:\W*\w{1,3})?\W*$",
         text="greeting",
     ),
 )
@@ -190,8 +188,7 @@ def answer_to(request: ChatRequest) -> Answer:
     language = _language(said, system)
     results = _results_to_phrase(request)
     if results:
-        calls = _calls_by_id(request)
-        return " ".join(_phrase(result, calls.get(result.call_id), language) for result in results)
+        return " ".join(_phrases(request, results, said, language))
     name = _persona(system, language)
     if not said:
         return _say("greeting", language, name=name)
@@ -201,11 +198,14 @@ def answer_to(request: ChatRequest) -> Answer:
             "no_tool", language, _echo(said)
         )
     intent = next((each for each in INTENTS if each.pattern.search(said)), None)
-    if intent is not None:
-        call = _use_tool(request, intent.tool, {}) if intent.tool else None
+    if intent is not None and intent.tool:
+        call = _use_tool(request, intent.tool, {})
         return call or _say(intent.text, language, _echo(said), name=name)
-    quote = _quote(said, find_passages(system), language)
-    return quote or _say("fallback", language, _echo(said))
+    if quote := _quote(said, find_passages(system), language):
+        return quote
+    if intent is not None:
+        return _say(intent.text, language, _echo(said), name=name)
+    return _search(request, said) or _say("fallback", language, _echo(said))
 
 
 def _say(key: str, language: Language, *values: str, name: str = "") -> str:
@@ -247,6 +247,18 @@ def _use_tool(request: ChatRequest, name: str, arguments: dict[str, Any]) -> Too
     return ToolCall(f"call_{len(request.messages)}", name, json.dumps(arguments))
 
 
+def _search(request: ChatRequest, said: str) -> ToolCall | None:
+    """A call of the tool that searches knowledge, where there is one and something to look for."""
+    if not terms_of(said):
+        return None
+    names = (tool.name for tool in request.tools if _is_search(tool.name))
+    return _use_tool(request, next(names, ""), {"query": said})
+
+
+def _is_search(tool_name: str) -> bool:
+    return "knowledge" in tool_name
+
+
 def _results_to_phrase(request: ChatRequest) -> list[ToolMessage]:
     """The results at the end of the history, which this answer is about."""
     results: list[ToolMessage] = []
@@ -264,6 +276,24 @@ def _calls_by_id(request: ChatRequest) -> dict[str, ToolCall]:
         if isinstance(message, AssistantMessage)
         for call in message.tool_calls
     }
+
+
+def _phrases(
+    request: ChatRequest, results: Sequence[ToolMessage], said: str, language: Language
+) -> list[str]:
+    """What to say of each result; of all that was found, the one sentence that answers."""
+    calls = _calls_by_id(request)
+    finds = [each for each in results if _is_search(each.name) and not each.is_error]
+    phrases = [
+        _phrase(result, calls.get(result.call_id), language)
+        for result in results
+        if result not in finds
+    ]
+    if finds:
+        passages = [passage for each in finds for passage in find_passages(each.text)]
+        quote = _quote(said, passages, language)
+        phrases.append(quote or _say("not_found", language, _echo(said)))
+    return phrases
 
 
 def _phrase(result: ToolMessage, call: ToolCall | None, language: Language) -> str:
@@ -295,34 +325,13 @@ def _json_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _quote(said: str, passages: tuple[Passage, ...], language: Language) -> str | None:
-    """The sentence that shares most words with the question, and its source, or None."""
-    asked = _words(said)
-    candidates = [
-        (_overlap(asked, sentence), passage, sentence)
-        for passage in passages
-        for sentence in map(str.strip, _SENTENCE.findall(passage.text))
-        if sentence
-    ]
-    best = max(candidates, key=lambda candidate: candidate[0], default=None)
-    if best is None or best[0] <= 0:
+def _quote(said: str, passages: Sequence[Passage], language: Language) -> str | None:
+    """The sentence that answers best, with its source and number; None where none fits."""
+    quote = best_quote(said, passages)
+    if quote is None:
         return None
-    return _say("quote", language, best[1].source, best[2][:_QUOTE_CHARS])
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in _WORD.findall(text.lower())) - _STOP_WORDS
-
-
-def _stem(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") else word
-
-
-def _overlap(asked: frozenset[str], sentence: str) -> float:
-    """Shared words, with a little for short sentences. One shared Han character alone is chance."""
-    shared = asked & _words(sentence)
-    weight = sum(0.5 if CJK.match(word) else 1.0 for word in shared)
-    return weight + 1 / (10 + len(sentence)) if weight >= 1.0 else 0.0
+    source, sentence = quote.passage.source, quote.sentence[:_QUOTE_CHARS]
+    return _say("quote", language, source, sentence, str(quote.passage.index))
 
 
 def _echo(text: str) -> str:
