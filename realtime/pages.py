@@ -144,6 +144,11 @@ def _words() -> dict[str, str]:
         "toolUnsupported": _(
             "The assistant asked this device for “{name}”, which this page cannot do."
         ),
+        "searchRunning": _("Looking it up in the documents…"),
+        "searchDone": _("Looked it up in the documents"),
+        "sources": _("Sources"),
+        "page": _("p. {page}"),
+        "found": _("Passages found: {count}"),
         "problem.denied": _(
             "The browser may not use the microphone. Allow it in the address bar and call again; "
             "until then you can type."

@@ -10,8 +10,11 @@
  * @typedef {import("./protocol.js").Closing} Closing
  * @typedef {import("./audio.js").PlaybackReport} PlaybackReport
  * @typedef {{serverMs?: number, heardMs?: number}} Latency
+ * @typedef {{index: number, document: string, page: number | null, text: string}} Source a passage
+ *   that an answer may rest on; its text cites it as [index]
  * @typedef {import("./captions.js").Reply & {kind: "reply", id: string, turnId: string | undefined,
- *   ttsId: string | null, isFinal: boolean, isInterrupted: boolean, latency: Latency}} ReplyEntry
+ *   ttsId: string | null, isFinal: boolean, isInterrupted: boolean, latency: Latency,
+ *   sources: Source[]}} ReplyEntry
  * @typedef {{kind: "user", id: string, text: string, isFinal: boolean}} UserEntry
  * @typedef {{kind: "tool", id: string, name: string,
  *   status: "running" | "done" | "failed" | "unsupported"}} ToolEntry
@@ -223,7 +226,7 @@ export class Call extends EventTarget {
     return {
       kind: "reply", id, turnId: data.turn_id, text: "", segments: [], playedMs: 0, receivedMs: 0,
       isReceived: false, isSpoken: this.hasVoice && this.player !== undefined, isHeard: false, heard: null, ttsId: null,
-      isFinal: false, isInterrupted: false, latency: {},
+      isFinal: false, isInterrupted: false, latency: {}, sources: [],
     };
   }
 
@@ -325,6 +328,11 @@ const HANDLERS = {
     // Without a voice the text is the answer; with one, the state waits for the sound.
     if (reply.ttsId === null && !call.hasSpoken) reply.isSpoken = false;
     if (!reply.isSpoken) call.isWaiting = false;
+    call.show(reply);
+  },
+  "assistant.citations": (call, data) => {
+    const reply = call.reply(data);
+    reply.sources.push(...data.citations);
     call.show(reply);
   },
   "assistant.tool_call": (call, _data, { tool_call: tool }) => {

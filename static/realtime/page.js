@@ -6,9 +6,11 @@
  *   source: "talk" | "debug", socketUrl: string, ticketsUrl: string, csrfToken: string, words: Record<string, string>}} Settings
  * @typedef {import("./call.js").Entry} Entry
  * @typedef {import("./call.js").Closing} Closing
+ * @typedef {import("./call.js").Source} Source
  */
 import { Call } from "./call.js";
 import { split } from "./captions.js";
+import { pieces, quoted, withoutMarks } from "./sources.js";
 
 /** @param {string} id @returns {HTMLElement} */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -32,6 +34,10 @@ const TOOL_WORDS = {
 
 /** @type {Call | null} */
 let call = null;
+/** Tools that look something up in the documents. */
+const SEARCH_TOOL = /^(search_)?knowledge(_\d+)?$/;
+const SEARCH_WORDS = { ...TOOL_WORDS, running: "searchRunning", done: "searchDone" };
+
 let isPushToTalk = false;
 let isFollowing = true;
 
@@ -153,24 +159,104 @@ function showEntry(entry) {
   const item = itemOf(entry);
   if (entry.kind === "reply") showReply(item, entry);
   else if (entry.kind === "user") showUser(item, entry);
-  else item.replaceChildren(span("note", fill(words[TOOL_WORDS[entry.status]], { name: entry.name })));
+  else item.replaceChildren(span("note", toolNote(entry)));
   follow();
+}
+
+/** @param {import("./call.js").ToolEntry} tool */
+function toolNote({ name, status }) {
+  const notes = SEARCH_TOOL.test(name) ? SEARCH_WORDS : TOOL_WORDS;
+  return fill(words[notes[status]], { name });
 }
 
 /** @param {HTMLElement} item @param {import("./call.js").ReplyEntry} reply */
 function showReply(item, reply) {
   const { heard, coming } = split(reply);
   item.dataset.interrupted = String(reply.isInterrupted);
-  item.replaceChildren(who(words.assistant), span("heard", heard), span("coming", coming));
-  if (reply.isInterrupted) item.append(" ", span("tag", words.interrupted));
+  const caption = partOf(item, "caption");
+  const lines = [marked("heard", heard, reply.sources), marked("coming", coming, reply.sources)];
+  caption.replaceChildren(who(words.assistant), ...lines);
+  if (reply.isInterrupted) caption.append(" ", span("tag", words.interrupted));
   const { serverMs, heardMs } = reply.latency;
   const figures = [
     serverMs === undefined ? "" : fill(words.serverLatency, { seconds: seconds(serverMs) }),
     heardMs === undefined ? "" : fill(words.heardLatency, { seconds: seconds(heardMs) }),
   ].filter(Boolean);
-  if (figures.length) item.append(span("latency", figures.join(" · ")));
+  if (figures.length) caption.append(span("latency", figures.join(" · ")));
   const isOver = reply.isHeard || reply.isInterrupted || (reply.isFinal && !reply.isSpoken);
-  if (isOver) announce(item, `${words.assistant}: ${heard}`);
+  showSources(item, reply, isOver);
+  if (isOver) announce(item, announcement(heard, reply.sources));
+}
+
+/** The captions, with the number of a source where the text cites it. @param {string} className @param {string} text @param {Source[]} sources */
+function marked(className, text, sources) {
+  const element = span(className, "");
+  for (const { text: part, source } of pieces(text, sources)) {
+    if (!source) element.append(part);
+    else element.append(Object.assign(document.createElement("sup"), { textContent: part }));
+  }
+  return element;
+}
+
+/**
+ * The sources under an answer: those that it cites as far as it was heard; at its end, where it
+ * cites none, all that were found, folded up. What somebody has opened stays open.
+ * @param {HTMLElement} item @param {import("./call.js").ReplyEntry} reply @param {boolean} isOver
+ */
+function showSources(item, reply, isOver) {
+  if (!reply.sources.length) return;
+  const cited = quoted(split(reply).heard, reply.sources);
+  if (cited.length) list(partOf(item, "sources"), cited);
+  else if (isOver) list(folded(item, fill(words.found, { count: String(reply.sources.length) })), reply.sources);
+}
+
+/** @param {HTMLElement} into @param {Source[]} sources */
+function list(into, sources) {
+  into.setAttribute("role", "group");
+  into.setAttribute("aria-label", words.sources);
+  for (const source of sources) {
+    if (into.querySelector(`[data-source="${source.index}"]`)) continue;
+    const element = document.createElement("details");
+    element.dataset.source = String(source.index);
+    const summary = document.createElement("summary");
+    summary.title = source.text.slice(0, 400);
+    summary.append(span("number", String(source.index)), span("document", source.document));
+    if (source.page !== null) summary.append(span("page", fill(words.page, { page: String(source.page) })));
+    const passage = document.createElement("blockquote");
+    passage.textContent = source.text;
+    element.append(summary, passage);
+    into.append(element);
+  }
+}
+
+/** @param {HTMLElement} item @param {string} title @returns {HTMLElement} */
+function folded(item, title) {
+  /** @type {HTMLElement | null} */
+  const known = item.querySelector(".found .sources");
+  if (known) return known;
+  const element = document.createElement("details");
+  element.className = "found";
+  element.append(Object.assign(document.createElement("summary"), { textContent: title }));
+  item.append(element);
+  return partOf(element, "sources");
+}
+
+/** A part of an entry, made when it is new. @param {HTMLElement} item @param {string} className @returns {HTMLElement} */
+function partOf(item, className) {
+  /** @type {HTMLElement | null} */
+  const known = item.querySelector(`:scope > .${className}`);
+  if (known) return known;
+  const element = document.createElement("div");
+  element.className = className;
+  item.append(element);
+  return element;
+}
+
+/** @param {string} heard @param {Source[]} sources */
+function announcement(heard, sources) {
+  const names = quoted(heard, sources).map(({ document: name }) => name);
+  const cited = names.length ? ` ${words.sources}: ${[...new Set(names)].join(", ")}` : "";
+  return `${words.assistant}: ${withoutMarks(heard, sources)}${cited}`;
 }
 
 /** @param {HTMLElement} item @param {import("./call.js").UserEntry} entry */
@@ -283,7 +369,7 @@ function setPushToTalk(isOn) {
 
 /** Space talks, wherever the focus is, unless it is where Space already means something. @param {KeyboardEvent} event */
 function onSpace(event) {
-  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(#hold), a");
+  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(#hold), a, summary");
   if (event.code !== "Space" || !isPushToTalk || isElsewhere) return;
   event.preventDefault();
   if (!event.repeat) hold(event.type === "keydown");
