@@ -20,7 +20,8 @@ def reserved_name(
     """Keeps the name free for what is stored inside. Raises Conflict if another base has it."""
     with transaction.atomic():
         # Two requests of one user must not both find the name free.
-        list(User.objects.select_for_update(no_key=True).filter(pk=owner_id).values_list("pk"))
+        if owner_id is not None:
+            User.objects.select_for_update(no_key=True).get(pk=owner_id)
         same = KnowledgeBase.objects.filter(owner_id=owner_id, name=name)
         if same.exclude(pk=by.pk if by else None).exists():
             text = _("There is a knowledge base of this name already; choose another one.")

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.models import User
 from accounts.permissions import principal_of
 from core.errors import NotFound
 from core.families import AgentChat
@@ -425,5 +426,6 @@ class UploadView(APIView):
     def post(self, request: Request) -> Response:
         body = UploadBody(data=request.data)
         body.is_valid(raise_exception=True)
-        upload = actions.store_upload(request.user, body.validated_data["file"])
+        owner = User.objects.get(pk=principal_of(request).user_id)
+        upload = actions.store_upload(owner, body.validated_data["file"])
         return answer(signed_url(request._request, upload))

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from core.db import in_db
@@ -26,6 +27,7 @@ _UNKNOWN = "application/octet-stream"
 _ACTIVE = frozenset({"text/html", "image/svg+xml", "application/xhtml+xml"})
 
 
+@csrf_exempt  # so that other methods are answered with 405
 @require_safe
 async def download(request: HttpRequest, name: str) -> HttpResponseBase:
     """The file of a link, as something to be saved. 404 for forged links, 403 for expired ones."""

@@ -20,6 +20,7 @@ from knowledge.models import (
     SpaceStatus,
     Stage,
     StageRun,
+    VectorSpace,
 )
 from knowledge.overview import BaseState
 from knowledge.parse import FILE_TYPES
@@ -82,7 +83,7 @@ class VectorSpaceSerializer(WireSerializer):
     indexState = serializers.ChoiceField(IndexState.choices, source="index_state")
     errorMessage = serializers.SerializerMethodField(method_name="error_of")
 
-    def error_of(self, row: Any) -> str:
+    def error_of(self, row: VectorSpace) -> str:
         return row.error_message or row.index_error
 
 
