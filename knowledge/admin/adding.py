@@ -144,7 +144,7 @@ def _answer(name: str, add: Callable[[], Document]) -> Answer:
         return Answer(name, "duplicate", error.message, _url(error.document_id))
     except AppError as error:
         return Answer(name, "refused", error.message)
-    return Answer(document.name, "added", _("Added; it is read now."), _url(document.pk))
+    return Answer(document.name, "added", _("Added."), _url(document.pk))
 
 
 def _url(document_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,9 +21,15 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from core.console import ConsoleAdmin, OperatorPermissions
-from core.errors import AppError
-from knowledge.actions import cancel_document, delete_document, reindex_document
+from core.errors import AppError, NotFound
+from knowledge.actions import (
+    cancel_document,
+    delete_document,
+    reindex_document,
+    retry_document,
+)
 from knowledge.admin import adding, states
+from knowledge.admin.highlight import condensed
 from knowledge.links import signed_url
 from knowledge.models import Chunk, Document, DocumentStatus, KnowledgeBase, StageRun
 
@@ -31,6 +38,7 @@ CHUNKS_PER_PAGE = 20
 # What a button of a row, or the action for many rows, does with a document.
 DEEDS: dict[str, Callable[[Document], object]] = {
     "reread": reindex_document,
+    "retry": retry_document,
     "cancel": cancel_document,
 }
 
@@ -131,7 +139,7 @@ class ChunkInline(PartInline):
         return format_html(
             '<div class="chunk-content"><p class="chunk-heading">{}</p><p>{}</p></div>',
             chunk.heading,
-            chunk.content,
+            condensed(chunk.content),
         )
 
 
@@ -150,7 +158,7 @@ class DocumentAdmin(ConsoleAdmin):
     list_before_template = "knowledge/document_list_head.html"
     search_fields = ["name"]
     search_help_text = _("Name of a document")
-    actions = ["reread_selected", "cancel_selected"]
+    actions = ["retry_selected", "reread_selected", "cancel_selected"]
     change_form_outer_before_template = "knowledge/document_head.html"
     inlines = [ChunkInline, StageInline]
     readonly_fields = ["show_base", "show_size", "char_count", "page_count", "processed_at"]
@@ -213,6 +221,11 @@ class DocumentAdmin(ConsoleAdmin):
             back = request.get_full_path()
         return HttpResponseRedirect(back)
 
+    @admin.action(description=_("Try again what failed or was cancelled"))
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
+        ended = [DocumentStatus.FAILED, DocumentStatus.CANCELLED]
+        self._do(request, "retry", queryset.filter(status__in=ended))
+
     @admin.action(description=_("Read the selected documents again"))
     def reread_selected(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
         self._do(request, "reread", queryset)
@@ -234,6 +247,9 @@ class DocumentAdmin(ConsoleAdmin):
         said = {
             "reread": ngettext(
                 "%(n)d document is read again.", "%(n)d documents are read again.", done
+            ),
+            "retry": ngettext(
+                "%(n)d document is tried again.", "%(n)d documents are tried again.", done
             ),
             "cancel": ngettext(
                 "The work on %(n)d document was cancelled.",
@@ -321,11 +337,13 @@ class DocumentAdmin(ConsoleAdmin):
         return [row.name for row in documents], figures, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Document) -> None:
-        delete_document(obj)
+        # Whoever else deletes it at the same time leaves nothing to do.
+        with contextlib.suppress(NotFound):
+            delete_document(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
         for document in queryset:
-            delete_document(document)
+            self.delete_model(request, document)
 
 
 def _live(kind: str, document: Document, drawing: str) -> str:

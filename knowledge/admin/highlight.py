@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+_BLANK_LINES = re.compile(r"\n\s*\n")
+# Between marks that are one: nothing, or what joins the parts of an identifier.
+_JOINTS = ("", "-", "_", ".", "/")
 _LATIN = re.compile(r"[0-9a-z]", re.IGNORECASE)
+
+
+def condensed(text: str) -> str:
+    """The text without blank lines, which take room on a page and tell nothing there."""
+    return _BLANK_LINES.sub("\n", text).strip()
 
 
 def highlighted(text: str, words: Iterable[str]) -> SafeString:
@@ -47,7 +55,7 @@ def _joined(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     for found in pattern.finditer(text):
         start, stop = found.span(1)
-        if spans and start <= spans[-1][1]:
+        if spans and text[spans[-1][1] : start] in _JOINTS:
             spans[-1] = spans[-1][0], max(spans[-1][1], stop)
         else:
             spans.append((start, stop))

@@ -28,7 +28,7 @@ from core.console import ReadOnlyAdmin
 from core.errors import AppError
 from core.loops import wait_for
 from knowledge.admin.documents import CHUNKS_PER_PAGE
-from knowledge.admin.highlight import highlighted
+from knowledge.admin.highlight import condensed, highlighted
 from knowledge.lexemes import query_words
 from knowledge.models import KnowledgeBase, SearchRecord, SearchSource
 from knowledge.search import record_search, search
@@ -90,7 +90,8 @@ class SearchForm(forms.Form):
     @classmethod
     def from_query(cls, query: QueryDict) -> SearchForm:
         """The form as an address fills it; what the address lacks has its first value."""
-        data = query.copy()
+        # No text in Postgres can hold a NUL, so that no row could be looked up by it.
+        data = QueryDict(query.urlencode().replace("%00", ""), mutable=True)
         for name in ("limit", "neighbours"):
             data.setdefault(name, str(cls.base_fields[name].initial))
         return cls(data)
@@ -195,7 +196,7 @@ def _shown(hits: Iterable[Hit], query: str) -> list[ShownHit]:
         ShownHit(
             hit=hit,
             number=number,
-            text=highlighted(hit.content, words),
+            text=highlighted(condensed(hit.content), words),
             url=_url_of(hit),
             score_bar=_percent(hit.score or 0.0),
             keyword_bar=_percent(hit.keyword_share),

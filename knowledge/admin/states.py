@@ -112,6 +112,7 @@ class SpaceState:
     space: VectorSpace
     vectors: int
     chunks: int
+    is_open: bool
 
     @property
     def is_building(self) -> bool:
@@ -130,9 +131,19 @@ class SpaceState:
 def space_states(base: KnowledgeBase) -> list[SpaceState]:
     """The active space and the one that is being built beside it."""
     spaces = list(base.spaces.select_related("embedder__provider").order_by("status"))
-    chunks = base.documents.aggregate(total=Coalesce(Sum("chunks_total"), 0))["total"]
+    documents = base.documents.aggregate(
+        chunks=Coalesce(Sum("chunks_total"), 0),
+        open=Count("pk", filter=Q(status__in=DocumentStatus.open())),
+    )
     return [
-        SpaceState(space, ChunkVector.objects.filter(space_id=space.pk).count(), chunks)
+        SpaceState(
+            space,
+            vectors=ChunkVector.objects.filter(space_id=space.pk).count(),
+            chunks=documents["chunks"],
+            is_open=bool(documents["open"])
+            or space.status == SpaceStatus.BUILDING
+            or space.index_state == IndexState.BUILDING,
+        )
         for space in spaces
     ]
 

@@ -77,6 +77,20 @@ class Product:
         finally:
             web.kill()
 
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[None]:
+        """A process that does all background work."""
+        command = "-m celery --quiet -A config.celery worker --pool threads --concurrency 4"
+        quiet = "--without-gossip --without-mingle --without-heartbeat -Q chat,ingest,parse"
+        process = subprocess.Popen(
+            [sys.executable, *command.split(), *quiet.split()], cwd=ROOT, env=self.environment
+        )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
     def manage(self, *arguments: str) -> None:
         subprocess.run([*MANAGE, *arguments], cwd=ROOT, env=self.environment, check=True)
 

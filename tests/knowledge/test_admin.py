@@ -96,14 +96,17 @@ def send_files(client: Client, base: KnowledgeBase, *files: SimpleUploadedFile) 
 
 
 # --- adding --------------------------------------------------------------------------------------
-def test_it_answers_for_each_file_that_is_added(operator: Client, base: KnowledgeBase) -> None:
+def test_it_answers_for_each_file_that_is_added(
+    operator: Client, base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge.storage.MAX_FILE_BYTES", 2**20)
     answers = send_files(
         operator,
         base,
         SimpleUploadedFile("rooms.txt", b"Room one shows bronze."),
         SimpleUploadedFile("again.txt", b"Room one shows bronze."),
         SimpleUploadedFile("program.exe", b"MZ"),
-        SimpleUploadedFile("empty.txt", b""),
+        SimpleUploadedFile("large.txt", b"a" * (2**20 + 1)),
     )
     assert [answer["outcome"] for answer in answers] == [
         "added",
@@ -116,6 +119,7 @@ def test_it_answers_for_each_file_that_is_added(operator: Client, base: Knowledg
     assert "rooms.txt" in answers[1]["message"]
     assert answers[1]["url"] == reverse("admin:knowledge_document_change", args=[document.pk])
     assert "pdf" in answers[2]["message"]
+    assert "1 MB" in answers[3]["message"]
 
 
 def test_it_adds_files_without_scripts_and_tells_it_on_the_list(
@@ -256,11 +260,12 @@ def test_it_redraws_nothing_for_strangers(operator: Client, bob: User, base: Kno
 
 
 # --- what can be done with documents -------------------------------------------------------------
-def test_it_rereads_and_cancels_by_the_buttons_of_a_row(
+def test_it_retries_and_cancels_by_the_buttons_of_a_row(
     operator: Client, base: KnowledgeBase
 ) -> None:
     document = make_document(base, status=DocumentStatus.FAILED)
-    response = operator.post(list_url(base), {"row_action": f"reread:{document.pk}"})
+    assert f"retry:{document.pk}" in page_of(operator, list_url(base))
+    response = operator.post(list_url(base), {"row_action": f"retry:{document.pk}"})
     assert (response.status_code, response["Location"]) == (302, list_url(base))
     document.refresh_from_db()
     assert document.status == DocumentStatus.UPLOADED
@@ -295,6 +300,7 @@ def test_it_leads_back_to_our_own_pages_only(
     document = make_document(base, status=DocumentStatus.READY)
     sent = {"row_action": f"reread:{document.pk}", "next": next_url}
     response = operator.post(reverse(DOCUMENTS), sent)
+    assert response.status_code == 302
     assert response["Location"] == (next_url if is_followed else reverse(DOCUMENTS))
 
 
@@ -302,15 +308,19 @@ def test_it_acts_on_many_documents_at_once(operator: Client, base: KnowledgeBase
     documents = [make_document(base, f"{n}.txt", status=DocumentStatus.FAILED) for n in range(3)]
     selected = {"_selected_action": [document.pk for document in documents]}
     page = operator.post(
-        reverse(DOCUMENTS), {"action": "reread_selected", **selected}, follow=True
+        reverse(DOCUMENTS), {"action": "retry_selected", **selected}, follow=True
     ).content.decode()
-    assert "3 documents are read again." in page
+    assert "3 documents are tried again." in page
     assert Document.objects.filter(status=DocumentStatus.UPLOADED).count() == 3
     page = operator.post(
         reverse(DOCUMENTS), {"action": "cancel_selected", **selected}, follow=True
     ).content.decode()
     assert "The work on 3 documents was cancelled." in page
     assert Document.objects.filter(status=DocumentStatus.CANCELLED).count() == 3
+    page = operator.post(
+        reverse(DOCUMENTS), {"action": "reread_selected", **selected}, follow=True
+    ).content.decode()
+    assert "3 documents are read again." in page
 
 
 def test_it_shows_a_document_with_its_stages_and_a_page_of_its_chunks(
@@ -426,6 +436,44 @@ def test_it_deletes_selected_documents_without_loading_their_chunks(
     operator.post(reverse(DOCUMENTS), {**sent, "post": "yes"})
     assert Document.objects.get() == kept
     assert Chunk.objects.count() == 5
+
+
+# --- the playground ------------------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)
+def test_it_searches_and_keeps_what_was_asked(operator: Client, base: KnowledgeBase) -> None:
+    add_chunks(make_document(base, "Rooms.txt", status=DocumentStatus.READY), 3)
+    other = KnowledgeBase.objects.create(name="Other")
+    url = reverse("admin:knowledge_searchrecord_changelist")
+    assert not base.searches.exists()
+    page = operator.get(url, {"bases": [base.pk, other.pk], "query": "bronze <b>"})
+    text = page.content.decode()
+    assert "Rooms.txt" in text
+    assert "<mark>bronze</mark>" in text
+    assert "bronze &lt;b&gt;" in text
+    assert "<b>" not in text
+    assert [row.query for row in base.searches.all()] == ["bronze <b>"]
+    assert "Playground" in page_of(operator, f"{url}?bases={base.pk}")
+    limited = operator.get(url, {"bases": base.pk, "query": "bronze", "limit": "1"})
+    assert limited.content.decode().count('class="hit"') == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"query": ""}, "This field is required"),
+        ({"query": "a", "bases": "unknown"}, "not one of the available choices"),
+        ({"query": "a", "bases": "\0"}, "not one of the available choices"),
+        ({"query": "a", "limit": "1000"}, "less than or equal to 50"),
+        ({"query": "a", "min_score": "x"}, "Enter a number"),
+    ],
+)
+def test_it_says_what_is_wrong_with_a_search(
+    operator: Client, base: KnowledgeBase, sent: dict[str, str], message: str
+) -> None:
+    url = reverse("admin:knowledge_searchrecord_changelist")
+    page = operator.get(url, {"bases": base.pk, **sent}).content.decode()
+    assert message in page
+    assert not base.searches.exists()
 
 
 # --- the home page -------------------------------------------------------------------------------
