@@ -43,8 +43,9 @@ MAX_BASES = 50
 MAX_LISTED = 1000
 NOTHING_FOUND = "No relevant documents found."
 DEFAULT_MIN_SCORE = 0.2
-# Exact words (a number, a name) may be all that query and chunk have in common.
-_ENOUGH_WORDS = 0.5
+# Words may be all that query and chunk have in common: a number, a name, whatever a small
+# embedding model does not understand.
+_ENOUGH_WORDS = 0.25
 
 
 def answer(data: Any = None) -> Response:

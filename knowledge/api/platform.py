@@ -200,6 +200,8 @@ class DocumentViewSet(PlatformViewSet[Document]):
         if (request.content_type or "").startswith("multipart/"):
             row = add_file(base, request)
         else:
+            # Django would read no more than other requests may have; ours was measured already.
+            request._request._body = request._request.read()
             row = add_text(base, request)
         return success(self._rendered(row), status=201)
 

@@ -231,6 +231,12 @@ class TestSendingAText:
         assert list(error["details"]) == [field]
         data_of(alice_api.post(documents(base), good), 201)
 
+    def test_it_may_be_as_large_as_a_file(self, alice_api: APIClient, base: KnowledgeBase) -> None:
+        content = "x" * 11 * 2**20
+        made = data_of(alice_api.post(documents(base), {"name": "a", "content": content}), 201)
+        assert made["size"] == len(content)
+        error_of(alice_api.post(PATH, {"name": "a", "description": content}), 413)
+
     def test_it_refuses_bodies_that_are_no_object(
         self, alice_api: APIClient, base: KnowledgeBase
     ) -> None:
