@@ -403,9 +403,7 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": _("Knowledge"),
                 "items": [
-                    _page(
-                        _("Knowledge bases"), "menu_book", "knowledge_knowledgebase_changelist"
-                    ),
+                    _page(_("Knowledge bases"), "menu_book", "knowledge_knowledgebase_changelist"),
                     _page(_("Documents"), "description", "knowledge_document_changelist"),
                     _page(_("Search"), "manage_search", "knowledge_searchrecord_changelist"),
                     _page(_("Uploads"), "upload_file", "knowledge_upload_changelist"),
