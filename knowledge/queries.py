@@ -25,7 +25,7 @@ class Weights:
     """Reciprocal rank fusion: a hit gets weight / (offset + rank) of each leg that found it."""
 
     vector: float = 1.0
-    keyword: float = 0.8
+    keyword: float = 1.0
     offset: float = 60.0
 
 

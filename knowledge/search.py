@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from django.db import connection, transaction
-from django.db.models import Prefetch, Q, Sum
+from django.db.models import FilteredRelation, OuterRef, Q, Subquery, Sum
 from django.utils.translation import gettext as _
 
 from core.db import in_db
@@ -27,6 +27,7 @@ from knowledge import fusion, spaces
 from knowledge.chunks import unit_vectors
 from knowledge.models import (
     Chunk,
+    Document,
     IndexState,
     KnowledgeBase,
     SearchRecord,
@@ -35,7 +36,7 @@ from knowledge.models import (
     VectorSpace,
 )
 from knowledge.queries import DEPTH, Branch, Hybrid, exact_count, hybrid
-from knowledge.statistics import Keywords, weigh
+from knowledge.statistics import Keywords, last_result, weigh
 from knowledge.types import Hit, SearchNote, SearchOutcome, SearchRequest, SearchTimings
 from providers import registry
 from providers.specs import embedder_spec
@@ -49,11 +50,12 @@ KEPT_RECORDS = 500
 # Small embedding models read 512 tokens and refuse more: about so many characters.
 _MAX_QUERY_CHARS, _MAX_CJK_CHARS = 2_000, 480
 
-# Local to the transaction: connections are pooled. The index scan goes on until it has enough; a
-# scan of a whole table or compiling a statement never pays for a search of milliseconds.
+# Local to the transaction that Postgres makes of one string: connections are pooled. The index scan
+# goes on until it has enough; a scan of a whole table or compiling a statement never pays for a
+# search of milliseconds.
 _SETTINGS = (
     "set local hnsw.ef_search = 100; set local hnsw.iterative_scan = relaxed_order;"
-    " set local hnsw.max_scan_tuples = 40000; set local enable_seqscan = off; set local jit = off"
+    " set local hnsw.max_scan_tuples = 40000; set local enable_seqscan = off; set local jit = off;"
 )
 
 logger = logging.getLogger(__name__)
@@ -145,24 +147,44 @@ def _clean(query: str) -> str:
 
 
 def _look_up(query: str, base_ids: Sequence[str]) -> _Plan:
-    active = VectorSpace.objects.filter(status=SpaceStatus.ACTIVE)
-    bases = list(
-        KnowledgeBase.objects.filter(pk__in=[each for each in base_ids if "\0" not in each])
-        .annotate(chunks=Sum("documents__chunks_total"))
-        .prefetch_related(Prefetch("spaces", active.select_related("embedder__provider")))
-    )
+    """Each trip to the database counts: somebody may be waiting for a spoken answer."""
+    bases = _bases(base_ids)
     usable: list[_Space] = []
     notes: list[SearchNote] = []
     for base in bases:
-        space = next(iter(base.spaces.all()), None)
-        if problem := _problem(space):
+        if problem := _problem(base.space):
             # Who has no chunks yet lacks no vectors.
             notes += [_skipped(problem, base.pk)] if base.chunks else []
-        elif space is not None and space.dimensions is not None:
-            usable.append(_as_space(space, space.dimensions))
-    keywords = weigh(query, searched_rows=sum(base.chunks or 0 for base in bases))
-    names = {base.pk: base.name for base in bases}
-    return _Plan(names, tuple(usable), keywords, tuple(notes))
+        elif base.space is not None and base.space.dimensions is not None:
+            usable.append(_as_space(base.space, base.space.dimensions))
+    keywords = weigh(query, searched_rows=sum(base.chunks for base in bases))
+    return _Plan({base.pk: base.name for base in bases}, tuple(usable), keywords, tuple(notes))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Base:
+    pk: str
+    name: str
+    chunks: int
+    space: VectorSpace | None
+
+
+def _bases(base_ids: Sequence[str]) -> list[_Base]:
+    """The bases with their active spaces, in one query."""
+    is_active = Q(spaces__status=SpaceStatus.ACTIVE)
+    chunks = (
+        Document.objects.filter(knowledge_base=OuterRef("pk"))
+        .order_by()
+        .values("knowledge_base")
+        .values_list(Sum("chunks_total"))
+    )
+    rows = (
+        KnowledgeBase.objects.filter(pk__in=[each for each in base_ids if "\0" not in each])
+        .annotate(active=FilteredRelation("spaces", condition=is_active), chunks=Subquery(chunks))
+        # The plugin does not know relations that a query defines.
+        .select_related("active__embedder__provider")  # type: ignore[misc]
+    )
+    return [_Base(row.pk, row.name, row.chunks or 0, getattr(row, "active", None)) for row in rows]
 
 
 def _as_space(space: VectorSpace, dimensions: int) -> _Space:
@@ -256,19 +278,14 @@ def _find(plan: _Plan, embedded: _Embedded, *, limit: int) -> tuple[list[Hit], l
         depth=limit,
         limit=limit,
     )
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_SETTINGS)
-        rows = _run(wanted)
-        doubted = _short_branches(branches, rows, depth=limit)
-        if doubted:
-            logger.warning("the index of vector spaces %s gives too few", sorted(doubted))
-            exact = [
-                dataclasses.replace(
-                    each, is_indexed=each.is_indexed and each.space_id not in doubted
-                )
-                for each in branches
-            ]
-            rows = _run(dataclasses.replace(wanted, branches=exact))
+    rows = _run(wanted)
+    if doubted := _short_branches(branches, rows, depth=limit):
+        logger.warning("the index of vector spaces %s gives too few", sorted(doubted))
+        believed = [
+            dataclasses.replace(branch, is_indexed=False) if branch.space_id in doubted else branch
+            for branch in branches
+        ]
+        rows = _run(dataclasses.replace(wanted, branches=believed))
     text = _("The index of the vectors found too few; all of them were compared.")
     notes = [
         SearchNote("index_incomplete", text, branch.base_id)
@@ -288,8 +305,8 @@ Row = tuple[
 
 def _run(wanted: Hybrid) -> list[Row]:
     with connection.cursor() as cursor:
-        cursor.execute(hybrid(wanted).as_string(cursor.connection))
-        rows: list[Row] = cursor.fetchall()
+        cursor.execute(_SETTINGS + hybrid(wanted).as_string(cursor.connection))
+        rows: list[Row] = last_result(cursor)
     return rows
 
 

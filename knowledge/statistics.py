@@ -12,8 +12,9 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from knowledge.lexemes import query_literal, query_words
 
@@ -36,7 +37,11 @@ from pg_class c left join pg_stats s
   and s.attname = 'lexemes'
 where c.oid = 'knowledge_chunk'::regclass
 """
+_COUNT_ALL = "select count(*) from (select from knowledge_chunk limit %s) counted"
+# One string is one transaction. A scan of the table would unpack the words of every chunk once for
+# each word asked for, which the planner does not know.
 _COUNT = """
+set local enable_seqscan = off;
 select (select count(*) from (
   select from knowledge_chunk where lexemes @@ word.query limit %s) matching)
 from unnest(%s::text[]::tsquery[]) with ordinality as word (query, position) order by position
@@ -157,21 +162,22 @@ def choose(weighed: Sequence[Word], *, total: int, searched_rows: int) -> Keywor
     return Keywords(tuple(present[:count]), tuple(present[count:]), full_weight)
 
 
+def last_result(cursor: Any) -> Any:
+    """The rows of the last of several statements that were sent at once, to save trips."""
+    while cursor.nextset():
+        pass
+    return cursor.fetchall()
+
+
 def _count(words: Sequence[str], statistics: Statistics) -> tuple[int, dict[str, int]]:
     """How many chunks there are, about, and how many of them hold each word, up to a limit."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        # A scan of the table would unpack every chunk's words once for each word asked for.
-        cursor.execute("set local enable_seqscan = off")
-        total = statistics.total
-        if not statistics.shares or not total:
-            cursor.execute(
-                "select count(*) from (select from knowledge_chunk limit %s) counted",
-                [_COUNTED_TOTAL],
-            )
+    total = statistics.total if statistics.shares else 0
+    with connection.cursor() as cursor:
+        if not total:
+            cursor.execute(_COUNT_ALL, [_COUNTED_TOTAL])
             (total,) = cursor.fetchone()
         if not words:
             return max(total, 1), {}
-        literals = [query_literal([word]) for word in words]
-        cursor.execute(_COUNT, [_COUNTED_ROWS, literals])
-        counts = {word: int(row[0]) for word, row in zip(words, cursor.fetchall(), strict=True)}
-    return max(total, 1), counts
+        cursor.execute(_COUNT, [_COUNTED_ROWS, [query_literal([word]) for word in words]])
+        counts = [int(row[0]) for row in last_result(cursor)]
+    return max(total, 1), dict(zip(words, counts, strict=True))
