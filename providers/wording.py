@@ -87,7 +87,7 @@ def shares(
     spread = Counter(term for held in own for term in held)
     total = len(own) + 1
     weights = [
-        term.size * (1 + math.log(1 + total / (spread[term.text] + 1)) / 2) for term in asked
+        term.size * (1 + math.log(1 + total / (spread[term.text] + 1)) / 4) for term in asked
     ]
     found = [[term.found_in(*held) for term in asked] for held in zip(own, around, strict=True)]
     # Where no word is surely meant, the text agrees by chance.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from providers.passages import Passage
+from providers.tokens import CJK
 from providers.wording import ENOUGH, shares
 
 _ENDS = ".!?。！？"
@@ -27,19 +28,24 @@ class Quote:
 def best_quote(question: str, passages: Sequence[Passage]) -> Quote | None:
     """The sentence that has most of what the question asks for, or None where none has enough.
 
-    Of equals, a whole sentence wins, then the shorter one.
+    Of equals, one in the question's script wins, then a whole sentence, then the shorter one.
     """
     candidates = [(passage, *pair) for passage in passages for pair in _sentences(passage)]
     sentences = [sentence for _passage, sentence, _nearby in candidates]
     nearby = [text for _passage, _sentence, text in candidates]
     ranked = [
-        ((round(share, 6), sentence[-1] in _ENDS, -len(sentence)), Quote(passage, sentence))
+        ((round(share, 6), _fitness(question, sentence), -len(sentence)), Quote(passage, sentence))
         for (passage, sentence, _nearby), share in zip(
             candidates, shares(question, sentences, nearby=nearby), strict=True
         )
         if share >= ENOUGH
     ]
     return max(ranked, key=itemgetter(0))[1] if ranked else None
+
+
+def _fitness(question: str, sentence: str) -> tuple[bool, bool]:
+    is_in_script = bool(CJK.search(question)) == bool(CJK.search(sentence))
+    return is_in_script, sentence[-1] in _ENDS
 
 
 def _sentences(passage: Passage) -> Iterator[tuple[str, str]]:

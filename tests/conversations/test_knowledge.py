@@ -1,0 +1,535 @@
+"""Turns of assistants that have knowledge: real searches on the real database."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from assistants.models import Assistant
+from assistants.runtime import AssistantRuntime, load_runtime
+from conversations import history, lookup, searches, turn
+from conversations.encoding import Turn, collect
+from conversations.events import Cited, TextDelta, ToolCalled, ToolReturned, TurnEvent
+from conversations.journal import flush, open_call
+from conversations.models import Message
+from conversations.turn import TurnRequest, run_turn
+from core.db import in_db
+from knowledge.models import KnowledgeBase, SearchRecord
+from knowledge.types import SearchOutcome, SearchRequest
+from providers.fakes import FakeUpstream, Step
+from providers.models import Llm
+from providers.passages import find_passages
+from providers.types import AssistantMessage, SystemMessage, ToolMessage, UserMessage
+from tests.conversations.library import HANDBOOK, librarian, museum, shelve
+from tests.conversations.scripted import LLM, ScriptedModel, call, calls, says, tool
+from tests.knowledge.corpus import make_embedder
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Script = Callable[..., ScriptedModel]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    def play(*scripts: Any, **options: Any) -> ScriptedModel:
+        model = ScriptedModel(scripts or (says("ok"),), **options)
+        monkeypatch.setattr(turn, "chat_model", lambda spec: model)
+        return model
+
+    return play
+
+
+def runtime_for(owner: User | None, *bases: KnowledgeBase, **fields: Any) -> AssistantRuntime:
+    if not bases:
+        assert owner is not None
+        bases = (museum(owner),)
+    runtime = load_runtime(librarian(owner, *bases, **fields).pk)
+    return dataclasses.replace(runtime, llm=LLM, tools=())
+
+
+def asked(text: str, *before: str) -> TurnRequest:
+    said = tuple(m for text in before for m in (UserMessage(text), AssistantMessage("Well.")))
+    return TurnRequest(turn=1, text=text, history=said, variables={})
+
+
+def events_of(request: TurnRequest, runtime: AssistantRuntime) -> list[TurnEvent]:
+    async def run() -> list[TurnEvent]:
+        async with aclosing(run_turn(request, runtime)) as events:
+            seen = [event async for event in events]
+        await searches.flush()
+        return seen
+
+    return asyncio.run(run())
+
+
+def answer(request: TurnRequest, runtime: AssistantRuntime) -> Turn:
+    async def collected() -> Turn:
+        async with aclosing(run_turn(request, runtime)) as events:
+            reply = await collect(events)
+        await searches.flush()
+        return reply
+
+    return asyncio.run(collected())
+
+
+def sources(reply: Turn) -> list[tuple[str, str]]:
+    return [(citation.document, citation.text[:12]) for citation in reply.citations]
+
+
+# --- before the answer ---------------------------------------------------------------------------
+
+
+def test_it_puts_what_it_found_before_the_model_and_says_so_first(
+    script: Script, alice: User
+) -> None:
+    model = script(says("At nine. [1]"))
+    base = museum(alice)
+    runtime = dataclasses.replace(runtime_for(alice, base), prompt="You are Ada, {{system_time}}.")
+    events = events_of(asked("When does the museum open?"), runtime)
+    cited = next(event for event in events if isinstance(event, Cited))
+    assert events.index(cited) < min(
+        at for at, event in enumerate(events) if isinstance(event, TextDelta)
+    )
+    first = cited.citations[0]
+    assert (first.index, first.document, first.page, first.text) == (
+        *(1, "Handbook.pdf", 1),
+        HANDBOOK[1],
+    )
+    assert first.knowledge_base_id == base.pk
+    assert first.score is not None
+    system = model.requests[0].messages[0]
+    assert isinstance(system, SystemMessage)
+    assert system.text.startswith("You are Ada, 2")
+    assert "such as [1]" in system.text
+    shown = find_passages(system.text)
+    assert [passage.text for passage in shown] == [each.text for each in cited.citations]
+    assert shown[0].source == "Handbook.pdf, p. 1"
+    assert model.requests[0].tools == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "source"),
+    [
+        ("When does the museum open?", ("Handbook.pdf", "Opening hour")),
+        ("How much is a coffee?", ("Handbook.pdf", "The café on ")),
+        ("What does ERR-4711 mean?", ("Handbook.pdf", "Error ERR-47")),
+        ("博物馆几点开门？", ("手册.pdf", "开放时间：博物馆周二至周")),
+        ("咖啡多少钱？", ("手册.pdf", "二楼的咖啡厅供应咖啡、茶")),
+        ("学生票多少钱？", ("手册.pdf", "票价：成人票十二欧元，学")),
+    ],
+)
+def test_a_question_about_a_document_cites_it(
+    script: Script, alice: User, question: str, source: tuple[str, str]
+) -> None:
+    script()
+    assert sources(answer(asked(question), runtime_for(alice)))[0] == source
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "hello",
+            "thank you very much",
+            "what is 12 times 7",
+            "你好",
+            "谢谢你",
+            "十二加五等于多少？",
+        ),
+        *("Tell me a joke", "What is the capital of France?", "How is the weather today?"),
+        *("讲个笑话", "法国的首都是哪里？", "今天天气怎么样？"),
+    ],
+)
+def test_what_no_document_is_about_cites_nothing(script: Script, alice: User, said: str) -> None:
+    model = script()
+    reply = answer(asked(said), runtime_for(alice))
+    assert (reply.text, reply.citations, reply.knowledge_note) == ("ok", (), "")
+    assert "knowledge" not in "".join(message.text for message in model.requests[0].messages)
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("What does the annual pass cost?", "and for students?"),
+        ("When does the museum open?", "and on Sundays?"),
+        ("博物馆几点开门？", "那周日呢？"),
+    ],
+)
+def test_a_question_that_leans_on_the_one_before_is_understood(
+    script: Script, alice: User, before: str, said: str
+) -> None:
+    script()
+    runtime = runtime_for(alice)
+    alone = answer(asked(before), runtime)
+    assert sources(answer(asked(said, before, "thanks"), runtime))[0] == sources(alone)[0]
+
+
+def test_it_opens_a_conversation_without_a_search(script: Script, alice: User) -> None:
+    script()
+    events = events_of(asked(""), runtime_for(alice))
+    assert not [event for event in events if isinstance(event, Cited)]
+    assert not SearchRecord.objects.exists()
+
+
+def test_it_speaks_to_the_model_in_the_assistants_language(script: Script, alice: User) -> None:
+    model = script()
+    answer(asked("博物馆几点开门？"), runtime_for(alice, language="zh"))
+    text = model.requests[0].messages[0].text
+    assert "例如 [1]" in text
+    assert find_passages(text)[0].source == "手册.pdf，第1页"
+
+
+def test_it_shows_no_more_passages_than_the_assistant_allows(script: Script, alice: User) -> None:
+    script()
+    base = shelve(
+        alice, ("Prices", [f"Coffee of size {size} costs {size} euros" for size in "123456"])
+    )
+    few, many = (
+        answer(asked("What does a coffee cost?"), runtime_for(alice, base, knowledge_limit=limit))
+        for limit in (2, 20)
+    )
+    assert [citation.index for citation in few.citations] == [1, 2]
+    assert len(many.citations) == 6
+
+
+def test_passages_never_take_more_tokens_than_they_may(script: Script, alice: User) -> None:
+    script()
+    base = shelve(alice, ("Prices", [f"Coffee {size}: " + "x" * 400 for size in "123456"]))
+    runtime = runtime_for(alice, base)
+    assert runtime.knowledge is not None
+    tight = dataclasses.replace(runtime.knowledge, token_budget=250)
+    request = asked("What does a coffee cost?")
+    assert len(answer(request, runtime).citations) == 5
+    assert len(answer(request, dataclasses.replace(runtime, knowledge=tight)).citations) == 2
+
+
+def test_a_passage_that_is_similar_enough_needs_no_common_words(
+    script: Script, alice: User
+) -> None:
+    script()
+    base = museum(alice)
+    request = asked("What is the capital of France?")
+    strict = runtime_for(alice, base, knowledge_min_score=1)
+    lenient = runtime_for(alice, base, knowledge_min_score=0)
+    assert answer(request, strict).citations == ()
+    assert len(answer(request, lenient).citations) == 5
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_a_search_that_takes_too_long_is_left_out_with_a_note(
+    script: Script, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script()
+
+    async def hang(request: SearchRequest) -> SearchOutcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    runtime, request = runtime_for(alice), asked("When does the museum open?")
+    with monkeypatch.context() as patch:
+        patch.setattr(lookup, "search", hang)
+        patch.setattr(lookup, "SEARCH_TIMEOUT_S", 0.05)
+        late = answer(request, runtime)
+    assert (late.text, late.citations) == ("ok", ())
+    assert late.knowledge_note == "The knowledge was not searched in time."
+    in_time = answer(request, runtime)
+    assert (in_time.text, len(in_time.citations) > 0, in_time.knowledge_note) == ("ok", True, "")
+
+
+def test_a_search_that_breaks_does_not_break_the_answer(
+    script: Script, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script()
+
+    async def fail(request: SearchRequest) -> SearchOutcome:
+        raise ValueError("a secret of ours")
+
+    monkeypatch.setattr(lookup, "search", fail)
+    reply = answer(asked("When does the museum open?"), runtime_for(alice))
+    assert (reply.text, reply.citations) == ("ok", ())
+    assert reply.knowledge_note == "The knowledge could not be searched."
+
+
+def test_without_the_embedding_model_words_still_find_and_a_note_says_so(
+    script: Script, alice: User, upstream: FakeUpstream
+) -> None:
+    script()
+    embedder = make_embedder(
+        alice, vendor="openai_compatible", base_url=upstream.base_url, model_name="m"
+    )
+    base = shelve(alice, ("Handbook.pdf", HANDBOOK), embedder=embedder)
+    upstream.script("embeddings", *[Step(status=500)] * 10)
+    runtime = runtime_for(alice, base)
+    reply = answer(asked("What does ERR-4711 mean?"), runtime)
+    assert sources(reply) == [("Handbook.pdf", "Error ERR-47")]
+    assert reply.citations[0].score is None
+    assert "words only" in reply.knowledge_note
+    assert answer(asked("What is the capital of France?"), runtime).citations == ()
+
+
+async def test_an_interruption_ends_the_search_at_once(
+    script: Script, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = script()
+    runtime = await in_db(runtime_for, alice)
+    begun, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(assistant_id: str) -> tuple[()]:
+        loop.call_soon_threadsafe(begun.set)
+        release.wait(30)
+        return ()
+
+    monkeypatch.setattr(lookup, "searched_bases", wait)
+    monkeypatch.setattr(lookup, "SEARCH_TIMEOUT_S", 60)
+
+    async def talk() -> None:
+        async with aclosing(run_turn(asked("When does the museum open?"), runtime)) as events:
+            async for _event in events:
+                pass
+
+    talking = asyncio.create_task(talk())
+    try:
+        await begun.wait()
+        talking.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await talking
+    finally:
+        release.set()
+    assert model.requests == []
+
+
+# --- whose knowledge -----------------------------------------------------------------------------
+
+
+def test_it_searches_its_own_bases_only(script: Script, alice: User, bob: User) -> None:
+    script()
+    shelve(alice, ("Other.pdf", HANDBOOK))
+    own = shelve(alice, ("Handbook.pdf", HANDBOOK))
+    museum(bob)
+    reply = answer(asked("When does the museum open?"), runtime_for(alice, own))
+    assert {citation.knowledge_base_id for citation in reply.citations} == {own.pk}
+
+
+def _take_away(base: KnowledgeBase, bob: User) -> None:
+    KnowledgeBase.objects.filter(pk=base.pk).update(owner=bob)
+
+
+def _delete(base: KnowledgeBase, bob: User) -> None:
+    base.delete()
+
+
+def _detach(base: KnowledgeBase, bob: User) -> None:
+    Assistant.knowledge_bases.through.objects.filter(knowledgebase_id=base.pk).delete()
+
+
+@pytest.mark.parametrize("lose", [_take_away, _delete, _detach])
+def test_a_base_that_is_lost_during_a_call_is_searched_no_more(
+    script: Script, alice: User, bob: User, lose: Callable[[KnowledgeBase, User], None]
+) -> None:
+    script()
+    lost = shelve(alice, ("Handbook.pdf", HANDBOOK))
+    kept = shelve(alice, ("Prices.pdf", ["When the museum opens, coffee costs three euros."]))
+    runtime, request = runtime_for(alice, lost, kept), asked("When does the museum open?")
+    before = {citation.document for citation in answer(request, runtime).citations}
+    assert before == {"Handbook.pdf", "Prices.pdf"}
+    lose(lost, bob)
+    after = answer(request, runtime)
+    assert {citation.document for citation in after.citations} == {"Prices.pdf"}
+    assert after.text == "ok"
+
+
+def test_a_system_assistant_searches_what_its_operator_gave_it(script: Script, alice: User) -> None:
+    script()
+    runtime = runtime_for(None, museum(alice))
+    assert answer(asked("When does the museum open?"), runtime).citations
+
+
+# --- as a tool -----------------------------------------------------------------------------------
+
+
+def test_the_model_searches_by_a_tool_and_numbers_go_on(script: Script, alice: User) -> None:
+    model = script(
+        calls(call("search_knowledge", {"query": "opening hours of the museum"}, "a")),
+        calls(call("search_knowledge", {"query": "price of coffee"}, "b")),
+        calls(call("search_knowledge", {"query": "when does the museum open"}, "c")),
+        says("At nine [1], three euros [2]."),
+    )
+    events = events_of(asked("Tell me about it"), runtime_for(alice, knowledge_mode="tool"))
+    assert [schema.name for schema in model.requests[0].tools] == ["search_knowledge"]
+    assert "Museum" in model.requests[0].tools[0].description
+    assert len(model.requests[0].messages) == 1
+    cited = [event for event in events if isinstance(event, Cited)]
+    indices = [[citation.index for citation in event.citations] for event in cited]
+    flat = [index for found in indices for index in found]
+    assert flat == list(range(1, len(flat) + 1))
+    assert indices[0]
+    assert indices[1]
+    # What was told of is not told of again; but the model sees it, under the number it has.
+    third = [m for m in model.requests[3].messages if isinstance(m, ToolMessage)][2]
+    assert 1 in {passage.index for passage in find_passages(third.text)}
+    assert 1 not in indices[2]
+    kinds = [
+        type(event) for event in events if isinstance(event, ToolCalled | ToolReturned | Cited)
+    ]
+    assert kinds == [ToolCalled, ToolReturned, Cited] * 3
+
+
+def test_the_tool_says_that_nothing_fits(script: Script, alice: User) -> None:
+    model = script(calls(call("search_knowledge", {"query": "capital of France"})), says("Sorry."))
+    reply = answer(
+        asked("What is the capital of France?"), runtime_for(alice, knowledge_mode="tool")
+    )
+    assert model.requests[1].messages[-1].text == "No passage fits."
+    assert (reply.text, reply.citations) == ("Sorry.", ())
+
+
+@pytest.mark.parametrize("arguments", [{}, {"query": " "}, {"query": 5}])
+def test_the_tool_refuses_what_is_no_query(
+    script: Script, alice: User, arguments: dict[str, Any]
+) -> None:
+    script(calls(call("search_knowledge", arguments)), says("ok"))
+    events = events_of(asked("Tell me"), runtime_for(alice, knowledge_mode="tool"))
+    (returned,) = [event for event in events if isinstance(event, ToolReturned)]
+    assert returned.code == 400
+
+
+def test_the_tool_never_takes_the_name_of_another(script: Script, alice: User) -> None:
+    model = script()
+    runtime = runtime_for(alice, knowledge_mode="tool")
+    answer(asked("Tell me"), dataclasses.replace(runtime, tools=(tool("search_knowledge"),)))
+    names = [schema.name for schema in model.requests[0].tools]
+    assert names == ["search_knowledge", "search_knowledge_2"]
+
+
+@pytest.mark.parametrize("mode", ["before", "tool"])
+def test_the_registrys_tool_is_this_search(script: Script, alice: User, mode: str) -> None:
+    arguments: dict[str, Any] = {"query": "opening hours of the museum"}
+    model = script(calls(call("knowledge", arguments)), says("At nine. [1]"))
+    parameters = {
+        "type": "object",
+        "properties": {"query": {"type": "string"}, "kb_id": {"type": "string"}},
+        "required": ["query"],
+    }
+    runtime = runtime_for(alice, knowledge_mode=mode)
+    runtime = dataclasses.replace(runtime, tools=(tool("knowledge", parameters=parameters),))
+    reply = answer(asked("hello"), runtime)
+    assert [schema.name for schema in model.requests[0].tools] == ["knowledge"]
+    assert reply.citations[0].document == "Handbook.pdf"
+    without = dataclasses.replace(runtime, knowledge=None)
+    answer(asked("hello"), without)
+    assert model.requests[-1].tools == ()
+
+
+def test_the_registrys_tool_reaches_no_foreign_base(script: Script, alice: User, bob: User) -> None:
+    own, foreign = museum(alice), museum(bob)
+    runtime = runtime_for(alice, own)
+    parameters = {"type": "object", "properties": {"query": {}, "kb_id": {}}}
+    runtime = dataclasses.replace(runtime, tools=(tool("knowledge", parameters=parameters),))
+    for base, code in ((own, 200), (foreign, 404)):
+        arguments = {"query": "opening hours of the museum", "kb_id": base.pk}
+        script(calls(call("knowledge", arguments)), says("ok"))
+        reply = answer(asked("hello"), runtime)
+        assert [result.code for result in reply.tool_results] == [code]
+        assert bool(reply.citations) == (code == 200)
+
+
+def test_long_passages_reach_the_model_whole(script: Script, alice: User) -> None:
+    chunks = [f"咖啡{number}号：" + "好" * 480 for number in range(5)]
+    base = shelve(alice, ("咖啡.txt", chunks))
+    model = script(calls(call("search_knowledge", {"query": "咖啡"})), says("ok"))
+    answer(asked("咖啡多少钱？"), runtime_for(alice, base, knowledge_mode="tool"))
+    found = find_passages(model.requests[1].messages[-1].text)
+    assert [len(passage.text) for passage in found] == [len(chunks[0])] * 5
+
+
+def test_numbers_of_earlier_turns_are_not_given_again(script: Script, alice: User) -> None:
+    script(calls(call("search_knowledge", {"query": "price of coffee"})), says("ok"))
+    runtime = runtime_for(alice, knowledge_mode="tool")
+    first = answer(asked("What is a coffee?"), runtime)
+    seen = history.chat_messages(history.entries(first))
+    script(calls(call("search_knowledge", {"query": "opening hours of the museum"})), says("ok"))
+    request = dataclasses.replace(asked("And when?"), history=(UserMessage("What?"), *seen))
+    second = answer(request, runtime)
+    last = max(citation.index for citation in first.citations)
+    assert min(citation.index for citation in second.citations) == last + 1
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+def test_the_search_is_kept_for_operators_after_the_answer(script: Script, alice: User) -> None:
+    script()
+    base = museum(alice)
+    answer(asked("When does the museum open?"), runtime_for(alice, base))
+    (record,) = SearchRecord.objects.all()
+    assert (record.knowledge_base_id, record.source) == (base.pk, "conversation")
+    assert record.query == "When does the museum open?"
+    assert record.hits > 0
+
+
+async def test_sources_and_notes_are_kept_with_the_answer(script: Script, alice: User) -> None:
+    script(says("At nine. [1]"))
+    runtime = await in_db(runtime_for, alice)
+    async with aclosing(run_turn(asked("When does the museum open?"), runtime)) as events:
+        reply = await collect(events)
+    (entry,) = history.entries(reply)
+    assert entry.citations == reply.citations != ()
+    journal = await open_call(runtime, owner_id=None)
+    journal.record(dataclasses.replace(entry, knowledge_note="Searched by words\x00 only."))
+    assert await flush()
+    await searches.flush()
+    stored = await in_db(lambda: Message.objects.get(conversation_id=journal.id).entry())
+    assert stored.citations == entry.citations
+    assert stored.knowledge_note == "Searched by words only."
+
+
+# --- the demo model ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["before", "tool"])
+@pytest.mark.parametrize(
+    ("language", "question", "said"),
+    [
+        ("en", "What does ERR-4711 mean?", "According to “Handbook.pdf, p. 1”: Error ERR-4711 on"),
+        ("en", "What time does the museum open?", "The museum opens at nine"),
+        ("en", "How much is a coffee?", "A cup of coffee is three euros. [1]"),
+        ("zh", "博物馆几点开门？", "上午九点开门，下午六点闭馆。"),
+        ("zh", "学生票多少钱？", "根据“手册.pdf，第1页”：票价：成人票十二欧元，学生票七欧元"),
+        ("zh", "你好，请问咖啡多少钱？", "一杯咖啡三欧元。[1]"),
+    ],
+)
+def test_the_demo_model_answers_from_the_documents(
+    alice: User, demo: Llm, mode: str, language: str, question: str, said: str
+) -> None:
+    row = librarian(alice, museum(alice), knowledge_mode=mode, language=language, llm=demo)
+    reply = answer(asked(question), load_runtime(row.pk))
+    assert said in reply.text
+    assert reply.citations
+
+
+@pytest.mark.parametrize("mode", ["before", "tool"])
+@pytest.mark.parametrize("said", ["Hello!", "What is the capital of France?", "法国的首都是哪里？"])
+def test_the_demo_model_quotes_nothing_that_does_not_fit(
+    alice: User, demo: Llm, mode: str, said: str
+) -> None:
+    row = librarian(alice, museum(alice), knowledge_mode=mode, llm=demo)
+    reply = answer(asked(said), load_runtime(row.pk))
+    assert reply.citations == ()
+    assert "Handbook" not in reply.text
+    assert "手册" not in reply.text
+
+
+@pytest.fixture
+def demo(db: None) -> Llm:
+    return Llm.objects.create(name="demo", vendor="builtin", model_name="demo")
