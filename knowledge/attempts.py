@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from core.errors import ProviderError
+from knowledge import leases
 from knowledge.leases import Lease, LeaseLost
 from knowledge.models import Document, DocumentStatus, Stage, StageRun
 from knowledge.parse import ParseFailed
@@ -71,28 +72,34 @@ def failure_of(error: Exception) -> Failure:
     return Failure("internal_error", _("Something went wrong on our side; the log has more."))
 
 
-def begin(lease: Lease[Document], stage: Stage) -> StageRun | None:
-    """The first run of an attempt; None where too many before it died with their worker."""
-    with transaction.atomic():
-        document = lease.lock()
-        lost = _open_runs(document).update(
-            ended_at=Now(),
-            error_code=WORKER_LOST,
-            error_message=_("The worker died."),
-        )
-        if lost and _in_vain(document, stage, document.attempt - 1) >= MAX_ATTEMPTS:
-            _give_up(lease, Failure(WORKER_LOST, _too_many_deaths(), is_permanent=True))
-            return None
-        return _start(document, stage)
+@transaction.atomic
+def begin(document_id: str, stage: Stage, condition: Q, **values: Any) -> Lease[Document] | None:
+    """Takes the document for an attempt that begins with the stage, and notes that it began.
+
+    None where the condition does not hold, somebody else has it, its time has not come, or so many
+    attempts died with their workers that it is given up.
+    """
+    lease = leases.take(Document, document_id, condition, **values)
+    if lease is None:
+        return None
+    document = lease.lock()
+    lost = _open_runs(document).update(
+        ended_at=Now(), error_code=WORKER_LOST, error_message=_("The worker died.")
+    )
+    if lost and _in_vain(document, stage, document.attempt - 1) >= MAX_ATTEMPTS:
+        _give_up(lease, Failure(WORKER_LOST, _too_many_deaths(), is_permanent=True))
+        return None
+    _start(document, stage)
+    return lease
 
 
-def proceed(lease: Lease[Document], stage: Stage, *, items: int, **values: Any) -> StageRun:
+def proceed(lease: Lease[Document], stage: Stage, *, items: int, **values: Any) -> None:
     """Ends the attempt's present run, which brought `items`, and begins the next stage."""
     with transaction.atomic():
         document = lease.lock()
         _open_runs(document).update(ended_at=Now(), items=items)
         lease.change(status=stage.value, **values)
-        return _start(document, stage)
+        _start(document, stage)
 
 
 def finish(lease: Lease[Document], *, items: int, **values: Any) -> None:
@@ -163,8 +170,8 @@ def guarded(lease: Lease[Document], stage: Stage, work: Callable[[], None]) -> N
         logger.error("What came of a document could not be written: %s", error)
 
 
-def _start(document: Document, stage: Stage) -> StageRun:
-    return StageRun.objects.create(document=document, stage=stage, attempt=document.attempt)
+def _start(document: Document, stage: Stage) -> None:
+    StageRun.objects.create(document=document, stage=stage, attempt=document.attempt)
 
 
 def _open_runs(document: Document) -> QuerySet[StageRun]:

@@ -49,10 +49,9 @@ def next_step(document: Document) -> Step | None:
 def prepare(document_id: str, *, with_ocr: bool = False) -> None:
     """Reads and cuts a waiting document; what came of it is on the row. Others are left alone."""
     is_waiting = Q(status__in=TO_PREPARE)
-    lease = leases.take(Document, document_id, is_waiting, status=DocumentStatus.PARSING)
-    if lease is None or not attempts.begin(lease, Stage.PARSING):
-        return
-    attempts.guarded(lease, Stage.PARSING, lambda: _prepare(lease, with_ocr=with_ocr))
+    lease = attempts.begin(document_id, Stage.PARSING, is_waiting, status=DocumentStatus.PARSING)
+    if lease is not None:
+        attempts.guarded(lease, Stage.PARSING, lambda: _prepare(lease, with_ocr=with_ocr))
 
 
 def _prepare(lease: Lease[Document], *, with_ocr: bool) -> None:
@@ -133,8 +132,9 @@ def _store(lease: Lease[Document], document: Document, parsed: Parsed) -> None:
 
 def embed(document_id: str) -> None:
     """Embeds what a document lacks; what came of it is on the row. Others are left alone."""
-    lease = leases.take(Document, document_id, Q(status=DocumentStatus.EMBEDDING))
-    if lease is not None and attempts.begin(lease, Stage.EMBEDDING):
+    is_waiting = Q(status=DocumentStatus.EMBEDDING)
+    lease = attempts.begin(document_id, Stage.EMBEDDING, is_waiting)
+    if lease is not None:
         attempts.guarded(lease, Stage.EMBEDDING, lambda: _Embedding(lease).run())
 
 

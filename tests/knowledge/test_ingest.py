@@ -23,6 +23,7 @@ from knowledge.models import (
 )
 from knowledge.parse import ParseFailed
 from knowledge.types import Block, Parsed
+from providers.builtin.hashing import DEFAULT_DIMENSIONS
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.knowledge.documents import add, contents, make_due, text_of, work_on
@@ -61,7 +62,7 @@ def test_a_document_becomes_ready_with_a_vector_for_each_chunk(base: KnowledgeBa
     assert ChunkVector.objects.count() == 5
     space = spaces.active_space(base)
     assert space is not None
-    assert (space.embedder_id, space.dimensions) == (base.embedder_id, 384)
+    assert (space.embedder_id, space.dimensions) == (base.embedder_id, DEFAULT_DIMENSIONS)
 
 
 def test_each_stage_keeps_its_times_counts_and_attempt(base: KnowledgeBase) -> None:
