@@ -77,7 +77,7 @@ def _decoded(data: bytes, name: str) -> str | None:
 def _wide_charset(sample: bytes) -> str | None:
     """UTF-16 without a mark: text of any script has spaces, line ends or digits, half of them 0."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if max(even, odd) * 50 < len(sample) or min(even, odd) * 10 > max(even, odd):
+    if max(even, odd) * 50 < len(sample) or min(even, odd) * 3 > max(even, odd):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
 

@@ -54,7 +54,9 @@ class Draft:
     def add(self, kind: BlockKind, text: str, *, page: int | None = None, level: int = 0) -> None:
         """Appends a block; one without text is passed over."""
         text = clean(text)
-        text = text.strip("\n").rstrip() if kind == "code" else text.strip()
+        # Code and lists mean something by their indentation.
+        is_indented = kind in ("code", "list")
+        text = text.strip("\n").rstrip() if is_indented else text.strip()
         if not text or text.isspace():
             return
         gap = self._gap(kind)

@@ -121,7 +121,12 @@ def without_furniture(pages: Sequence[Sequence[Line]], sizes: Sizes) -> list[lis
 
 
 def _margin(page: Sequence[Line], sizes: Sizes) -> dict[int, str]:
-    """The outermost lines, by position, as what they have in common from page to page."""
+    """The outermost lines, by position, as what they have in common from page to page.
+
+    A page of few lines has no margin to tell from its text.
+    """
+    if len(page) <= 2 * _MARGIN_LINES:
+        return {}
     order = sorted(range(len(page)), key=lambda at: page[at].top)
     outer = {*order[:_MARGIN_LINES], *order[-_MARGIN_LINES:]}
     return {at: _common(page[at], sizes) for at in outer}

@@ -10,6 +10,7 @@ import logging
 import os
 import selectors
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -212,7 +213,7 @@ def _parsed(answer: bytearray, order: wire.Order) -> Parsed:
     """The answer as what it should be; anything else in it is a broken document's doing."""
     try:
         return _decoded(memoryview(answer), order)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         logger.warning("reading %s: a malformed answer: %s", order.path, error)
         raise ParseFailed("crashed") from error
 
@@ -226,8 +227,12 @@ def _decoded(answer: memoryview, order: wire.Order) -> Parsed:
         raise ParseFailed(reason if reason in FAILURES else "crashed")
     numbers = array.array("I")
     end = at + numbers.itemsize * wire.NUMBERS_PER_BLOCK * header["blocks"]
+    if end > len(answer):
+        raise ValueError("fewer blocks than promised")
     numbers.frombytes(answer[at:end])
     text = str(answer[end:], "utf-8")
+    if "\0" in text:
+        raise ValueError("a character that no database takes")
     page_count = header["page_count"]
     if page_count is not None and not 0 <= page_count <= order.max_pages:
         raise ValueError("an impossible number of pages")

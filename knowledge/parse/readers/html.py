@@ -46,12 +46,8 @@ def read(order: Order, draft: Draft) -> None:
         return
     main = _main(root)
     if next(main.iter("h1"), None) is None:
-        title = next(root.iter("title"), None)
-        draft.add(
-            "heading",
-            flow("".join(map(str, title.itertext()))) if title is not None else "",
-            level=1,
-        )
+        for title in itertools.islice(root.iter("title"), 1):
+            draft.add("heading", flow("".join(map(str, title.itertext()))), level=1)
     _Walk(draft).walk(main)
 
 
@@ -177,8 +173,7 @@ class _Walk:
 
 def _is_data(table: etree._Element) -> bool:
     """A table without another one or a heading in it: those only place things on the page."""
-    inner = {element.tag for element in table.iterdescendants()}
-    return not inner & {"table", *_HEADINGS}
+    return next(table.iterdescendants("table", *_HEADINGS), None) is None
 
 
 def _is_header(row: etree._Element) -> bool:
