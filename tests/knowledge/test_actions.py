@@ -30,7 +30,7 @@ from tests.knowledge.documents import add, contents, text_of, work_on
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def file_of(content: bytes, name: str) -> ContentFile:
+def file_of(content: bytes, name: str) -> ContentFile[bytes]:
     return ContentFile(content, name=name)
 
 
@@ -177,7 +177,7 @@ def test_a_document_for_a_base_that_is_gone_is_not_found(base: KnowledgeBase) ->
 
 def test_an_upload_becomes_a_document_and_stays(base: KnowledgeBase, alice: User) -> None:
     upload = actions.store_upload(alice, file_of(text_of(2).encode(), "report.txt"))
-    assert upload.file.name.endswith(f"/{upload.pk}.txt")
+    assert str(upload.file).endswith(f"/{upload.pk}.txt")
     document = work_on(actions.add_upload(base, upload))
     assert (document.name, document.status) == ("report.txt", DocumentStatus.READY)
     assert Path(upload.file.path).exists()

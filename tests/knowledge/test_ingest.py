@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_progress_is_visible_after_each_batch(
 def test_a_document_is_worked_on_by_one_worker_at_a_time(base: KnowledgeBase) -> None:
     document = add(base)
     Document.objects.filter(pk=document.pk).update(
-        lease_until=timezone.now() + timezone.timedelta(minutes=1)
+        lease_until=timezone.now() + timedelta(minutes=1)
     )
     ingest.prepare(document.pk)
     document.refresh_from_db()

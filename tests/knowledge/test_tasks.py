@@ -6,7 +6,6 @@ import datetime
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from django.core.files.base import ContentFile
 from django.db import OperationalError, connection, connections, transaction
 from django.db.models import Q
 from django.utils import timezone
+from kombu import pools
 
 from accounts.models import User
 from config.celery import app
@@ -33,15 +33,10 @@ def waiting_in(queue: str) -> int:
 
 
 @pytest.fixture
-def broker_away() -> Iterator[None]:
+def broker_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens where the broker was."""
-    address, retries = app.conf.broker_write_url, app.conf.task_publish_retry
-    app.conf.update(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
-    app.pool.force_close_all()
-    app._pool = app.amqp._producer_pool = None
-    yield
-    app.conf.update(broker_url=address, task_publish_retry=retries)
-    app._pool = app.amqp._producer_pool = None
+    nobody = app.connection_for_write("redis://127.0.0.1:1/0")
+    monkeypatch.setattr(app.amqp, "_producer_pool", pools.producers[nobody])
 
 
 # --- Waking ------------------------------------------------------------------------------------
