@@ -250,6 +250,11 @@ def test_it_says_everything_that_is_wrong_at_once(alice_api: APIClient) -> None:
         ("manualOpenerToolCalls", {}),
         ("voiceOutputEnabled", "perhaps"),
         ("knowledgeBaseId", ["x"]),
+        ("knowledgeMode", "after"),
+        ("knowledgeLimit", 0),
+        ("knowledgeLimit", 21),
+        ("knowledgeMinScore", -0.1),
+        ("knowledgeMinScore", 1.1),
     ],
 )
 def test_it_refuses_wrong_values(alice_api: APIClient, field: str, value: Any) -> None:
@@ -393,6 +398,37 @@ class TestKnowledge:
             error["details"]["knowledgeBaseId"][0].replace(base.pk, "x" * 12)
             == (unknown["details"]["knowledgeBaseId"][0])
         )
+
+    def test_an_operator_gives_nobody_what_the_owner_may_not_see(
+        self, carol_api: APIClient, alice: User, bob: User
+    ) -> None:
+        url = f"{PATH}/{Assistant.objects.create(owner=alice, name='a').pk}"
+        own, foreign = (
+            KnowledgeBase.objects.create(owner=owner, name="kb").pk for owner in (alice, bob)
+        )
+        data_of(carol_api.patch(url, {"knowledgeBaseId": own}))
+        error = error_of(carol_api.patch(url, {"knowledgeBaseId": foreign}), 400)
+        assert list(error["details"]) == ["knowledgeBaseId"]
+
+    def test_it_takes_both_cases_and_shows_the_use_in_the_config(
+        self, alice_api: APIClient, alice: User
+    ) -> None:
+        base = KnowledgeBase.objects.create(owner=alice, name="kb")
+        body = {"name": "a", "knowledge_mode": "tool", "knowledge_limit": 3}
+        made = data_of(alice_api.post(PATH, {**body, "knowledge_min_score": 0.5}), 201)
+        assert (made["knowledgeMode"], made["knowledgeLimit"]) == ("tool", 3)
+        url = f"{PATH}/{made['id']}"
+        config = data_of(alice_api.get(f"{url}/config"))
+        assert (config["knowledge"], config["knowledgeBaseIds"]) == (None, [])
+        data_of(alice_api.patch(url, {"knowledgeBaseId": base.pk}))
+        config = data_of(alice_api.get(f"{url}/config"))
+        assert config["knowledgeBaseIds"] == [base.pk]
+        assert config["knowledge"] == {
+            "mode": "tool",
+            "limit": 3,
+            "minScore": 0.5,
+            "rerankModelId": None,
+        }
 
 
 class TestConfig:

@@ -12,10 +12,11 @@ from accounts.models import User
 from assistants.actions import create_demo_assistant
 from assistants.models import Assistant, OpenerAudio
 from assistants.opener import opener_hash
-from assistants.runtime import load_runtime
+from assistants.runtime import PASSAGE_TOKENS, KnowledgeUse, load_runtime
 from conversations.encoding import Turn, collect
 from conversations.turn import TurnRequest, run_turn
 from core.errors import NotFound
+from knowledge.models import KnowledgeBase
 from providers.fakes import Behaviour, FakeUpstream
 from providers.models import Asr, Llm, Provider, Voice
 from tooling.models import Tool
@@ -211,3 +212,66 @@ def _endpoint(assistant: Assistant) -> tuple[str, str]:
     llm = load_runtime(assistant.pk).llm
     assert llm is not None
     return llm.endpoint.base_url, llm.endpoint.api_key
+
+
+# --- knowledge -----------------------------------------------------------------------------------
+
+
+def _with_base(owner: User | None, base_owner: User | None, **fields: Any) -> Assistant:
+    assistant = Assistant.objects.create(name="a", owner=owner, language="en", **fields)
+    base = KnowledgeBase.objects.create(name="Prices", owner=base_owner)
+    assistant.set_knowledge_bases([base.pk])
+    return assistant
+
+
+def test_it_says_how_knowledge_is_used(alice: User) -> None:
+    row = _with_base(alice, alice, knowledge_mode="tool", knowledge_limit=7, knowledge_min_score=0)
+    use = load_runtime(row.pk).knowledge
+    assert use is not None
+    assert use.base_ids == tuple(row.knowledge_bases.values_list("pk", flat=True))
+    assert [base.name for base in use.bases] == ["Prices"]
+    assert (use.mode, use.limit, use.min_score, use.reranker) == ("tool", 7, 0, None)
+
+
+def test_without_bases_there_is_no_knowledge(alice: User) -> None:
+    assert load_runtime(Assistant.objects.create(name="a", owner=alice).pk).knowledge is None
+
+
+def test_passages_leave_a_small_model_room(alice: User) -> None:
+    row = _with_base(alice, alice)
+    for context_length, budget in ((None, PASSAGE_TOKENS), (4000, 1000), (100_000, PASSAGE_TOKENS)):
+        row.llm = Llm.objects.create(name="m", vendor="openai", context_length=context_length)
+        row.save()
+        assert _use(row).token_budget == budget
+
+
+def test_only_a_reranker_that_was_chosen_and_works_is_used(alice: User) -> None:
+    row = _with_base(alice, alice)
+    chosen = Llm.objects.create(name="r", vendor="openai", type="rerank", owner=alice)
+    assert _use(row).reranker is None
+    row.reranker = chosen
+    row.save()
+    spec = _use(row).reranker
+    assert spec is not None
+    assert spec.endpoint.row_id == chosen.pk
+    Llm.objects.filter(pk=chosen.pk).update(is_enabled=False)
+    assert _use(row).reranker is None
+
+
+def test_an_assistant_has_only_the_knowledge_that_its_owner_may_see(
+    alice: User, bob: User, carol: User
+) -> None:
+    for owner, base_owner, may_see in (
+        (alice, alice, True),
+        (alice, None, True),
+        (alice, bob, False),
+        (carol, bob, True),
+        (None, bob, True),
+    ):
+        assert (load_runtime(_with_base(owner, base_owner).pk).knowledge is not None) == may_see
+
+
+def _use(row: Assistant) -> KnowledgeUse:
+    use = load_runtime(row.pk).knowledge
+    assert use is not None
+    return use

@@ -143,6 +143,30 @@ def test_it_shows_what_was_said(alice_api: APIClient, alice: User, ada: Assistan
     }
 
 
+def test_it_shows_what_an_answer_rests_on(
+    alice_api: APIClient, alice: User, ada: Assistant
+) -> None:
+    call = make_call(alice, ada)
+    talk(call)
+    source = {
+        "index": 1,
+        "document": "价目表.pdf",
+        "page": 2,
+        "text": "咖啡三十元。",
+        "score": None,
+        "knowledge_base_id": "kb1",
+        "document_id": "doc1",
+        "chunk_id": "42",
+    }
+    last = Message.objects.filter(conversation_id=call.pk, role="assistant").latest("seq")
+    last.citations, last.knowledge_note = [source], "Searched by words only."
+    last.save()
+    data = alice_api.get(f"/api/v1/history/{call.pk}").json()["data"]
+    for shown in (data["transcripts"][-1], data["details"][-1]):
+        assert shown["citations"] == [source]
+        assert shown["knowledge_note"] == "Searched by words only."
+
+
 def test_it_shows_a_call_that_goes_on(alice_api: APIClient, alice: User) -> None:
     call = make_call(alice, seconds=None)
     data = alice_api.get(f"/api/v1/history/{call.pk}").json()["data"]

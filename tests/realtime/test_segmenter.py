@@ -180,3 +180,39 @@ def test_whatever_is_written_can_be_made_speakable_once(text: str) -> None:
     spoken = speakable(text)
     assert spoken == spoken.strip()
     assert len(spoken) <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "spoken"),
+    [
+        (
+            ["It opens at nine [1]. ", "It closes at six.[1][2] ", "[3] Fine."],
+            ["It opens at nine.", "It closes at six.", "Fine."],
+        ),
+        (
+            ["九点开门。", "[1]六点关门[2]。", "周日休息【3】。"],
+            ["九点开门。", "六点关门。", "周日休息。"],
+        ),
+        (
+            ["According to the handbook [1, 2], ", "it opens at nine [1-3]! ", "[2]"],
+            ["According to the handbook,", "it opens at nine!", ""],
+        ),
+    ],
+)
+def test_sources_stay_with_their_sentence_and_are_not_spoken(
+    pieces: list[str], spoken: list[str]
+) -> None:
+    assert cut("".join(pieces)) == pieces
+    assert [speakable(piece, has_sources=True) for piece in pieces] == spoken
+
+
+def test_numbers_in_brackets_are_spoken_where_there_are_no_sources() -> None:
+    assert speakable("Take item [1].") == "Take item [1]."
+    assert speakable("Take item [x], made in [2024].", has_sources=True) == (
+        "Take item [x], made in [2024]."
+    )
+
+
+def test_a_mark_is_not_cut_in_two() -> None:
+    pieces = cut("word " * 39 + "end [1, 2, 3] and so on")
+    assert not any("[" in piece and "]" not in piece for piece in pieces)

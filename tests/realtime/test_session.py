@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversations.events import ToolCalled, ToolReturned
+from conversations.events import Citation, Cited, ToolCalled, ToolReturned
 from providers.types import AssistantMessage, ToolMessage, Usage, UserMessage
 from realtime import messages
 from realtime.events import (
@@ -32,6 +32,7 @@ from realtime.events import (
     ReplyDone,
     ResolveTool,
     RunOpenerCalls,
+    Searched,
     SegmentBegun,
     Send,
     SpeechStarted,
@@ -510,6 +511,37 @@ def test_stopping_ends_what_runs_and_closes() -> None:
     assert sent(done, messages.ToolSettled)[0].result.code == 499
     assert of(done, Close) == [Close(1000, None)]
     assert call.do(TextInput("x"), Stopped("again")) == []
+
+
+def test_it_tells_of_sources_and_keeps_them_with_the_answer() -> None:
+    call = Call()
+    call.speak("when?")
+    one, two = (Citation(index, "a.pdf", "text", "kb", "doc", "7", 3, 0.5) for index in (1, 2))
+    done = call.do(Searched(1, Cited((one,), "By words only.", 20)), Searched(1, Cited((), "", 5)))
+    assert sent(done, messages.SourcesFound) == [messages.SourcesFound(1, (one,))]
+    done = call.do(TextMade(1, "At nine."))
+    done += call.do(Searched(1, Cited((two,), "By words only.", 5)), VoiceBegun(1, 80))
+    assert sent(done, messages.SourcesFound) == [messages.SourcesFound(1, (two,))]
+    assert sent(done, messages.TurnTimes)[0].knowledge_ms == 30
+    (entry,) = (effect.entry for effect in of(call.do(ReplyDone(1, Usage())), Record))
+    assert (entry.citations, entry.knowledge_note) == ((one, two), "By words only.")
+    assert entry.metrics["knowledge_ms"] == 30
+
+
+def test_the_time_of_a_search_is_not_the_models() -> None:
+    call = Call()
+    call.speak("when?")
+    call.at_ms += 500
+    done = call.do(Searched(1, Cited((), "", 500)), TextMade(1, "At nine."))
+    assert [(m.stage, m.latency_ms) for m in sent(done, messages.FirstByte)] == [("llm", 20)]
+
+
+def test_sources_of_an_interrupted_reply_are_dropped() -> None:
+    call = Call()
+    call.speak("when?")
+    call.do(CancelResponse())
+    citation = Citation(1, "a.pdf", "text", "kb", "doc", "7", 3, 0.5)
+    assert call.do(Searched(1, Cited((citation,), "", 20))) == []
 
 
 def test_every_transition_belongs_to_a_known_event() -> None:

@@ -243,6 +243,76 @@ def test_it_quotes_the_knowledge_with_its_source(said: str, source: str, sentenc
     assert sentence in answer
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("When does it close?", "According to “Handbook.pdf”: It closes at six. [1]"),
+        (
+            "What time does the shop open?",
+            "According to “Handbook.pdf”: The shop opens at nine. [1]",
+        ),
+        ("茶多少钱？", "根据“价目表”：茶每杯二十元。[2]"),
+        ("你好，请问咖啡多少钱？", "根据“价目表”：咖啡每杯三十元。[2]"),
+    ],
+)
+def test_it_quotes_the_one_sentence_that_answers(said: str, answer: str) -> None:
+    assert ask(said, system=render_passages(PASSAGES)) == answer
+
+
+def test_a_heading_is_no_answer() -> None:
+    passage = Passage(1, "a.md", "Opening hours\nWe open at nine.\nPrices\nCoffee is three euros.")
+    answer = ask("What are the opening hours?", system=render_passages([passage]))
+    assert answer == "According to “a.md”: We open at nine. [1]"
+
+
+SEARCH = ToolSchema("search_knowledge", "Search", SCHEMA)
+
+
+@pytest.mark.parametrize("said", ["When does the shop open?", "咖啡多少钱？"])
+def test_it_searches_for_what_it_cannot_answer_otherwise(said: str) -> None:
+    called = answer_to(ChatRequest((UserMessage(said),), (*TOOLS, SEARCH)))
+    assert isinstance(called, ToolCall)
+    assert (called.name, json.loads(called.arguments)) == ("search_knowledge", {"query": said})
+    assert isinstance(answer_to(ChatRequest((UserMessage(said),), TOOLS)), str)
+
+
+@pytest.mark.parametrize("said", ["Hello!", "Thanks", "你好", "what is 2+2", "who are you"])
+def test_it_searches_for_nothing_that_it_knows(said: str) -> None:
+    answer = answer_to(ChatRequest((UserMessage(said),), (*TOOLS, SEARCH)))
+    assert not isinstance(answer, ToolCall) or answer.name == "calculator"
+
+
+@pytest.mark.parametrize(
+    ("said", "found", "answer"),
+    [
+        (
+            "When does the shop open?",
+            PASSAGES,
+            "According to “Handbook.pdf”: The shop opens at nine. [1]",
+        ),
+        ("咖啡多少钱？", PASSAGES, "根据“价目表”：咖啡每杯三十元。[2]"),
+        (
+            "What is quantum mechanics?",
+            PASSAGES,
+            "I found nothing about that in the documents. "
+            "I understood: “What is quantum mechanics?”.",
+        ),
+        ("什么是量子力学？", (), "资料中没有找到相关内容。我听到的是：“什么是量子力学？”。"),
+    ],
+)
+def test_it_answers_from_what_the_search_found(
+    said: str, found: tuple[Passage, ...], answer: str
+) -> None:
+    called = ToolCall("c", "search_knowledge", json.dumps({"query": said}))
+    text = render_passages(found) or "No passage fits."
+    history = (
+        UserMessage(said),
+        AssistantMessage("", (called,)),
+        ToolMessage("c", "search_knowledge", text),
+    )
+    assert answer_to(ChatRequest(history, (*TOOLS, SEARCH))) == answer
+
+
 @pytest.mark.parametrize("said", ["what is quantum mechanics", "什么是量子力学"])
 def test_it_otherwise_says_what_it_is_and_what_it_understood(said: str) -> None:
     answer = ask(said, system=render_passages(PASSAGES))
