@@ -42,7 +42,7 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 	$(BIN)/mypy $(PACKAGES)
 
 bench: $(STAMP) ## Measure on this machine (BENCH=voice, retrieval, ingest or relevance).
-	$(BIN)/python -m bench.$(BENCH) $(BENCH_OPTIONS)
+	$(BIN)/python -m $(if $(filter retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)
 
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)

@@ -1,6 +1,6 @@
 """How well knowledge is found: questions in two languages over documents written for them.
 
-    python -m bench.with_database bench.relevance --misses
+    make bench BENCH=relevance BENCH_OPTIONS=--misses
 
 Documents go through the product as uploads do (read, cut, embedded by the built-in embedder), and
 questions through its search. "vector" and "words" are the orders of each leg alone, "hybrid" is
@@ -16,6 +16,7 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -34,7 +35,8 @@ DOCUMENTS = FOLDER / "documents"
 
 Leg = Literal["vector", "words", "hybrid"]
 LEGS: tuple[Leg, ...] = ("vector", "words", "hybrid")
-_ALL = 1000
+# Enough for both legs to show all that they rank; users are shown fewer.
+_ALL, _SHOWN = 1000, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,18 +150,27 @@ def measure(base: KnowledgeBase, questions: Sequence[Question]) -> list[Scores]:
         (row.document.name, row.content)
         for row in Chunk.objects.filter(knowledge_base=base).select_related("document")
     ]
-    outcomes = asyncio.run(_ask_all(base, questions))
+    return asyncio.run(_measure(base, questions, chunks))
+
+
+async def _measure(
+    base: KnowledgeBase, questions: Sequence[Question], chunks: Sequence[tuple[str, str]]
+) -> list[Scores]:
+    async def hits(question: Question, limit: int) -> tuple[Hit, ...]:
+        return (await search(SearchRequest(question.text, (base.pk,), limit=limit))).hits
+
     return [
-        _scores(question, hits, chunks) for question, hits in zip(questions, outcomes, strict=True)
+        _scores(question, await hits(question, _SHOWN), await hits(question, _ALL), chunks)
+        for question in questions
     ]
 
 
-async def _ask_all(base: KnowledgeBase, questions: Sequence[Question]) -> list[tuple[Hit, ...]]:
-    requests = (SearchRequest(each.text, (base.pk,), limit=_ALL) for each in questions)
-    return [(await search(request)).hits for request in requests]
-
-
-def _scores(question: Question, hits: Sequence[Hit], chunks: Sequence[tuple[str, str]]) -> Scores:
+def _scores(
+    question: Question,
+    shown: Sequence[Hit],
+    ranked: Sequence[Hit],
+    chunks: Sequence[tuple[str, str]],
+) -> Scores:
     def held(document: str, content: str) -> frozenset[Passage]:
         return frozenset(each for each in question.passages if each.is_in(document, content))
 
@@ -167,9 +178,13 @@ def _scores(question: Question, hits: Sequence[Hit], chunks: Sequence[tuple[str,
     lost = set(question.passages) - frozenset[Passage]().union(*everywhere)
     if lost:
         raise RuntimeError(f"no chunk holds {[each.quote for each in lost]}")
+    orders: dict[Leg, list[Hit]] = {
+        "vector": _by_rank(ranked, attrgetter("vector_rank")),
+        "words": _by_rank(ranked, attrgetter("keyword_rank")),
+        "hybrid": list(shown),
+    }
     rankings = {
-        leg: [held(hit.document_name, hit.content) for hit in order(hits)]
-        for leg, order in _ORDERS.items()
+        leg: [held(hit.document_name, hit.content) for hit in hits] for leg, hits in orders.items()
     }
     return Scores(
         question,
@@ -178,19 +193,10 @@ def _scores(question: Question, hits: Sequence[Hit], chunks: Sequence[tuple[str,
     )
 
 
-def _by_vector(hits: Sequence[Hit]) -> list[Hit]:
-    return sorted((hit for hit in hits if hit.vector_rank), key=lambda hit: hit.vector_rank or 0)
-
-
-def _by_words(hits: Sequence[Hit]) -> list[Hit]:
-    return sorted((hit for hit in hits if hit.keyword_rank), key=lambda hit: hit.keyword_rank or 0)
-
-
-_ORDERS: Mapping[Leg, Callable[[Sequence[Hit]], list[Hit]]] = {
-    "vector": _by_vector,
-    "words": _by_words,
-    "hybrid": list,
-}
+def _by_rank(hits: Iterable[Hit], rank: Callable[[Hit], int | None]) -> list[Hit]:
+    """The hits of one leg in its own order."""
+    ranked = [(at, hit) for hit in hits if (at := rank(hit)) is not None]
+    return [hit for _, hit in sorted(ranked, key=itemgetter(0))]
 
 
 # --- The table ---------------------------------------------------------------------------------
@@ -208,9 +214,10 @@ def print_table(scores: Sequence[Scores]) -> None:
     """One line for all questions, and one for each language and kind."""
     print("| questions | " + " | ".join(f"{leg} nDCG@10 | recall@5" for leg in LEGS) + " |")
     print("| :--- |" + " ---: |" * 2 * len(LEGS))
-    groups = {"all": list(scores)}
+    groups: dict[str, list[Scores]] = {"all": list(scores)}
     for each in scores:
-        for name in (each.question.language, each.question.kind):
+        names: tuple[str, ...] = (each.question.language, each.question.kind)
+        for name in names:
             groups.setdefault(name, []).append(each)
     for name, members in groups.items():
         cells = " | ".join(f"{gain:.3f} | {share:.3f}" for gain, share in means(members).values())

@@ -31,7 +31,6 @@ _JOINT = r"(?:[-_./@+&'’·‑–－＿．／＠＋＆＇]|(?<=\d)[,，](?=\d{3
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|({_CHARS}(?:{_JOINT}{_CHARS})*(?:\+\+|\#)?)")
 # 138 0013 8000: digits in groups, as people write telephone and card numbers.
 _GROUPED_DIGITS = re.compile(r"(?<![\w.,-])\d{2,4}(?: \d{3,5}){2,4}(?![\w-]|[.,]\d)")
-_UNIT = re.compile(rf" ?([{_UNSPACED}])")
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _COMBINING = re.compile("[\u0300-\u036f\u3099\u309a]")
@@ -104,11 +103,9 @@ def _lexemes(text: str) -> list[str]:
         if word is None:
             found += map("".join, itertools.pairwise(run)) if len(run) > 1 else run
         elif word.isascii() and word.isalpha() and (word.islower() or word[1:].islower()):
-            found.append(word.lower()[:_MAX_LEXEME_CHARS])
+            found.append(_folded(word))
         elif (plain := _plain(word)) and (whole := _TOKEN.fullmatch(plain)) and whole[2]:
-            unit = _UNIT.match(text, token.end())
-            forms = dict.fromkeys(_forms(plain, unit[1] if unit else ""))
-            found += (form.casefold()[:_MAX_LEXEME_CHARS] for form in forms)
+            found += dict.fromkeys(map(_folded, _forms(plain)))
         else:
             found += _lexemes(plain)
     found += (number.replace(" ", "") for number in _GROUPED_DIGITS.findall(text))
@@ -123,14 +120,22 @@ def _plain(word: str) -> str:
     return unicodedata.normalize("NFC", bare)
 
 
-def _forms(word: str, unit: str) -> Iterator[str]:
+def _folded(word: str) -> str:
+    """In lower case, and English words in the singular, where it can be told without a list."""
+    word = word.casefold()[:_MAX_LEXEME_CHARS]
+    if len(word) < 4 or word[-1] != "s" or word[-2] in "sui" or not word.isalpha():
+        return word
+    return f"{word[:-3]}y" if word.endswith("ies") and len(word) > 4 else word[:-1]
+
+
+def _forms(word: str) -> Iterator[str]:
     """Under what a word that is not plain is found.
 
     ERR-1234: ERR1234, ERR, 1234. HTTPServer: HTTPServer, HTTP, Server. Ann's: Ann. 1,299.00: 1299.
-    3.5kg: 3.5kg, 3.5, kg. 1.2.3: 1.2.3, 1.2. 15 before 天: 15, 15天, as units tell numbers apart.
+    3.5kg: 3.5, 3.5kg, kg. 1.2.3: 1.2.3, 1.2.
     """
     if number := _NUMBER.fullmatch(word):
-        yield from _number_forms(number, unit)
+        yield from _number_forms(number)
         return
     if version := _VERSION.fullmatch(word):
         yield from version.groups()
@@ -144,12 +149,10 @@ def _forms(word: str, unit: str) -> Iterator[str]:
         yield from parts
 
 
-def _number_forms(number: re.Match[str], unit: str) -> Iterator[str]:
+def _number_forms(number: re.Match[str]) -> Iterator[str]:
     whole, fraction, suffix = number.groups()
     value = whole.replace(",", "") + (fraction or "").rstrip("0").rstrip(".")
     yield value
     if suffix:
         yield value + suffix
         yield suffix
-    elif unit:
-        yield value + unit

@@ -21,7 +21,7 @@ LLMS: dict[str, dict[str, Any]] = {
         "name": "Offline hashing embedder",
         "type": LlmType.EMBEDDING,
         "model_name": "hashing",
-        "dimensions": 384,
+        "dimensions": 2048,
     },
 }
 RECOGNISERS: dict[str, dict[str, Any]] = {

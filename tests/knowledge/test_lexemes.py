@@ -54,10 +54,13 @@ def stored(literal: str) -> str:
         ("1，299", ("1299",)),
         ("12.50", ("12.5",)),
         ("3.5kg", ("3.5", "3.5kg", "kg")),
-        ("15 天", ("15", "15天", "天")),
-        ("１５天", ("15", "15天", "天")),
+        ("15 天", ("15", "天")),
+        ("１５天", ("15", "天")),
         ("Ｅ０１", ("e01", "e", "01")),
         ("Café", ("cafe",)),
+        ("refunds policies", ("refund", "policy")),
+        ("gas address status analysis", ("gas", "address", "status", "analysis")),
+        ("parse_errors", ("parseerror", "parse", "error")),
         ("Cafe\u0301", ("cafe",)),
         ("co\u00adoperate", ("cooperate",)),
         ("Ann's don’t", ("ann", "dont")),
@@ -94,7 +97,7 @@ def test_postgres_finds_a_text_by_its_words(content: str, query: str) -> None:
 @pytest.mark.django_db
 def test_words_of_the_heading_have_weight_a() -> None:
     assert matches("五年", "保修", heading="保修")
-    assert stored(vector_literal("five years", "Warranty")) == "'five':2 'warranty':1A 'years':3"
+    assert stored(vector_literal("five years", "Warranty")) == "'five':2 'warranty':1A 'year':3"
 
 
 @pytest.mark.django_db
@@ -140,15 +143,10 @@ def test_a_long_query_has_a_bounded_number_of_words() -> None:
     assert "late" not in query_words("x" * MAX_QUERY_CHARS + " late")
 
 
-def test_it_is_fast_and_linear() -> None:
-    """Far below what is measured, so that a slow machine passes and quadratic work does not."""
-    texts = [
-        "部署方案ERR-1234适用于所有用户，" * 20_000,
-        "a-" * 200_000,
-        "1 " * 200_000,
-        "1," * 200_000,
-    ]
+@pytest.mark.parametrize("unit", ["部署方案ERR-1234，", "a-", "1 ", "1,", "A", "é", "部"])
+def test_it_takes_time_in_proportion_to_the_text(unit: str) -> None:
+    """Far below this limit, and far above it were any step quadratic."""
+    text = unit * (300_000 // len(unit))
     started = time.process_time()
-    for text in texts:
-        vector_literal(text)
-    assert time.process_time() - started < 10
+    vector_literal(text)
+    assert time.process_time() - started < 5

@@ -38,6 +38,24 @@ def test_texts_that_share_words_are_closer() -> None:
     assert likeness("Hello  World", "hello world") > 0.99
 
 
+def test_it_finds_other_forms_of_a_word() -> None:
+    assert likeness("How are refunds retried?", "We retry a refund.") > 0.4
+    assert likeness("ＥＲＲ－１２", "err-12") > 0.99
+
+
+def test_words_that_every_question_has_say_little() -> None:
+    text = "Wie viele Tage? 请问一下 how can I get it: what is this and where do you have it"
+    assert likeness("how can I get the warranty", text) < likeness(
+        "how can I get the warranty", "The warranty lasts two years."
+    )
+    assert likeness("请问怎么保修", "请问一下这是什么") < likeness("请问怎么保修", "保修两年")
+
+
+def test_only_a_blank_text_has_no_direction() -> None:
+    assert embed_text("?!").any()
+    assert not embed_text(" \n").any()
+
+
 def test_it_is_the_same_in_every_process() -> None:
     script = (
         "from providers.builtin.hashing import embed_text; "
