@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from lxml import etree
 
 from knowledge.parse.draft import Draft
+from knowledge.parse.numbering import Numbering
 from knowledge.parse.ooxml import Package, attribute, child, local
 from knowledge.parse.tables import add_table
 from knowledge.parse.wire import Order
@@ -35,10 +36,11 @@ def read(order: Order, draft: Draft) -> None:
         body = child(document, "body")
         if body is not None:
             styles = _Styles(package.related(main, "styles"))
+            numbering = Numbering(package.related(main, "numbering"))
             notes = {
                 kind: _notes(package.related(main, f"{kind}s")) for kind in ("footnote", "endnote")
             }
-            _Walk(draft, styles, notes).blocks(body)
+            _Walk(draft, styles, numbering, notes).blocks(body)
 
 
 class _Styles:
@@ -67,16 +69,23 @@ class _Styles:
                 return level
         return 0
 
-    def list_depth(self, properties: etree._Element | None) -> int | None:
-        """How deep in a list, from 0; None outside of lists."""
-        for owner in (properties, *(child(s, "pPr") for s in self._chain(properties))):
-            numbering = child(owner, "numPr")
-            if numbering is None:
+    def list_place(
+        self, properties: etree._Element | None, numbering: Numbering
+    ) -> tuple[str, int] | None:
+        """The list that a paragraph is in, and how deep, from 0; None outside of lists."""
+        own_depth = attribute(child(properties, "numPr", "ilvl"), "val")
+        for style in (None, *self._chain(properties)):
+            owner = properties if style is None else child(style, "pPr")
+            list_id = attribute(child(owner, "numPr", "numId"), "val")
+            if list_id is None:
                 continue
-            if attribute(child(numbering, "numId"), "val") == "0":
+            if list_id == "0":
                 return None
-            depth = attribute(child(numbering, "ilvl"), "val") or "0"
-            return min(int(depth), 9) if depth.isdigit() else 0
+            depth = own_depth or attribute(child(owner, "numPr", "ilvl"), "val")
+            if depth is not None and depth.isdecimal():
+                return list_id, min(int(depth), 8)
+            style_id = None if style is None else attribute(style, "styleId")
+            return list_id, numbering.depth_of(list_id, style_id)
         return None
 
     def is_contents(self, properties: etree._Element | None) -> bool:
@@ -96,7 +105,7 @@ class _Styles:
 
 def _outline_level(properties: etree._Element | None) -> int | None:
     value = attribute(child(properties, "outlineLvl"), "val")
-    if value is None or not value.isdigit():
+    if value is None or not value.isdecimal():
         return None
     return int(value) + 1 if int(value) < 9 else 0
 
@@ -114,10 +123,15 @@ class _Walk:
     """Goes through the document once. What hangs on a paragraph (notes, boxes) follows it."""
 
     def __init__(
-        self, draft: Draft, styles: _Styles, notes: dict[str, dict[str, etree._Element]]
+        self,
+        draft: Draft,
+        styles: _Styles,
+        numbering: Numbering,
+        notes: dict[str, dict[str, etree._Element]],
     ) -> None:
         self._draft = draft
         self._styles = styles
+        self._numbering = numbering
         self._notes = notes
         self._note_count = 0
         self._pending: list[tuple[str, etree._Element]] = []
@@ -134,13 +148,17 @@ class _Walk:
         properties = child(element, "pPr")
         if self._styles.is_contents(properties):
             return
-        text = self._text(element)
+        place = self._styles.list_place(properties, self._numbering)
+        number = self._numbering.next(*place) if place else None
+        text = self._text(element).strip()
         level = self._styles.heading_level(properties)
-        depth = self._styles.list_depth(properties)
-        if level and text.strip():
-            self._draft.add("heading", " ".join(text.split()), level=level)
-        elif depth is not None and text.strip():
-            self._draft.add("list", f"{'  ' * depth}- {text.strip()}")
+        if not text:
+            return
+        if level:
+            heading = f"{number or ''} {text}"
+            self._draft.add("heading", " ".join(heading.split()), level=level)
+        elif place:
+            self._draft.add("list", f"{'  ' * place[1]}{number or '-'} {text}")
         else:
             self._draft.add("paragraph", text)
 
@@ -179,7 +197,7 @@ class _Walk:
                     above[at] if is_continued and at < len(above) else self._inner_text(cell)
                 )
                 span = attribute(child(properties, "gridSpan"), "val") or "1"
-                line += [""] * (min(int(span), _MAX_SPAN) - 1 if span.isdigit() else 0)
+                line += [""] * (min(int(span), _MAX_SPAN) - 1 if span.isdecimal() else 0)
             grid.append(line)
         return grid
 
@@ -188,7 +206,9 @@ class _Walk:
         parts = []
         for element in _content(container):
             if local(element) == "p":
-                parts.append(self._text(element))
+                place = self._styles.list_place(child(element, "pPr"), self._numbering)
+                number = self._numbering.next(*place) if place else None
+                parts.append(f"{number or ''} {self._text(element)}".strip())
             elif local(element) == "tbl":
                 rows = (row for row in _content(element) if local(row) == "tr")
                 texts = (", ".join(self._cell_texts(row)) for row in rows)

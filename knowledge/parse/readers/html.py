@@ -230,4 +230,4 @@ def _cell_text(cell: etree._Element) -> str:
 
 def _span(cell: etree._Element, name: str) -> int:
     value = str(cell.get(name) or "")
-    return min(max(int(value), 1), _MAX_SPAN) if value.isdigit() and len(value) < 6 else 1
+    return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() and len(value) < 6 else 1

@@ -107,7 +107,7 @@ def _paragraphs(shape: etree._Element) -> Iterator[tuple[str, int]]:
     for paragraph in shape.iter("{*}p"):
         depth = attribute(child(paragraph, "pPr"), "lvl") or "0"
         text = "".join(_pieces(paragraph))
-        yield text, min(int(depth), 9) if depth.isdigit() else 0
+        yield text, min(int(depth), 9) if depth.isdecimal() else 0
 
 
 def _pieces(paragraph: etree._Element) -> Iterator[str]:

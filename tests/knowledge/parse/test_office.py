@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import pytest
+
+from knowledge.parse.numbering import written
 from tests.knowledge.parse import made
 from tests.knowledge.parse.conftest import Read, told
 
@@ -101,6 +104,71 @@ def test_it_knows_headings_of_chinese_word_by_name_base_and_outline(read: Read) 
         ("heading 2", "细则"),
         ("paragraph", "正文"),
     ]
+
+
+def test_it_writes_the_numbers_that_word_only_counts(read: Read) -> None:
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+    def level(at: int, shape: str, text: str, style: str = "") -> str:
+        owner = f'<w:pStyle w:val="{style}"/>' if style else ""
+        owner += "<w:isLgl/>" if at else ""
+        return (
+            f'<w:lvl w:ilvl="{at}"><w:start w:val="1"/><w:numFmt w:val="{shape}"/>{owner}'
+            f'<w:lvlText w:val="{text}"/></w:lvl>'
+        )
+
+    chapters = level(0, "chineseCounting", "第%1章", "h") + level(1, "decimal", "%1.%2")
+    items = level(0, "lowerRoman", "(%1)") + level(1, "bullet", "\uf0b7")
+    numbering = (
+        f'<w:numbering {space}><w:abstractNum w:abstractNumId="0">{chapters}</w:abstractNum>'
+        f'<w:abstractNum w:abstractNumId="1">{items}</w:abstractNum>'
+        '<w:num w:numId="5"><w:abstractNumId w:val="0"/></w:num>'
+        '<w:num w:numId="6"><w:abstractNumId w:val="1"/></w:num></w:numbering>'
+    )
+    styles = (
+        f'<w:styles {space}><w:style w:styleId="h"><w:name w:val="heading 1"/>'
+        '<w:pPr><w:numPr><w:numId w:val="5"/></w:numPr></w:pPr></w:style></w:styles>'
+    )
+
+    def item(text: str, number: int, depth: int) -> str:
+        place = f'<w:ilvl w:val="{depth}"/><w:numId w:val="{number}"/>'
+        return p(r(text), properties=f"<w:numPr>{place}</w:numPr>")
+
+    body = ""
+    for _chapter in range(11):
+        body += p(r("规则"), properties='<w:pStyle w:val="h"/>')
+    body += item("article", 5, 1) + item("article", 5, 1) + item("four", 6, 0) + item("dot", 6, 1)
+    body += p(r("规则"), properties='<w:pStyle w:val="h"/>') + item("article", 5, 1)
+    body += f"<w:tbl><w:tr><w:tc>{item('', 6, 0)}</w:tc><w:tc>{p(r('x'))}</w:tc></w:tr></w:tbl>"
+    parts = {"numbering.xml": numbering, "styles.xml": styles}
+    assert told(read(made.word_xml(body, parts=parts), "docx"))[10:] == [
+        ("heading 1", "第十一章 规则"),
+        ("list", "  11.1 article"),
+        ("list", "  11.2 article"),
+        ("list", "(i) four"),
+        ("list", "  - dot"),
+        ("heading 1", "第十二章 规则"),
+        ("list", "  12.1 article"),
+        ("table_header", "(ii) | x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "shape", "expected"),
+    [
+        (10, "chineseCounting", "十"),
+        (20, "chineseCounting", "二十"),
+        (103, "chineseCountingThousand", "一百零三"),
+        (110, "chineseCountingThousand", "一百一十"),
+        (1999, "upperRoman", "MCMXCIX"),
+        (28, "lowerLetter", "bb"),
+        (3, "decimalEnclosedCircle", "③"),
+        (7, "decimalZero", "07"),
+        (5000, "lowerRoman", "5000"),
+    ],
+)
+def test_it_counts_as_word_does(number: int, shape: str, expected: str) -> None:
+    assert written(number, shape) == expected
 
 
 def test_it_reads_tables_in_tables_and_frames_around_text_of_word(read: Read) -> None:
