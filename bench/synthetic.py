@@ -39,8 +39,32 @@ _FILLED = {
 }
 _SYLLABLES = [
     onset + vowel
-    for onset in "b c d f g h k l m n p r s t v w z st tr pl gr ch sh".split()
-    for vowel in "a e i o u ai ea or".split()
+    for onset in [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "w",
+        "z",
+        "st",
+        "tr",
+        "pl",
+        "gr",
+        "ch",
+        "sh",
+    ]
+    for vowel in ["a", "e", "i", "o", "u", "ai", "ea", "or"]
 ]
 
 
