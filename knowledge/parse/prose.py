@@ -7,14 +7,15 @@ import unicodedata
 
 _CJK = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
 _BREAK_IN_CJK = re.compile(rf"(?<=[{_CJK}])[^\S\n]*\n\s*(?=[{_CJK}])")
-_SPACES = re.compile(r"\s+")
 _SPACES_IN_LINE = re.compile(r"[^\S\n]+")
 _SPACES_AT_BREAK = re.compile(r" ?\n ?")
 
 
 def flow(text: str) -> str:
     """One line: breaks become spaces, except between characters of scripts that have none."""
-    return _SPACES.sub(" ", _BREAK_IN_CJK.sub("", text)).strip()
+    if "\n" in text:
+        text = _BREAK_IN_CJK.sub("", text)
+    return " ".join(text.split())
 
 
 def lines(text: str) -> str:
