@@ -21,12 +21,13 @@ from config.supervisor.process import free_port
 
 
 class Product:
-    """A running product: its address, an operator's key, its one web process."""
+    """A running product: its address, an operator's key, its one web process, its data folder."""
 
-    def __init__(self, base_url: str, key: str, web: psutil.Process) -> None:
+    def __init__(self, base_url: str, key: str, web: psutil.Process, data: Path) -> None:
         self.base_url = base_url
         self.key = key
         self.web = web
+        self.data = data
 
     def voice_url(self, assistant_id: str) -> str:
         """Where calls to the assistant go."""
@@ -39,6 +40,14 @@ class Product:
     def post(self, path: str, **fields: Any) -> Any:
         """The data of a POST with a JSON body."""
         return self._request("POST", path, json=fields)
+
+    def delete(self, path: str) -> Any:
+        """The data of a DELETE."""
+        return self._request("DELETE", path)
+
+    def send_file(self, path: str, name: str, content: bytes) -> Any:
+        """The data of a POST with a file."""
+        return self._request("POST", path, files={"file": (name, content)})
 
     def speech(self, text: str) -> bytes:
         """The text as spoken by the built-in English voice: PCM, 16 kHz."""
@@ -85,7 +94,7 @@ def running_product() -> Iterator[Product]:
         with running(command, until="ready", environment=environment) as supervisor:
             login = (data / "first-login.txt").read_text(encoding="utf-8")
             key = login.partition("API key: ")[2].split()[0]
-            yield Product(f"http://127.0.0.1:{port}", key, _web_of(supervisor))
+            yield Product(f"http://127.0.0.1:{port}", key, _web_of(supervisor), data)
 
 
 def _web_of(supervisor: Program) -> psutil.Process:

@@ -14,7 +14,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import Error as DatabaseFault
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -166,7 +167,7 @@ def guarded(lease: Lease[Document], stage: Stage, work: Callable[[], None]) -> N
             fail(lease, stage, failure_of(error))
     except LeaseLost:
         logger.info("A document is no longer this worker's; its work was dropped")
-    except DatabaseError as error:
+    except DatabaseFault as error:
         logger.error("What came of a document could not be written: %s", error)
 
 

@@ -6,7 +6,8 @@ import asyncio
 import datetime
 import logging
 
-from django.db import DatabaseError, transaction
+from django.db import Error as DatabaseFault
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -43,7 +44,7 @@ def build(space_id: int) -> list[int]:
             _fail(lease, failure_of(error))
     except LeaseLost:
         logger.info("A vector space is no longer this worker's; its work was dropped")
-    except DatabaseError as error:
+    except DatabaseFault as error:
         logger.error("What came of a vector space could not be written: %s", error)
     return []
 

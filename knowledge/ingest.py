@@ -112,7 +112,7 @@ def _store(lease: Lease[Document], document: Document, parsed: Parsed) -> None:
     base = document.knowledge_base
     pieces = split(parsed, size=base.chunk_size, overlap=base.chunk_overlap)
     with transaction.atomic():
-        if document.chunks_total:
+        if document.chunks.exists():
             chunks.delete_of_document(document.pk, base.pk)
         stored = chunks.store(document, pieces, check=lease.check)
         if not stored:

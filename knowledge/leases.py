@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseFault
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -92,7 +92,7 @@ class Lease(Generic[W]):
             try:
                 if not self.rows.update(lease_until=Now() + LEASE):
                     return
-            except DatabaseError as error:
+            except DatabaseFault as error:
                 # The work will notice itself; until the lease runs out there is hope.
                 logger.warning("A lease could not be renewed: %s", type(error).__name__)
             finally:

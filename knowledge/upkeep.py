@@ -19,6 +19,7 @@ from knowledge.models import (
     Document,
     DocumentStatus,
     IndexState,
+    KnowledgeBase,
     SpaceStatus,
     Upload,
     VectorSpace,
@@ -93,7 +94,8 @@ def _oldest(condition: Q, limit: int) -> list[Document]:
 def spaces_to_build() -> list[int]:
     """Spaces that wait to be built, those included that a base has just come to want."""
     for base_id in spaces.bases_to_reconcile():
-        spaces.reconcile(base_id)
+        with contextlib.suppress(KnowledgeBase.DoesNotExist):
+            spaces.reconcile(base_id)
     building = VectorSpace.objects.filter(leases.due(), status=SpaceStatus.BUILDING)
     return list(building.values_list("pk", flat=True))
 
