@@ -37,35 +37,12 @@ _FILLED = {
     "zh": "请问一下关于{}的详细情况是什么呢",
     "en": "please tell me more about {} and what it is for",
 }
-_SYLLABLES = [
-    onset + vowel
-    for onset in [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "w",
-        "z",
-        "st",
-        "tr",
-        "pl",
-        "gr",
-        "ch",
-        "sh",
-    ]
-    for vowel in ["a", "e", "i", "o", "u", "ai", "ea", "or"]
-]
+_ONSETS = (
+    "b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
+    "st", "tr", "pl", "gr", "ch", "sh",
+)  # fmt: skip
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ea", "or")
+_SYLLABLES = [onset + vowel for onset in _ONSETS for vowel in _VOWELS]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
