@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
+import psycopg
 import pytest
 from django.db import connection
 
@@ -20,7 +22,7 @@ from knowledge.models import Chunk, ChunkVector, Document, DocumentStatus, Knowl
 from providers.fakes import FakeUpstream, Step
 from tests.knowledge.conftest import embedder, vendor_base, vendor_embedder
 from tests.knowledge.documents import add, contents, make_due
-from tests.ops.product import ROOT, eventually
+from tests.ops.product import ROOT, Product, eventually
 
 __all__ = ["embedder", "vendor_base", "vendor_embedder"]
 
@@ -156,3 +158,50 @@ def test_reading_begins_anew_after_a_killed_worker(
     else:
         assert others[0] == ("chunking", 1, "worker_lost")
     assert runs_of(document)[-2:] == [("parsing", 2, ""), ("chunking", 2, "")]
+
+
+# --- The whole product -------------------------------------------------------------------------
+
+
+def test_a_document_is_finished_once_though_worker_and_database_are_killed(
+    product: Product,
+) -> None:
+    headers = {"X-Api-Key": product.login()["API key"]}
+    with httpx.Client(
+        base_url=f"{product.url()}/api/v1/knowledge-bases", headers=headers, timeout=60
+    ) as client:
+        base = client.post("", json={"name": "Large", "chunkSize": 200}).json()["data"]
+        text = "".join(
+            f"Line {n} of a long text about foxes, {n * 7} of them.\n\n" for n in range(9000)
+        )
+        made = client.post(f"/{base['id']}/documents", files={"file": ("long.txt", text.encode())})
+        document_id = made.json()["data"]["id"]
+
+        def progress() -> tuple[str, int]:
+            with psycopg.connect(product.runtime()["DATABASE_URL"]) as database:
+                row = database.execute(
+                    "select status, chunks_embedded from knowledge_document where id = %s",
+                    [document_id],
+                ).fetchone()
+            assert row is not None
+            return str(row[0]), int(row[1])
+
+        assert eventually(lambda: progress()[1] >= 64, within_s=120), product.said()
+        product.part("bin/postgres").kill()
+        assert eventually(product.is_well, within_s=120), product.said()
+        status, embedded = progress()
+        assert (status, embedded > 0) == ("embedding", True)
+        product.part("worker", "io@").kill()
+        assert eventually(product.is_well, within_s=120), product.said()
+        assert eventually(lambda: progress()[0] == "ready", within_s=240), product.said()
+        found = client.get(f"/{base['id']}/documents/{document_id}").json()["data"]
+        assert (found["status"], found["errorMessage"]) == ("completed", "")
+    with psycopg.connect(product.runtime()["DATABASE_URL"]) as database:
+        counts = database.execute(
+            "select count(*), count(distinct ordinal), max(ordinal) + 1,"
+            " (select count(*) from knowledge_chunkvector),"
+            " (select chunks_total from knowledge_document) from knowledge_chunk"
+        ).fetchone()
+    assert counts is not None
+    assert len(set(counts)) == 1, counts
+    assert counts[0] > 1500
