@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -31,6 +31,7 @@ from knowledge.storage import DOCUMENTS_FOLDER, UPLOADS_FOLDER, files_below
 MAX_EMBEDDING_PER_BASE = 4
 # A file is written before its row is committed; nothing takes this long.
 ORPHAN_AFTER = datetime.timedelta(hours=1)
+_FEW_VECTORS = 1_000
 _UPLOADS_AT_ONCE = 500
 _FILES_AT_ONCE = 500
 
@@ -102,20 +103,33 @@ def spaces_to_build() -> list[int]:
 
 def spaces_without_index(document_id: str) -> list[int]:
     """The active space of a document's base, if it has grown to want an index."""
-    active = VectorSpace.objects.filter(
-        knowledge_base__documents=document_id, status=SpaceStatus.ACTIVE
-    )
-    return [space.pk for space in active if indexes.index_is_wanted(space)]
+    return _to_index(Q(knowledge_base__documents=document_id))
 
 
 def indexes_to_build() -> list[int]:
-    """Spaces whose index was begun or wanted, and is not ready."""
-    active = VectorSpace.objects.filter(status=SpaceStatus.ACTIVE)
-    return [
-        space.pk
-        for space in active.exclude(index_state=IndexState.READY)
-        if indexes.index_is_wanted(space)
-    ]
+    """Spaces whose index was begun or is wanted, and is not ready."""
+    return _to_index(~Q(index_state=IndexState.READY))
+
+
+def _to_index(condition: Q) -> list[int]:
+    """Spaces that want an index now. Those that are being filled want it later.
+
+    Adding a vector to an index takes several times as long as building the index with it.
+    """
+    active = VectorSpace.objects.filter(condition, status=SpaceStatus.ACTIVE)
+    wanted = (space for space in active if indexes.index_is_wanted(space))
+    return [space.pk for space in wanted if _missing_soon(space) < _FEW_VECTORS]
+
+
+def _missing_soon(space: VectorSpace) -> int:
+    """How many vectors are about to be added; not those of documents that wait for a vendor."""
+    documents = Document.objects.filter(
+        knowledge_base=space.knowledge_base_id,
+        status=DocumentStatus.EMBEDDING,
+        next_attempt_at=None,
+    )
+    missing = Sum(F("chunks_total") - F("chunks_embedded"))
+    return int(documents.aggregate(missing=missing)["missing"] or 0)
 
 
 # --- Files -------------------------------------------------------------------------------------

@@ -141,6 +141,22 @@ def test_the_sweeper_has_spaces_and_indexes_built(
     assert waiting_in("ingest") == 2
 
 
+def test_an_index_is_built_when_the_large_document_that_wants_it_is_done(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "INDEXED_FROM", 9)
+    monkeypatch.setattr(upkeep, "_FEW_VECTORS", 20)
+    work_on(add(base, 10))
+    document = add(base, 20, topic="owl")
+    ingest.prepare(document.pk)
+    assert upkeep.indexes_to_build() == []
+    document.refresh_from_db()
+    work_on(document)
+    active = spaces.active_space(base)
+    assert active is not None
+    assert upkeep.indexes_to_build() == upkeep.spaces_without_index(document.pk) == [active.pk]
+
+
 def test_the_sweepers_look_at_documents_uses_the_index_of_open_ones(base: KnowledgeBase) -> None:
     work_on(add(base))
     waiting = Document.objects.filter(
