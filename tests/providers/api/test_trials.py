@@ -19,6 +19,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from assistants.models import Assistant
 from assistants.tasks import speak_opener
+from core import loops
 from core.audio import wav_from_pcm
 from providers import actions, trials, uploads
 from providers.catalogue import sync_builtin_models
@@ -360,7 +361,7 @@ class TestConnections:
             found.append(wrapper.connection is not None)
             return await work
 
-        monkeypatch.setattr(actions, "_awaited", look)
+        monkeypatch.setattr(loops, "_awaited", look)
         return found
 
     @pytest.mark.django_db(transaction=True)
