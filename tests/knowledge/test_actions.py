@@ -90,6 +90,14 @@ def test_deleting_a_base_leaves_nothing(base: KnowledgeBase, alice: User) -> Non
     assert Path(other.file.path).exists()
 
 
+def test_a_user_takes_their_bases_along(base: KnowledgeBase, alice: User, bob: User) -> None:
+    work_on(add(base))
+    kept = work_on(add(actions.create_base(bob.pk, {"name": "Kept"})))
+    alice.delete()
+    assert list(Document.objects.all()) == [kept]
+    assert Chunk.objects.count() == ChunkVector.objects.count() == kept.chunks_total
+
+
 def test_a_base_that_an_assistant_uses_is_deleted_by_force_only(
     base: KnowledgeBase, alice: User
 ) -> None:
