@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,7 +24,7 @@ from tooling.catalogue import sync_builtin_tools
 
 @pytest.fixture
 async def product(
-    transactional_db: None, carol: User, loopback_allowed: None
+    transactional_db: None, carol: User, loopback_allowed: None, tmp_path: Path
 ) -> AsyncIterator[Product]:
     """The application, served by this process."""
     from config.asgi import application
@@ -36,7 +37,8 @@ async def product(
     config = uvicorn.Config(application, ws="websockets-sansio", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listening]))
-    yield Product(f"http://127.0.0.1:{listening.getsockname()[1]}", key, psutil.Process())
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    yield Product(url, key, psutil.Process(), tmp_path)
     await pipeline.close_all()
     server.should_exit = True
     await serving
