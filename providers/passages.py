@@ -15,11 +15,41 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 _BEGIN, _END = "<knowledge>", "</knowledge>"
 _HEAD = re.compile(r"^\[(\d{1,6})\] source: (.*)$", re.MULTILINE)
-_TAG = re.compile(r"<(/?knowledge)>", re.IGNORECASE)
+
+# What else ends a line, for a model or on a screen.
+_LINE_BREAK = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+# Characters that nobody sees go, except those that join letters and emoji and choose their form;
+# but these hide no mark.
+_INVISIBLE = frozenset({"Cc", "Cf"})
+_KEPT = frozenset("\n\t\u200c\u200d")
+_HIDDEN = (
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\u3164\ufe00-\ufe0f\uffa0"
+    r"\U000e0100-\U000e01ef]"
+)
+_GAP = rf"(?:\s|{_HIDDEN})*+"
+_GAP_IN_LINE = rf"(?:[^\S\n]|{_HIDDEN})*+"
+
+
+def _spelt(word: str) -> str:
+    """A pattern of the word, also in full-width letters."""
+    return rf"{_HIDDEN}*+".join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in word)
+
+
+# Whatever a reader may take for one of the marks, with spaces or attributes, closed or not.
+_LIKE_TAG = re.compile(
+    rf"[<＜﹤]({_GAP}(?:[/／]{_GAP})?{_spelt('knowledge')})",
+    re.IGNORECASE,
+)
+_LIKE_HEAD = re.compile(
+    rf"^{_GAP_IN_LINE}[\[［【]{_GAP_IN_LINE}(\d++){_GAP_IN_LINE}[\]］】]"
+    rf"{_GAP_IN_LINE}{_spelt('source')}{_GAP_IN_LINE}[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,14 +65,16 @@ def render_passages(passages: Iterable[Passage]) -> str:
     """The section, or "" for no passages. A document cannot close or forge the section."""
     entries = [
         f"[{passage.index}] source: {' '.join(_defused(passage.source).split())}\n"
-        + _HEAD.sub(r"(\1) source: \2", _defused(passage.text).strip())
+        + _LIKE_HEAD.sub(r"(\1) source:", _defused(passage.text).strip())
         for passage in passages
     ]
     return f"{_BEGIN}\n" + "\n\n".join(entries) + f"\n{_END}" if entries else ""
 
 
 def _defused(text: str) -> str:
-    return _TAG.sub(r"‹\1›", text)
+    lines = _LINE_BREAK.sub("\n", text)
+    seen = (char for char in lines if char in _KEPT or unicodedata.category(char) not in _INVISIBLE)
+    return _LIKE_TAG.sub(r"‹\1", "".join(seen))
 
 
 def find_passages(text: str) -> tuple[Passage, ...]:
