@@ -15,10 +15,12 @@ _CLAUSE_MARKS = ",;:" + _CLAUSE_MARKS_CJK
 # What may stand between a stop and the end of its sentence: quotes, brackets, markdown emphasis.
 _CLOSERS = "\"'”’」』】）》〉)]}*_`~"
 
-# How an answer cites its sources: [1], [2, 3], 【4】.
-_MARK = r"[\[［【]\s?\d{1,3}(?:\s?[,，、–-]\s?\d{1,3})*\s?[\]］】]"
+# How an answer cites its sources: [1], [2, 3], [4-6], 【7】. `static/realtime/sources.js` reads them
+# alike, which tests/realtime/marks.py holds. No source has a number of more than three digits.
+_BETWEEN = r",，、;；~～\u2010-\u2014-"
+_MARK = rf"[\[［【]\s?[0-9]{{1,3}}(?:\s?[{_BETWEEN}]\s?[0-9]{{1,3}})*\s?[\]］】]"
 _MARKS_AT_END = re.compile(rf"(?:\s?{_MARK})+$")
-_OPEN_MARK = re.compile(r"[\[［【][\d\s,，、–-]*$")
+_OPEN_MARK = re.compile(rf"[\[［【][0-9\s{_BETWEEN}]*$")
 
 # After these a full stop never ends a sentence.
 _TITLES = re.compile(r"dr|mrs?|ms|mx|prof|st|mt|gen|rep|sen|gov|rev|vs|e\.?g|i\.?e|cf|viz|al")

@@ -1,16 +1,22 @@
 // @ts-check
 /**
- * How an answer cites its sources: "[1]", "[2, 3]" or "【4】" in its text. No page.
+ * How an answer cites its sources: "[1]", "[2, 3]", "[4-6]" or "【7】" in its text. No page.
+ * The server reads out what is no such mark: tests/realtime/marks.py holds that both agree.
  *
  * @typedef {import("./call.js").Source} Source
  */
 
-const MARK = /\s?[[［【]\s?(\d{1,3}(?:\s?[,，、]\s?\d{1,3})*)\s?[\]］】]/g;
+const MARK = /\s?[[［【]\s?(\d{1,3}(?:\s?[,，、;；~～\u2010-\u2014-]\s?\d{1,3})*)\s?[\]］】]/g;
 
 /** @param {string} numbers @param {Source[]} sources @returns {Source[]} those of the numbers that are sources */
 function named(numbers, sources) {
-  const wanted = numbers.split(/[,，、]/).map(Number);
-  return wanted.flatMap((index) => sources.find((source) => source.index === index) ?? []);
+  const ranges = numbers.split(/[,，、;；]/).map((part) => part.match(/\d+/g)?.map(Number) ?? []);
+  return ranges.flatMap((ends) => {
+    const [first, last] = [Math.min(...ends), Math.max(...ends)];
+    return sources
+      .filter(({ index }) => first <= index && index <= last)
+      .sort((one, other) => one.index - other.index);
+  });
 }
 
 /**

@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser.conftest import OpenWindow
 from tests.browser.product import Web
+from tests.realtime.marks import INDICES, MARKS
 
 pytestmark = pytest.mark.browser
 
@@ -80,3 +81,20 @@ def test_its_captions_keep_what_an_interruption_left(web: Web, window: OpenWindo
     assert cut == {"heard": "One", "coming": ""}
     silent = page.evaluate(SPLIT, ["One two three.", [], 0, {"isSpoken": False}])
     assert silent == {"heard": "One two three.", "coming": ""}
+
+
+CITES = """async ([texts, indices]) => {
+  const page = document.querySelector("script[type=module]").src;
+  const { quoted, withoutMarks } = await import(page.replace(/page[^/]*$/, "sources.js"));
+  const sources = indices.map((index) => ({ index }));
+  return texts.map((text) => [
+    withoutMarks(text, sources), quoted(text, sources).map(({ index }) => index),
+  ]);
+}"""
+
+
+def test_it_reads_sources_as_the_voice_does(web: Web, window: OpenWindow) -> None:
+    page = window().page
+    page.goto(f"{web.url}/talk/nobody")
+    read = page.evaluate(CITES, [[text for text, _, _ in MARKS], INDICES])
+    assert read == [[spoken, [*cited]] for _, spoken, cited in MARKS]

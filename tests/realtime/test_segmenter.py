@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.segmenter import Segmenter, speakable
+from tests.realtime.marks import MARKS
 
 # Texts that are rich in what cutting depends on.
 PIECES = [
@@ -204,6 +205,11 @@ def test_sources_stay_with_their_sentence_and_are_not_spoken(
 ) -> None:
     assert cut("".join(pieces)) == pieces
     assert [speakable(piece, has_sources=True) for piece in pieces] == spoken
+
+
+@pytest.mark.parametrize(("text", "spoken"), [case[:2] for case in MARKS])
+def test_what_cites_a_source_is_not_spoken(text: str, spoken: str) -> None:
+    assert speakable(text, has_sources=True) == spoken
 
 
 def test_numbers_in_brackets_are_spoken_where_there_are_no_sources() -> None:
