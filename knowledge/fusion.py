@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,10 @@ _SAME_FROM = 0.9
 _RUN = 4
 _DIGITS = re.compile(r"\d+")
 _NOT_TEXT = re.compile(r"[\W_]+")
+_SENTENCE_END = re.compile(r"[。！？｡…]|(?<![.!?])[.!?]++(?=\s)|\n|\Z")
+_WORD_END = re.compile(r"(?<=\S)(?=\s)")
+# A piece of a text of fewer tokens tells nothing.
+_LEAST_TOKENS = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,18 +137,45 @@ def within_budget(
 ) -> Iterator[Hit]:
     """The hits up to a number of tokens; one that is too long loses its neighbours first.
 
-    `plain` are the hits without neighbours, by chunk.
+    The first is cut where it is too long without them: better its beginning than nothing. `plain`
+    are the hits without neighbours, by chunk.
     """
-    left = tokens
+    left, is_first = tokens, True
     for hit in hits:
         if left is None:
             yield hit
             continue
-        fitting = next((each for each in (hit, plain[hit.chunk_id]) if cost(each) <= left), None)
+        own = plain[hit.chunk_id]
+        fitting = next((each for each in (hit, own) if cost(each) <= left), None)
+        if fitting is None and is_first:
+            fitting = beginning(own, tokens=left)
         if fitting is None:
             return
         left -= cost(fitting)
+        is_first = False
         yield fitting
+
+
+def beginning(hit: Hit, *, tokens: int) -> Hit | None:
+    """The sentences that fit into so many tokens, or the words; None where that is too little."""
+    heading = hit.heading if 2 * estimate_tokens(hit.heading) <= tokens else ""
+    room = tokens - estimate_tokens(heading)
+    if room < _LEAST_TOKENS:
+        return None
+    text = hit.content
+    sizes = range(1, len(text) + 1)
+    most = bisect.bisect_right(sizes, room, key=lambda size: estimate_tokens(text[:size]))
+    ends = (_last_end(pattern, text, most) for pattern in (_SENTENCE_END, _WORD_END))
+    content = text[: next((end for end in ends if end > most // 2), most)].rstrip()
+    is_verbatim = len(text) == hit.char_end - hit.char_start
+    end = hit.char_start + len(content) if is_verbatim else hit.char_end
+    return dataclasses.replace(hit, heading=heading, content=content, char_end=end)
+
+
+def _last_end(pattern: re.Pattern[str], text: str, most: int) -> int:
+    """Where the last match within the first characters ends, or 0."""
+    ends = (found.end() for found in pattern.finditer(text[: most + 1]))
+    return max((end for end in ends if end <= most), default=0)
 
 
 def cost(hit: Hit) -> int:

@@ -1,7 +1,8 @@
 """Search in knowledge bases: by meaning and by words in one statement, then judged and trimmed.
 
 Nothing that a model vendor does ends a search: without the query's vector the words still find,
-without the reranker the fused order stands, and a note says so. No database connection is held
+without the reranker the fused order stands, and a note says so. Vendors are waited for only so long
+that this still fits into the time of the search. No database connection is held
 while a vendor is asked.
 """
 
@@ -45,6 +46,8 @@ from providers.types import EmbedderSpec
 
 EMBED_WITHIN_S = 4.0
 RERANK_WITHIN_S = 4.0
+# Of the time for a whole search, models leave the statement so much: this share, or less.
+STATEMENT_SHARE, STATEMENT_S = 0.25, 0.5
 RERANKED_HITS = 40
 KEPT_RECORDS = 500
 # Small embedding models read 512 tokens and refuse more: about so many characters.
@@ -102,6 +105,14 @@ class _Clock:
     def ms(self) -> float:
         return (time.perf_counter() - self._began) * 1000
 
+    def limit_s(self, request: SearchRequest, *, at_most_s: float, share: float = 1.0) -> float:
+        """How long a model may take: a share of what is left beside the statement."""
+        if request.within_s is None:
+            return at_most_s
+        kept = min(STATEMENT_S, request.within_s * STATEMENT_SHARE)
+        left = request.within_s - kept - self.ms / 1000
+        return max(0.0, min(at_most_s, left * share))
+
 
 async def search(request: SearchRequest) -> SearchOutcome:
     """The best hits of the bases, with notes on what the search did without.
@@ -114,15 +125,20 @@ async def search(request: SearchRequest) -> SearchOutcome:
         return SearchOutcome((), SearchTimings(0, 0, 0, clock.ms))
     plan = await in_db(_look_up, query, request.knowledge_base_ids)
     database_ms, embedding = clock.ms, _Clock()
-    embedded = await _embed(query, plan.spaces)
+    # Where a reranker waits for its turn, both have half.
+    embed_s = clock.limit_s(
+        request, at_most_s=EMBED_WITHIN_S, share=0.5 if request.reranker else 1.0
+    )
+    embedded = await _embed(query, plan.spaces, within_s=embed_s)
     embed_ms, finding = embedding.ms, _Clock()
     found, incomplete = await in_db(_find, plan, embedded, limit=max(DEPTH, request.limit))
     database_ms += finding.ms
     passing = [hit for hit in found if fusion.passes(hit, request)]
     reranking = _Clock()
-    hits, rerank_notes = await _rerank(query, passing, request)
+    rerank_s = clock.limit_s(request, at_most_s=RERANK_WITHIN_S)
+    hits, rerank_notes = await _rerank(query, passing, request, within_s=rerank_s)
     rerank_ms, joining = reranking.ms, _Clock()
-    hits = await _trim(hits, request)
+    hits, trim_notes = await _trim(hits, request)
     return SearchOutcome(
         hits=tuple(hits),
         timings=SearchTimings(
@@ -131,7 +147,7 @@ async def search(request: SearchRequest) -> SearchOutcome:
             rerank_ms=rerank_ms if request.reranker else 0,
             total_ms=clock.ms,
         ),
-        notes=(*plan.notes, *embedded.notes, *incomplete, *rerank_notes),
+        notes=(*plan.notes, *embedded.notes, *incomplete, *rerank_notes, *trim_notes),
     )
 
 
@@ -217,10 +233,12 @@ def _skipped(reason: str, base_id: str) -> SearchNote:
 # --- The query's vectors ------------------------------------------------------------------------
 
 
-async def _embed(query: str, wanted: Sequence[_Space]) -> _Embedded:
+async def _embed(query: str, wanted: Sequence[_Space], *, within_s: float) -> _Embedded:
     """The query as each distinct model sees it. Models that fail leave their bases to the words."""
     by_model = {space.fingerprint: space.embedder for space in wanted}
-    answers = await asyncio.gather(*(_embed_with(spec, query) for spec in by_model.values()))
+    answers = await asyncio.gather(
+        *(_embed_with(spec, query, within_s=within_s) for spec in by_model.values())
+    )
     vectors: list[npt.NDArray[np.float32]] = []
     numbers: dict[str, int] = {}
     problems: dict[str, str] = {}
@@ -244,10 +262,12 @@ async def _embed(query: str, wanted: Sequence[_Space]) -> _Embedded:
     return _Embedded(tuple(usable), tuple(vectors), tuple(notes))
 
 
-async def _embed_with(spec: EmbedderSpec, query: str) -> npt.NDArray[np.float32] | str:
+async def _embed_with(
+    spec: EmbedderSpec, query: str, *, within_s: float
+) -> npt.NDArray[np.float32] | str:
     """The query's unit vector, or what went wrong."""
     try:
-        async with asyncio.timeout(EMBED_WITHIN_S):
+        async with asyncio.timeout(within_s):
             rows = await registry.embedding_model(spec).embed([query])
     except TimeoutError:
         logger.warning("embedding model %s: no answer in time", spec.name)
@@ -353,7 +373,7 @@ def _hit(row: Row, plan: _Plan) -> Hit:
 
 
 async def _rerank(
-    query: str, found: Iterable[Hit], request: SearchRequest
+    query: str, found: Iterable[Hit], request: SearchRequest, *, within_s: float
 ) -> tuple[list[Hit], list[SearchNote]]:
     """The distinct hits up to the limit, in the reranker's order if there is one."""
     hits = fusion.distinct(found, neighbours=request.neighbours)
@@ -364,7 +384,7 @@ async def _rerank(
         return [], []
     texts = [f"{hit.heading}\n{hit.content}" if hit.heading else hit.content for hit in judged]
     try:
-        async with asyncio.timeout(RERANK_WITHIN_S):
+        async with asyncio.timeout(within_s):
             scores = await registry.rerank_model(request.reranker).rerank(query, texts)
     except TimeoutError:
         reason = _("The rerank model did not answer in time.")
@@ -377,14 +397,21 @@ async def _rerank(
     return judged[: request.limit], [SearchNote("rerank_skipped", text)]
 
 
-async def _trim(hits: list[Hit], request: SearchRequest) -> list[Hit]:
+async def _trim(hits: list[Hit], request: SearchRequest) -> tuple[list[Hit], list[SearchNote]]:
     """The hits with their neighbours, up to the budget."""
     plain = {hit.chunk_id: hit for hit in hits}
     if hits and request.neighbours > 0:
         count = request.neighbours
         around = await in_db(_neighbours, fusion.wanted_neighbours(hits, count=count))
         hits = list(fusion.joined(hits, around, count=count))
-    return list(fusion.within_budget(hits, plain, tokens=request.token_budget))
+    kept = list(fusion.within_budget(hits, plain, tokens=request.token_budget))
+    return kept, left_out(len(hits) - len(kept))
+
+
+def left_out(count: int) -> list[SearchNote]:
+    """The note on hits that the token budget left out."""
+    text = _("Left out, as there was no room for more tokens: %(count)d.") % {"count": count}
+    return [SearchNote("budget_reached", text)] if count else []
 
 
 def _neighbours(places: Sequence[tuple[str, int]]) -> fusion.Neighbours:

@@ -61,7 +61,8 @@ class SearchRequest:
     `min_score` is compared with the cosine of a hit; with `keeps_keyword_share`, a hit below it
     stays when its words carry at least that share (0 to 1) of the weight of the query's words.
     `neighbours` chunks before and after each hit are joined to its text; `token_budget` ends the
-    list before the hit that would exceed it.
+    list before the hit that would exceed it, but cuts the first at a sentence. `within_s` is for
+    all of the search: models are waited for so long that their absence can still be made up for.
     """
 
     query: str
@@ -72,6 +73,7 @@ class SearchRequest:
     reranker: RerankerSpec | None = None
     neighbours: int = 0
     token_budget: int | None = None
+    within_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Hit:
     rerank_score: float | None = None
 
 
-NoteCode = Literal["vector_skipped", "rerank_skipped", "index_incomplete"]
+NoteCode = Literal["vector_skipped", "rerank_skipped", "index_incomplete", "budget_reached"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
