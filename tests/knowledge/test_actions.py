@@ -106,7 +106,7 @@ def test_a_base_that_an_assistant_uses_is_deleted_by_force_only(
     with pytest.raises(Conflict) as refusal:
         actions.delete_base(base, force=False)
     assert refusal.value.error_code == "KNOWLEDGE_BASE_IN_USE"
-    assert "Anna" in refusal.value.message
+    assert "“Handbook” is used by" in refusal.value.message
     actions.delete_base(base, force=True)
     assert not assistant.knowledge_bases.exists()
     assert Assistant.objects.filter(pk=assistant.pk).exists()
