@@ -128,6 +128,8 @@ class _Cutter:
 
     def add_text(self, block: Block) -> Iterator[Piece]:
         """A paragraph, a list or code: whole where it fits, else by its sentences or lines."""
+        if not self._text[block.start : block.end].strip():
+            return
         is_code = block.kind == "code"
         if (
             self._has_body()
@@ -138,7 +140,10 @@ class _Cutter:
             yield from self.flush(before=block.end)
         spans = _lines if is_code else _sentences
         for start, end in spans(self._text, block.start, block.end):
-            for part in self._parts(start, end, self._size):
+            if self._is_below_heading() and self._has_body() and not self._fits(start, end):
+                yield from self.flush()
+            room = self._room_below_headings(start)
+            for part in self._parts(start, end, self._size, first=room):
                 kind: Literal["text", "remainder"] = "text" if part[0] == start else "remainder"
                 yield from self._add(_Unit(*part, kind, self._path, block.page))
 
@@ -213,6 +218,9 @@ class _Cutter:
                 break
         return list(units[begin:])
 
+    def _is_below_heading(self) -> bool:
+        return bool(self._units) and self._units[-1].kind == "heading"
+
     def _has_body(self) -> bool:
         return any(unit.kind != "heading" for unit in self._units)
 
@@ -223,10 +231,25 @@ class _Cutter:
         first = self._units[0].start if self._units else start
         return len(self._prefix) + end - first <= self._size
 
-    def _parts(self, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
-        """The stretch in parts of at most `limit` characters, without spaces around them."""
+    def _room_below_headings(self, start: int) -> int:
+        """What fits below headings that nothing follows yet: alone they would be of no use."""
+        if self._is_below_heading() and not self._has_body():
+            room = self._size - (start - self._units[0].start)
+            if room >= self._size // 2:
+                return room
+        return self._size
+
+    def _parts(
+        self, start: int, end: int, limit: int, *, first: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """The stretch in parts of at most `limit` characters, without spaces around them.
+
+        The first part has at most `first` characters.
+        """
+        room = limit if first is None else first
         while start < end:
-            cut = end if end - start <= limit else _place_to_cut(self._text, start, start + limit)
+            cut = end if end - start <= room else _place_to_cut(self._text, start, start + room)
+            room = limit
             if part := self._text[start:cut].rstrip():
                 yield start, start + len(part)
             start = _after_spaces(self._text, cut)

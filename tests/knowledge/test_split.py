@@ -46,9 +46,27 @@ def test_a_document_that_fits_is_one_piece() -> None:
     assert contents(parsed) == ["One.\n\n二。"]
 
 
+def test_an_empty_block_repeats_nothing() -> None:
+    parsed = document(("paragraph", "9" * 8), ("paragraph", "999"), ("paragraph", ""))
+    assert contents(parsed, size=7, overlap=3) == ["9" * 7, "9\n\n999"]
+
+
 def test_a_document_without_text_has_no_pieces() -> None:
     assert pieces_of(Parsed("", ())) == []
     assert pieces_of(Parsed("  \n", (Block("paragraph", 0, 3),))) == []
+
+
+@pytest.mark.parametrize("body", ["word " * 60, "字" * 300, "word " * 19 + "end."])
+def test_a_heading_never_stands_alone_above_a_long_sentence(body: str) -> None:
+    parsed = document(
+        ("heading", "Section 1", 1),
+        ("paragraph", body),
+        ("heading", "Section 2", 1),
+        ("paragraph", body),
+    )
+    begun = [content for content in contents(parsed) if content.startswith("Section")]
+    assert len(begun) == 2
+    assert all(len(content) > 50 for content in begun)
 
 
 def test_a_heading_begins_a_piece_and_stays_with_what_it_is_above_of() -> None:
