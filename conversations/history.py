@@ -13,15 +13,22 @@ from providers.tokens import estimate_tokens
 from providers.types import (
     AssistantMessage,
     ChatMessage,
+    LlmSpec,
     SystemMessage,
     ToolCall,
     ToolMessage,
     UserMessage,
 )
 
+DEFAULT_CONTEXT_TOKENS = 16_000
 MESSAGE_OVERHEAD_TOKENS = 4
 NO_RESULT = "No result: the call was cut off before it answered."
 INTERRUPTED_NOTE = "[interrupted by the user here]"
+
+
+def context_tokens(spec: LlmSpec | None) -> int:
+    """How many tokens the model takes at once, its answer included."""
+    return (spec and spec.context_length) or DEFAULT_CONTEXT_TOKENS
 
 
 def chat_messages(entries: Iterable[MessageEntry]) -> tuple[ChatMessage, ...]:

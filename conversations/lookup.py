@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,13 +16,15 @@ from assistants.access import searched_bases
 from assistants.runtime import AssistantRuntime, KnowledgeUse
 from conversations import searches
 from conversations.events import Citation, Cited
+from conversations.history import context_tokens
 from conversations.queries import queries_for
 from core.db import in_db
 from core.errors import AppError
 from knowledge.fusion import within_budget
-from knowledge.search import search
+from knowledge.search import left_out, search
 from knowledge.types import Hit, SearchOutcome, SearchRequest
 from providers.passages import Passage, find_passages, render_passages
+from providers.tokens import estimate_tokens
 from providers.types import ChatMessage, ToolMessage, UserMessage
 from providers.wording import ENOUGH, shares
 from tooling.catalogue import Text
@@ -30,8 +32,18 @@ from tooling.types import ToolResult, ToolSpec
 
 logger = logging.getLogger(__name__)
 
+# Somebody waits in silence for a search before the answer; of the tool's they are told. A search
+# ends by itself a little earlier, with what it has; the limit is for a database that hangs.
 SEARCH_TIMEOUT_S = 2.0
+TOOL_SEARCH_TIMEOUT_S = 8.0
+OWN_SHARE = 0.9
 TOOL_TIMEOUT_MS = 10_000
+# All passages of a turn together take at most this share of the model's context.
+CONTEXT_SHARE = 0.5
+# Fewer tokens hold no passage.
+LEAST_TOKENS = 100
+# Passages have numbers of at most three digits: longer ones would be read out as years.
+MAX_INDEX = 999
 # So many times more are found than are shown: what has nothing to do with the question goes.
 OVERSAMPLING = 3
 
@@ -58,13 +70,18 @@ _INSTRUCTION = Text(
     "如果都不相关，不要提及这些资料。",
 )
 _NOTHING = Text("No passage fits.", "没有找到相关资料。")
+_ENOUGH = Text(
+    "Enough was found for this question; there is no room for more. Answer from what you have.",
+    "已检索到足够的资料，没有空间容纳更多内容。请依据已有资料回答。",
+)
 _SOURCE = Text("{document}, p. {page}", "{document}，第{page}页")
 
 
 class Lookup:
     """What one turn looks up. Passages are numbered in the order in which the model sees them.
 
-    Used as a context: on leaving it, the searches are handed over to be kept for operators.
+    All of them together leave half of the model's context for everything else. Used as a context
+    manager: on leaving it, the searches are handed over to be kept for operators.
     """
 
     def __init__(self, runtime: AssistantRuntime, history: Sequence[ChatMessage] = ()) -> None:
@@ -72,9 +89,9 @@ class Lookup:
         self._assistant_id = runtime.id
         self._language = runtime.language
         self._history = history
+        self._tokens_left = int(context_tokens(runtime.llm) * CONTEXT_SHARE)
         self._citations: dict[int, Citation] = {}
-        # Results of earlier turns are still before the model: no two passages share a number.
-        self._next_index = 1 + max(_shown_indices(history), default=0) if self._use else 1
+        self._indices = _free_indices(history if self._use else ())
         self._found_by: dict[str, Cited] = {}
         self._made: list[tuple[SearchRequest, SearchOutcome]] = []
         self.section = ""
@@ -103,8 +120,7 @@ class Lookup:
         queries = queries_for(text, earlier)
         if not queries:
             return None
-        cited, shown = await self._look_up(self._use, queries)
-        self.section = self._rendered(shown)
+        cited, self.section = await self._look_up(self._use, queries, within_s=SEARCH_TIMEOUT_S)
         return cited
 
     # --- as a tool -----------------------------------------------------------------------------
@@ -135,52 +151,86 @@ class Lookup:
         )
 
     async def answer(self, call_id: str, arguments: dict[str, Any]) -> ToolResult:
-        """The tool's result: passages, or that none fits. `found_by` then gives their event."""
+        """The tool's result: passages, or why there are none. `found_by` then gives their event."""
         use, base_id = self._use, arguments.get("kb_id")
         if use is None or (base_id and base_id not in use.base_ids):
             return ToolResult("", 404, "There is no such knowledge base.")
         query = " ".join(str(arguments["query"]).split())
         if not query:
             return ToolResult("", 400, "The query is empty.")
-        cited, shown = await self._look_up(use, (query,), base_id=base_id)
+        if self._has_enough:
+            return ToolResult(_ENOUGH.get(self._language))
+        cited, section = await self._look_up(
+            use, (query,), base_id=base_id, within_s=TOOL_SEARCH_TIMEOUT_S
+        )
         self._found_by[call_id] = cited
-        return ToolResult(self._rendered(shown) or _NOTHING.get(self._language))
+        # Searches run side by side: others may have taken the room meanwhile.
+        nothing = _ENOUGH if self._has_enough else _NOTHING
+        return ToolResult(section or nothing.get(self._language))
 
     def found_by(self, call_id: str) -> Cited | None:
         """What the call of the tool found; None for calls of other tools."""
         return self._found_by.pop(call_id, None)
 
     # --- the search ----------------------------------------------------------------------------
+    @property
+    def _has_enough(self) -> bool:
+        return self._tokens_left < LEAST_TOKENS
+
     async def _look_up(
-        self, use: KnowledgeUse, queries: Sequence[str], *, base_id: str | None = None
-    ) -> tuple[Cited, list[Citation]]:
-        """The event, which tells of each passage once, and all passages that were found."""
+        self,
+        use: KnowledgeUse,
+        queries: Sequence[str],
+        *,
+        base_id: str | None = None,
+        within_s: float,
+    ) -> tuple[Cited, str]:
+        """The event, which tells of each passage once, and the section with all of them."""
         clock = asyncio.get_running_loop().time
         started = clock()
-        hits, notes = await self._hits(use, queries, [base_id] if base_id else use.base_ids)
+        base_ids = [base_id] if base_id else use.base_ids
+        found, notes = await self._hits(use, queries, base_ids, within_s=within_s)
+        hits = self._affordable(use, found)
+        notes += [note.message for note in left_out(len(found) - len(hits))]
         new = [hit for hit in hits if hit.chunk_id not in self._citations]
         for hit in new:
-            self._citations[hit.chunk_id] = _citation(hit, self._next_index)
-            self._next_index += 1
+            self._citations[hit.chunk_id] = _citation(hit, next(self._indices))
+        section = self._rendered(self._citations[hit.chunk_id] for hit in hits)
+        self._tokens_left -= estimate_tokens(section)
         cited = Cited(
             tuple(self._citations[hit.chunk_id] for hit in new),
             note=" ".join(dict.fromkeys(notes)),
             duration_ms=round((clock() - started) * 1000),
         )
-        return cited, [self._citations[hit.chunk_id] for hit in hits]
+        return cited, section
+
+    def _affordable(self, use: KnowledgeUse, found: Sequence[Hit]) -> list[Hit]:
+        """The hits that there is room for, in this search and in the turn."""
+        tokens = min(use.token_budget, self._tokens_left)
+        return list(within_budget(found, {hit.chunk_id: hit for hit in found}, tokens=tokens))
 
     async def _hits(
-        self, use: KnowledgeUse, queries: Sequence[str], base_ids: Collection[str]
+        self,
+        use: KnowledgeUse,
+        queries: Sequence[str],
+        base_ids: Collection[str],
+        *,
+        within_s: float,
     ) -> tuple[list[Hit], list[str]]:
         """What all queries found together, and what the searches went without."""
         outcomes: list[SearchOutcome] = []
         skipped = ""
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + within_s * OWN_SHARE
         try:
-            async with asyncio.timeout(SEARCH_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 # Bases may have been deleted or taken away since the conversation began.
                 bases = await in_db(searched_bases, self._assistant_id)
                 allowed = tuple(base.id for base in bases if base.id in base_ids)
-                outcomes = await self._search_all(use, queries if allowed else (), allowed)
+                requests = [
+                    _request(use, query, allowed, within_s=ends_at - clock()) for query in queries
+                ]
+                outcomes = await self._search_all(use, requests if allowed else ())
         except* TimeoutError:
             skipped = _("The knowledge was not searched in time.")
         except* AppError as errors:
@@ -192,26 +242,18 @@ class Lookup:
             logger.warning("assistant %s: %s", self._assistant_id, skipped)
             return [], [skipped]
         notes = [note.message for outcome in outcomes for note in outcome.notes]
-        return _merged(outcomes, use), notes
+        return _merged(outcomes, limit=use.limit), notes
 
     async def _search_all(
-        self, use: KnowledgeUse, queries: Iterable[str], base_ids: tuple[str, ...]
+        self, use: KnowledgeUse, requests: Iterable[SearchRequest]
     ) -> list[SearchOutcome]:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(self._search(use, each, base_ids)) for each in queries]
+            running = [group.create_task(self._search(use, each)) for each in requests]
         return [task.result() for task in running]
 
-    async def _search(
-        self, use: KnowledgeUse, query: str, base_ids: tuple[str, ...]
-    ) -> SearchOutcome:
-        request = SearchRequest(
-            query=query,
-            knowledge_base_ids=base_ids,
-            limit=use.limit * OVERSAMPLING,
-            reranker=use.reranker,
-        )
+    async def _search(self, use: KnowledgeUse, request: SearchRequest) -> SearchOutcome:
         found = await search(request)
-        fitting = _fitting(query, found.hits, min_score=use.min_score)
+        fitting = _fitting(request.query, found.hits, min_score=use.min_score)
         outcome = dataclasses.replace(found, hits=tuple(fitting[: use.limit]))
         self._made.append((request, outcome))
         return outcome
@@ -230,6 +272,18 @@ class Lookup:
             return document
         source = _SOURCE.get(self._language)
         return source.replace("{page}", str(page)).replace("{document}", document)
+
+
+def _request(
+    use: KnowledgeUse, query: str, base_ids: tuple[str, ...], *, within_s: float
+) -> SearchRequest:
+    return SearchRequest(
+        query=query,
+        knowledge_base_ids=base_ids,
+        limit=use.limit * OVERSAMPLING,
+        reranker=use.reranker,
+        within_s=max(0.0, within_s),
+    )
 
 
 def _citation(hit: Hit, index: int) -> Citation:
@@ -260,12 +314,18 @@ def _fitting(query: str, hits: Sequence[Hit], *, min_score: float) -> list[Hit]:
     ]
 
 
-def _merged(outcomes: Sequence[SearchOutcome], use: KnowledgeUse) -> list[Hit]:
+def _merged(outcomes: Sequence[SearchOutcome], *, limit: int) -> list[Hit]:
     """The best of each search in turn, each chunk once, as many as the model gets to see."""
     rounds = itertools.zip_longest(*(outcome.hits for outcome in outcomes))
     merged = {hit.chunk_id: hit for row in rounds for hit in row if hit is not None}
-    hits = list(merged.values())[: use.limit]
-    return list(within_budget(hits, merged, tokens=use.token_budget))
+    return list(merged.values())[:limit]
+
+
+def _free_indices(history: Iterable[ChatMessage]) -> Iterator[int]:
+    """Numbers for passages, from 1. Those of earlier turns are still before the model."""
+    shown = set(_shown_indices(history))
+    every = range(1, MAX_INDEX + 1)
+    return itertools.chain((each for each in every if each not in shown), itertools.cycle(every))
 
 
 def _shown_indices(history: Iterable[ChatMessage]) -> Iterable[int]:

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 
-from django.db import DatabaseError
+from django.db import Error
 
 from core.db import in_db
 from core.loops import PerLoop
@@ -45,9 +45,11 @@ class _Keeper:
             request, outcome = self._waiting.popleft()
             try:
                 await in_db(record_search, request, outcome, SearchSource.CONVERSATION)
-            except DatabaseError as error:
+            except Error as error:
                 # The base was deleted meanwhile, or the database is away.
                 logger.info("a search was not recorded: %s", error)
+            except Exception:  # the outer edge of a record: the others are kept
+                logger.exception("a search was not recorded")
 
 
 _KEEPERS: PerLoop[_Keeper] = PerLoop(_Keeper, _Keeper.flush)

@@ -59,7 +59,6 @@ MAX_MODEL_CALLS = 10
 # Of one answer of the model, and of what it thinks before: more than any means to give.
 MAX_ANSWER_CHARS = 100_000
 MAX_THINKING_CHARS = 400_000
-DEFAULT_CONTEXT_TOKENS = 16_000
 # What stands for the user's words where the assistant speaks first.
 OPENING_CUES = {"en": "Hello!", "zh": "你好！"}
 
@@ -166,7 +165,7 @@ class _Prompt:
 
     def asking(self, is_closing: bool) -> ChatRequest:
         """The next call of the model; the closing one may not use tools, but still shows them."""
-        context = (self._spec and self._spec.context_length) or DEFAULT_CONTEXT_TOKENS
+        context = history.context_tokens(self._spec)
         fixed = [*self._system, *self._turn]
         taken = sum(map(history.message_tokens, fixed)) + sum(map(_schema_tokens, self._tools))
         # A quarter of the context is left for the answer.

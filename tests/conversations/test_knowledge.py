@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from accounts.models import User
 from assistants.models import Assistant
@@ -22,14 +24,17 @@ from conversations.models import Message
 from conversations.turn import TurnRequest, run_turn
 from core.db import in_db
 from knowledge.models import KnowledgeBase, SearchRecord
-from knowledge.types import SearchOutcome, SearchRequest
+from knowledge.types import SearchOutcome, SearchRequest, SearchTimings
 from providers.fakes import FakeUpstream, Step
+from providers.fakes.upstream import embedding
 from providers.models import Llm
-from providers.passages import find_passages
+from providers.passages import Passage, find_passages, render_passages
+from providers.tokens import estimate_tokens
 from providers.types import AssistantMessage, SystemMessage, ToolMessage, UserMessage
 from tests.conversations.library import HANDBOOK, librarian, museum, shelve
 from tests.conversations.scripted import LLM, ScriptedModel, call, calls, says, tool
-from tests.knowledge.corpus import make_embedder
+from tests.knowledge.corpus import add_document, make_embedder, make_space
+from tests.upstream import reranker_spec
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -276,6 +281,85 @@ def test_without_the_embedding_model_words_still_find_and_a_note_says_so(
     assert answer(asked("What is the capital of France?"), runtime).citations == ()
 
 
+def vendors_base(owner: User, upstream: FakeUpstream, *texts: str) -> KnowledgeBase:
+    """A base of the owner whose embedding model is a vendor's."""
+    embedder = make_embedder(
+        owner, vendor="openai_compatible", base_url=upstream.base_url, model_name="m"
+    )
+    base = KnowledgeBase.objects.create(owner=owner, name="Museum")
+    add_document(base, texts, name="Handbook.pdf")
+    vectors = [embedding(text, 8) for text in texts]
+    make_space(base, embedder, np.asarray(vectors, np.float32))
+    return base
+
+
+@pytest.mark.parametrize("mode", ["before", "tool"])
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_slow_embedding_model_costs_no_more_than_its_vector(
+    script: Script,
+    alice: User,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    *,
+    is_slow: bool,
+) -> None:
+    monkeypatch.setattr(lookup, "TOOL_SEARCH_TIMEOUT_S", 2.0)
+    question = "What does ERR-4711 mean?"
+    turns = [calls(call("search_knowledge", {"query": question}))] if mode == "tool" else []
+    script(*turns, says("Empty. [1]"))
+    runtime = runtime_for(alice, vendors_base(alice, upstream, *HANDBOOK), knowledge_mode=mode)
+    if is_slow:
+        upstream.script("embeddings", *[Step(wait_ms=60_000)] * 5)
+
+    reply = answer(asked(question), runtime)
+
+    assert ("Handbook.pdf", "Error ERR-47") in sources(reply)
+    assert ("did not answer in time" in reply.knowledge_note) == is_slow
+    found = [each for each in reply.citations if each.text.startswith("Error")]
+    assert [each.score is None for each in found] == [is_slow]
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_a_slow_reranker_costs_no_more_than_its_order(
+    script: Script, alice: User, upstream: FakeUpstream, *, is_slow: bool
+) -> None:
+    script()
+    runtime = runtime_for(alice, vendors_base(alice, upstream, *HANDBOOK))
+    assert runtime.knowledge is not None
+    reranked = dataclasses.replace(
+        runtime.knowledge, reranker=reranker_spec(upstream.base_url), min_score=1
+    )
+    if is_slow:
+        upstream.script("rerank", *[Step(wait_ms=60_000)] * 5)
+    reply = answer(
+        asked("What does ERR-4711 mean?"), dataclasses.replace(runtime, knowledge=reranked)
+    )
+    assert sources(reply) == [("Handbook.pdf", "Error ERR-47")]
+    assert ("Not reranked" in reply.knowledge_note) == is_slow
+
+
+def test_a_passage_beyond_the_budget_is_cut_and_what_is_left_out_is_told(
+    script: Script, alice: User
+) -> None:
+    model = script()
+    base = shelve(alice, ("Coffee.txt", [f"Coffee number {at} is hot. " * 80 for at in "12"]))
+    runtime = runtime_for(alice, base)
+    assert runtime.knowledge is not None
+    tight = dataclasses.replace(runtime.knowledge, token_budget=200)
+    request = asked("Which coffee is hot?")
+    whole = answer(request, runtime)
+    assert (len(whole.citations), whole.knowledge_note) == (2, "")
+    cut = answer(request, dataclasses.replace(runtime, knowledge=tight))
+    [citation] = cut.citations
+    assert whole.citations[0].text.startswith(citation.text)
+    assert citation.text.endswith("is hot.")
+    assert [each.text for each in find_passages(model.requests[-1].messages[0].text)] == [
+        citation.text
+    ]
+    assert cut.knowledge_note == "Left out, as there was no room for more tokens: 1."
+
+
 async def test_an_interruption_ends_the_search_at_once(
     script: Script, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +549,47 @@ def test_numbers_of_earlier_turns_are_not_given_again(script: Script, alice: Use
     assert min(citation.index for citation in second.citations) == last + 1
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_searches_of_a_turn_leave_room_in_the_models_context(
+    script: Script, alice: User, *, at_once: bool
+) -> None:
+    topics = ["coffee", "tea", "water", "juice", "beer", "wine", "milk", "soup", "cake"]
+    texts = [f"{topic} {at}: " + f"{topic} is served. " * 60 for topic in topics for at in range(5)]
+    base = shelve(alice, ("Menu.txt", texts))
+    asks = [call("search_knowledge", {"query": f"Is {topic} served?"}) for topic in topics]
+    model = script(*([calls(*asks)] if at_once else map(calls, asks)), says("Yes. [1]"))
+    llm = dataclasses.replace(LLM, context_length=8_192)
+    runtime = runtime_for(alice, base, knowledge_mode="tool", llm=None)
+    assert runtime.knowledge is not None
+    use = dataclasses.replace(runtime.knowledge, token_budget=2_048)
+    runtime = dataclasses.replace(runtime, llm=llm, knowledge=use)
+
+    reply = answer(asked("What is served?"), runtime)
+
+    assert reply.text.endswith("Yes. [1]")
+    results = [m.text for m in model.requests[-1].messages if isinstance(m, ToolMessage)]
+    assert len(results) == len(topics)
+    assert 2_000 < sum(map(estimate_tokens, results)) < 8_192 * 0.6
+    assert sum(map(history.message_tokens, model.requests[-1].messages)) < 8_192 * 3 // 4
+    refused = [text for text in results if not find_passages(text)]
+    assert 0 < len(refused) < len(results)
+    assert all(text.startswith("Enough was found") for text in refused)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"), [((), 1), ((1, 2), 3), ((2, 998, 999), 1), ((999_999,), 1)]
+)
+def test_numbers_of_passages_stay_within_three_digits(
+    script: Script, alice: User, shown: tuple[int, ...], expected: int
+) -> None:
+    script(calls(call("search_knowledge", {"query": "price of coffee"})), says("ok"))
+    runtime = runtime_for(alice, knowledge_mode="tool")
+    section = render_passages(Passage(index, "a.txt", "Text.") for index in shown)
+    earlier = (UserMessage("What?"), ToolMessage("a", "search_knowledge", section))
+    reply = answer(dataclasses.replace(asked("And?"), history=earlier), runtime)
+    assert reply.citations[0].index == expected
+
+
 # --- what is kept --------------------------------------------------------------------------------
 
 
@@ -476,6 +601,27 @@ def test_the_search_is_kept_for_operators_after_the_answer(script: Script, alice
     assert (record.knowledge_base_id, record.source) == (base.pk, "conversation")
     assert record.query == "When does the museum open?"
     assert record.hits > 0
+
+
+@pytest.mark.parametrize("error", [InterfaceError("gone"), OperationalError("away"), OSError("!")])
+async def test_a_search_that_cannot_be_kept_does_not_hold_up_the_next(
+    script: Script, alice: User, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    base = await in_db(museum, alice)
+    request = SearchRequest("coffee", (base.pk,))
+    outcome = SearchOutcome((), SearchTimings(0, 0, 0, 0))
+    record, failures = searches.record_search, [error]
+
+    def fail_once(*args: Any) -> None:
+        if failures:
+            raise failures.pop()
+        record(*args)
+
+    monkeypatch.setattr(searches, "record_search", fail_once)
+    searches.keep([(request, outcome), (dataclasses.replace(request, query="tea"), outcome)])
+    await searches.flush()
+    kept = await in_db(lambda: [each.query for each in SearchRecord.objects.all()])
+    assert kept == ["tea"]
 
 
 async def test_sources_and_notes_are_kept_with_the_answer(script: Script, alice: User) -> None:
