@@ -60,6 +60,7 @@ class Corpus:
     def __init__(self, *, dimensions: int, seed: int = 1) -> None:
         self.dimensions = dimensions
         self._random = np.random.default_rng(seed)
+        self._filler = set(_COMMON["en"].split())
         self._words = {language: self._vocabulary(language) for language in LANGUAGES}
         ranks = np.arange(_VOCABULARY) + 2.7
         self._cumulated = np.cumsum(1 / ranks) / np.sum(1 / ranks)
@@ -85,14 +86,18 @@ class Corpus:
 
     def question(self, sample: Sample) -> str:
         """A snippet of the chunk, as short as a question's subject, wrapped in filler."""
+        snippet = self._snippet(sample)
+        while len(set(snippet.split()) - self._filler) < 3 and sample.language == "en":
+            snippet = self._snippet(sample)
+        return _FILLED[sample.language].format(snippet)
+
+    def _snippet(self, sample: Sample) -> str:
         if sample.language == "zh":
             at = int(self._random.integers(0, len(sample.text) - 14))
-            snippet = sample.text[at : at + 14]
-        else:
-            words = sample.text.split(" ")[:-1]
-            at = int(self._random.integers(0, len(words) - 5))
-            snippet = " ".join(words[at : at + 5])
-        return _FILLED[sample.language].format(snippet)
+            return sample.text[at : at + 14]
+        words = sample.text.split(" ")[:-1]
+        at = int(self._random.integers(0, len(words) - 5))
+        return " ".join(words[at : at + 5])
 
     @cached_property
     def _centres(self) -> npt.NDArray[np.float32]:

@@ -89,7 +89,12 @@ def drop_index(space_id: int) -> None:
 
 
 def drop_stray_indexes() -> int:
-    """Drops indexes whose space is gone, as a killed worker leaves them; how many."""
+    """Drops indexes whose space is gone, as a killed worker leaves them; how many.
+
+    None while an index is built: it would wait for that, and there is time.
+    """
+    if _somebody_builds():
+        return 0
     with connection.cursor() as cursor:
         cursor.execute(
             "select substr(indexrelid::regclass::text, %s)::bigint from pg_index"

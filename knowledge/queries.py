@@ -14,7 +14,7 @@ import numpy.typing as npt
 from psycopg import sql
 
 from knowledge.lexemes import query_literal
-from knowledge.statistics import Keywords, Word
+from knowledge.statistics import Keywords
 
 # How many hits of each leg take part in the fusion.
 DEPTH = 50
@@ -22,11 +22,16 @@ DEPTH = 50
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
-    """Reciprocal rank fusion: a hit gets weight / (offset + rank) of each leg that found it."""
+    """Reciprocal rank fusion: a hit gets weight / (offset + rank) of each leg that found it.
+
+    Words that score less than `floor` of the best chunk's give nothing: in a small base every chunk
+    has some word of a long question, and what is near would profit from filler.
+    """
 
     vector: float = 1.0
     keyword: float = 1.0
     offset: float = 60.0
+    floor: float = 0.7
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def hybrid(search: Hybrid) -> sql.Composed:
         vector_weight=sql.Literal(search.weights.vector),
         keyword_weight=sql.Literal(search.weights.keyword),
         offset=sql.Literal(search.weights.offset),
+        floor=sql.Literal(search.weights.floor),
         distance=_distance(search.branches),
         found=_found(search.branches),
     )
@@ -87,16 +93,17 @@ fused as materialized (
   select chunk_id, nearest.distance, worded.score, nearest.rank as vector_rank,
     worded.rank as keyword_rank,
     coalesce({vector_weight}::float8 / ({offset} + nearest.rank), 0)
-    + coalesce({keyword_weight}::float8 / ({offset} + worded.rank), 0) as fused_score
+    + case when worded.score >= {floor} * (select max(score) from worded)
+      then {keyword_weight}::float8 / ({offset} + worded.rank) else 0 end as fused_score
   from candidates left join nearest using (chunk_id) left join worded using (chunk_id)
-  order by fused_score desc, chunk_id limit {limit}
+  order by fused_score desc, score desc nulls last, chunk_id limit {limit}
 )
 select chunk.id, chunk.knowledge_base_id, chunk.document_id, document.name, chunk.ordinal,
   chunk.content, chunk.heading, chunk.page, chunk.char_start, chunk.char_end,
   1 - {distance}, fused.vector_rank, fused.keyword_rank, fused.score, fused.fused_score, {found}
 from fused join knowledge_chunk chunk on chunk.id = fused.chunk_id
 join knowledge_document document on document.id = chunk.document_id
-order by fused.fused_score desc, chunk.id
+order by fused.fused_score desc, fused.score desc nulls last, chunk.id
 """
 # Distances alone are kept and sorted: whole vectors would not fit into the working memory.
 _EXACT = """
@@ -118,15 +125,24 @@ nearest as materialized (
   select chunk_id, distance, row_number() over (partition by model order by distance, chunk_id) rank
   from ({union}) found)
 """
+# The words are values of a join, not conditions: of each condition the planner would look up in its
+# thousands of words how many rows to expect, which takes longer than finding them. One word after
+# the other is looked up in the index; to score the rows of one scan would unpack their words.
 _WORDED = """
 worded as materialized (
   select chunk_id, score, row_number() over (order by score desc, chunk_id) rank
-  from (select chunk_id, sum(weight) as score from ({union}) matches group by chunk_id) scored)
+  from (
+    select chunk_id, sum(weight) as score
+    from (values {words}) word (query, weight) cross join lateral (
+      select id as chunk_id, knowledge_base_id from knowledge_chunk
+      where lexemes @@ word.query {inside} limit {most}) matching
+    where knowledge_base_id in ({bases}) group by chunk_id) scored)
 """
-_HAVING = """
-select id as chunk_id, {weight}::float8 as weight from knowledge_chunk
-where knowledge_base_id in ({bases}) and lexemes @@ {words}::tsquery
+_WORDED_NOTHING = """
+worded as (select 0::bigint as chunk_id, 0::float8 as score, 0::bigint as rank where false)
 """
+# A word that is commoner than the statistics allow for tells nothing anyway.
+_MOST_MATCHES = 20_000
 
 
 def exact_count(space_id: int, limit: int) -> sql.Composed:
@@ -184,28 +200,25 @@ def _nearest(search: Hybrid) -> sql.Composed:
 
 
 def _worded(search: Hybrid) -> sql.Composed:
-    """Every word is a scan of its own: scoring the rows of one scan would unpack their words.
-
-    Those that refine are looked for among the candidates, which the index does by itself.
-    """
+    """Words that refine are looked for among the candidates, which the index does by itself."""
     words = search.keywords
+    if not words.candidates:
+        return sql.Composed([sql.SQL(_WORDED_NOTHING)])
     any_candidate = query_literal(word.text for word in words.candidates)
-    parts: list[sql.Composable] = [
-        _having(search, word, query_literal([word.text])) for word in words.candidates
-    ]
-    parts += [
-        _having(search, word, f"({any_candidate}) & {query_literal([word.text])}")
+    literals = [(query_literal([word.text]), word.weight) for word in words.candidates] + [
+        (f"({any_candidate}) & {query_literal([word.text])}", word.weight)
         for word in words.refining
     ]
-    nothing = sql.SQL("select 0::bigint as chunk_id, 0::float8 as weight where false")
-    return sql.SQL(_WORDED).format(union=sql.SQL(" union all ").join(parts or [nothing]))
-
-
-def _having(search: Hybrid, word: Word, literal: str) -> sql.Composed:
-    return sql.SQL(_HAVING).format(
-        weight=sql.Literal(word.weight),
-        bases=sql.SQL(", ").join(map(sql.Literal, search.base_ids)),
-        words=sql.Literal(literal),
+    bases = sql.SQL(", ").join(map(sql.Literal, search.base_ids))
+    inside = sql.SQL("and knowledge_base_id in ({})").format(bases)
+    return sql.SQL(_WORDED).format(
+        words=sql.SQL(", ").join(
+            sql.SQL("({}::tsquery, {}::float8)").format(sql.Literal(literal), sql.Literal(weight))
+            for literal, weight in literals
+        ),
+        inside=inside if words.are_bases_small else sql.SQL(""),
+        most=sql.Literal(_MOST_MATCHES),
+        bases=bases,
     )
 
 

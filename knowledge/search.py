@@ -39,7 +39,7 @@ from knowledge.models import (
 from knowledge.queries import DEPTH, Branch, Hybrid, exact_count, hybrid
 from knowledge.statistics import Keywords, last_result, weigh
 from knowledge.types import Hit, SearchNote, SearchOutcome, SearchRequest, SearchTimings
-from providers import registry
+from providers.registry import embedding_model, rerank_model
 from providers.specs import embedder_spec
 from providers.tokens import CJK
 from providers.types import EmbedderSpec
@@ -54,12 +54,23 @@ KEPT_RECORDS = 500
 _MAX_QUERY_CHARS, _MAX_CJK_CHARS = 2_000, 480
 
 # Local to the transaction that Postgres makes of one string: connections are pooled. The index scan
-# goes on until it has enough; a scan of a whole table or compiling a statement never pays for a
-# search of milliseconds.
-_SETTINGS = (
-    "set local hnsw.ef_search = 100; set local hnsw.iterative_scan = relaxed_order;"
-    " set local hnsw.max_scan_tuples = 40000; set local enable_seqscan = off; set local jit = off;"
-)
+# goes on until it has enough; without sorting, an index that is there is taken whatever the planner
+# expects. Scans of whole tables, parallel workers and compiled expressions cost more to begin with
+# than a search of milliseconds has.
+_SETTINGS = """
+set local hnsw.ef_search = 100; set local hnsw.iterative_scan = relaxed_order;
+set local hnsw.max_scan_tuples = 40000; set local enable_sort = off; set local enable_seqscan = off;
+set local max_parallel_workers_per_gather = 0; set local jit = off;
+"""
+
+# Of each base, what is older than the records that are kept.
+_REMOVE_OLD_RECORDS = """
+delete from knowledge_searchrecord r using (
+  select base.id, newest.created_at from unnest(%s::text[]) as base (id), lateral (
+    select created_at from knowledge_searchrecord
+    where knowledge_base_id = base.id order by created_at desc offset %s limit 1) newest) old
+where r.knowledge_base_id = old.id and r.created_at <= old.created_at
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +142,7 @@ async def search(request: SearchRequest) -> SearchOutcome:
     )
     embedded = await _embed(query, plan.spaces, within_s=embed_s)
     embed_ms, finding = embedding.ms, _Clock()
-    found, incomplete = await in_db(_find, plan, embedded, limit=max(DEPTH, request.limit))
+    found, incomplete = await in_db(_find, plan, embedded, limit=_needed(request))
     database_ms += finding.ms
     passing = [hit for hit in found if fusion.passes(hit, request)]
     reranking = _Clock()
@@ -149,6 +160,12 @@ async def search(request: SearchRequest) -> SearchOutcome:
         ),
         notes=(*plan.notes, *embedded.notes, *incomplete, *rerank_notes, *trim_notes),
     )
+
+
+def _needed(request: SearchRequest) -> int:
+    """How many hits to read, so that enough remain of them; each is a text to be fetched."""
+    spare = 4 * request.limit
+    return max(20, spare, RERANKED_HITS if request.reranker else 0)
 
 
 def _clean(query: str) -> str:
@@ -268,7 +285,7 @@ async def _embed_with(
     """The query's unit vector, or what went wrong."""
     try:
         async with asyncio.timeout(within_s):
-            rows = await registry.embedding_model(spec).embed([query])
+            rows = await embedding_model(spec).embed([query])
     except TimeoutError:
         logger.warning("embedding model %s: no answer in time", spec.name)
         return _("The embedding model did not answer in time.")
@@ -288,18 +305,18 @@ def _find(plan: _Plan, embedded: _Embedded, *, limit: int) -> tuple[list[Hit], l
         Branch(space.base_id, space.space_id, space.dimensions, model, space.is_indexed)
         for space, model in embedded.spaces
     ]
-    if not branches and not plan.keywords.candidates:
+    if not plan.names or not (branches or plan.keywords.candidates):
         return [], []
     wanted = Hybrid(
         base_ids=tuple(plan.names),
         vectors=embedded.vectors,
         branches=branches,
         keywords=plan.keywords,
-        depth=limit,
+        depth=max(DEPTH, limit),
         limit=limit,
     )
     rows = _run(wanted)
-    if doubted := _short_branches(branches, rows, depth=limit):
+    if doubted := _short_branches(branches, rows, depth=wanted.depth):
         logger.warning("the index of vector spaces %s gives too few", sorted(doubted))
         believed = [
             dataclasses.replace(branch, is_indexed=False) if branch.space_id in doubted else branch
@@ -385,7 +402,7 @@ async def _rerank(
     texts = [f"{hit.heading}\n{hit.content}" if hit.heading else hit.content for hit in judged]
     try:
         async with asyncio.timeout(within_s):
-            scores = await registry.rerank_model(request.reranker).rerank(query, texts)
+            scores = await rerank_model(request.reranker).rerank(query, texts)
     except TimeoutError:
         reason = _("The rerank model did not answer in time.")
     except ProviderError as error:
@@ -437,14 +454,15 @@ def record_search(request: SearchRequest, outcome: SearchOutcome, source: Search
     """Notes the search in each of its bases, for the operator; the oldest beyond 500 go."""
     query = request.query[:1000].replace("\0", " ").encode(errors="replace").decode()
     with transaction.atomic():
-        for base_id in _held(request.knowledge_base_ids):
-            SearchRecord.objects.create(
+        base_ids = _held(request.knowledge_base_ids)
+        SearchRecord.objects.bulk_create(
+            SearchRecord(
                 knowledge_base_id=base_id, source=source, query=query, **_summary(outcome, base_id)
             )
-            records = SearchRecord.objects.filter(knowledge_base=base_id)
-            moments = records.values_list("created_at", flat=True)
-            for moment in moments[KEPT_RECORDS : KEPT_RECORDS + 1]:
-                records.filter(created_at__lte=moment).delete()
+            for base_id in base_ids
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(_REMOVE_OLD_RECORDS, [base_ids, KEPT_RECORDS])
 
 
 def _held(base_ids: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ of filler that no chunk holds as well, so that those are counted in the index.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import threading
 import time
@@ -20,10 +21,12 @@ from knowledge.lexemes import query_literal, query_words
 
 # The rarest of a query's words decide; more of them find nothing else and cost more.
 SCORED_WORDS = 8
-# What the words that bring up candidates may match, as the statistics expect it: rows of the
-# searched bases, which are read, and entries of the index, which are only walked over.
-CANDIDATE_ROWS = 2_000
-CANDIDATE_ENTRIES = 30_000
+# How many chunks may hold one of the words that bring up candidates, as the statistics expect it.
+# Those of all bases are read, except where the searched ones are small: there the index of the
+# bases sorts out the others, which would cost more than it saves in large ones.
+CANDIDATE_CHUNKS = 3_000
+CANDIDATE_CHUNKS_IF_SMALL = 8_000
+SMALL_ROWS = 5_000
 
 _FRESH_S = 300.0
 # Counting goes no further: a word of that many chunks without statistics counts as common.
@@ -68,6 +71,7 @@ class Keywords:
     candidates: tuple[Word, ...] = ()
     refining: tuple[Word, ...] = ()
     full_weight: float = 0.0
+    are_bases_small: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,15 +155,11 @@ def choose(weighed: Sequence[Word], *, total: int, searched_rows: int) -> Keywor
     """
     full_weight = sum(word.weight for word in weighed[:SCORED_WORDS])
     present = [word for word in weighed if word.share > 0][:SCORED_WORDS]
-    rows = entries = 0.0
-    count = 0
-    for word in present:
-        rows += word.share * searched_rows
-        entries += word.share * total
-        if count and (rows > CANDIDATE_ROWS or entries > CANDIDATE_ENTRIES):
-            break
-        count += 1
-    return Keywords(tuple(present[:count]), tuple(present[count:]), full_weight)
+    is_small = searched_rows <= SMALL_ROWS
+    allowed = CANDIDATE_CHUNKS_IF_SMALL if is_small else CANDIDATE_CHUNKS
+    expected = itertools.accumulate(word.share * total for word in present)
+    count = max(1, sum(chunks <= allowed for chunks in expected))
+    return Keywords(tuple(present[:count]), tuple(present[count:]), full_weight, is_small)
 
 
 def last_result(cursor: Any) -> Any:

@@ -1,0 +1,105 @@
+"""How much words say, before and after Postgres knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from accounts.models import User
+from knowledge import statistics
+from knowledge.statistics import Keywords, Word, choose, idf, weigh
+from tests.knowledge.corpus import make_base
+
+
+@pytest.fixture(autouse=True)
+def unknown() -> Iterator[None]:
+    statistics.forget_statistics()
+    yield
+    statistics.forget_statistics()
+
+
+def analyze() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("analyze knowledge_chunk")
+    statistics.forget_statistics()
+
+
+def words_of(keywords: Keywords) -> list[str]:
+    return [word.text for word in (*keywords.candidates, *keywords.refining)]
+
+
+@pytest.mark.django_db
+class TestWeighing:
+    @pytest.fixture(params=["before statistics", "with statistics"])
+    def chunks(self, request: pytest.FixtureRequest, alice: User) -> None:
+        make_base(
+            alice, [f"over {'often' if at % 2 else 'else'} rare{chr(97 + at)}" for at in range(20)]
+        )
+        if request.param == "with statistics":
+            analyze()
+
+    def test_rare_words_come_first(self, chunks: None) -> None:
+        keywords = weigh("over often rarec", searched_rows=20)
+        assert words_of(keywords)[-2:] == ["often", "over"]
+        shares = {word.text: word.share for word in keywords.candidates}
+        assert shares["over"] == pytest.approx(1, abs=0.01)
+        assert shares["often"] == pytest.approx(0.5, abs=0.01)
+
+    def test_words_of_no_chunk_take_no_place_but_have_weight(self, chunks: None) -> None:
+        filler = " ".join(f"filler{letter}" for letter in "abcdefghijklmnop")
+        keywords = weigh(f"{filler} often", searched_rows=20)
+        assert words_of(keywords) == ["often"]
+        assert keywords.full_weight == pytest.approx(8 * idf(0, 20), rel=0.05)
+
+    def test_nothing_is_looked_for_without_words(self, chunks: None) -> None:
+        assert weigh("?!", searched_rows=20) == Keywords()
+
+    def test_words_of_hostile_texts_are_only_words(self, chunks: None) -> None:
+        assert words_of(weigh("o'ften \\ ' often' | !none", searched_rows=20)) == ["often"]
+
+
+@pytest.mark.django_db
+def test_it_weighs_in_an_empty_database() -> None:
+    assert words_of(weigh("anything at all", searched_rows=0)) == []
+
+
+@pytest.mark.django_db
+def test_statistics_are_kept(alice: User) -> None:
+    make_base(alice, ["red blue", "red green"])
+    analyze()
+    before = weigh("red", searched_rows=2)
+    make_base(alice, ["yellow"] * 6)
+    with connection.cursor() as cursor:
+        cursor.execute("analyze knowledge_chunk")
+    assert weigh("red", searched_rows=8) == before
+    statistics.forget_statistics()
+    [word] = weigh("red", searched_rows=8).candidates
+    assert word.share == pytest.approx(0.25)
+
+
+class TestChoice:
+    def words(self, *shares: float) -> list[Word]:
+        return [Word(f"w{at}", 1 - share, share) for at, share in enumerate(shares)]
+
+    def test_no_more_than_eight_decide(self) -> None:
+        assert len(words_of(choose(self.words(*[0.001] * 20), total=100, searched_rows=100))) == 8
+
+    def test_common_words_only_refine(self) -> None:
+        keywords = choose(self.words(0.001, 0.3, 0.4), total=100_000, searched_rows=50_000)
+        assert [word.text for word in keywords.candidates] == ["w0"]
+        assert [word.text for word in keywords.refining] == ["w1", "w2"]
+
+    def test_a_small_base_can_afford_commoner_words(self) -> None:
+        words = self.words(0.001, 0.05)
+        small, large = (choose(words, total=100_000, searched_rows=n) for n in (800, 50_000))
+        assert (len(small.candidates), small.are_bases_small) == (2, True)
+        assert (len(large.candidates), large.are_bases_small) == (1, False)
+
+    def test_there_is_always_a_candidate(self) -> None:
+        assert len(choose(self.words(1.0, 1.0), total=10**6, searched_rows=10**6).candidates) == 1
+
+    def test_a_word_of_every_chunk_weighs_little_but_something(self) -> None:
+        assert 0 < idf(1, 1) < idf(0.5, 100) < idf(0.001, 100_000)
+        assert idf(1, 100_000) > 0
