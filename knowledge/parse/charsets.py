@@ -23,6 +23,8 @@ _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _CONTROL = re.compile(rb"[\x01-\x06\x0e-\x1a\x1c-\x1f]")
 # Of the characters outside ASCII: a download that broke off, or an editor's single slip.
 _MAX_DAMAGED = 0.01
+# Bytes of which shares say nothing yet.
+_FEW = 64
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
@@ -36,8 +38,13 @@ def decode(data: bytes, declared: str | None = None) -> str:
     sample = data[:_SAMPLE]
     wide = _wide_charset(sample)
     if wide:
-        return data.decode(wide, "replace")
-    if len(_CONTROL.findall(sample)) * 20 > len(sample):
+        read = data.decode(wide, "replace")
+        if read.count("\ufffd") * 20 > len(read):
+            raise Refused("not_text")
+        return read
+    controls = len(_CONTROL.findall(sample))
+    # Text has NULs by accident at most.
+    if controls * 20 > len(sample) or (controls + sample.count(0)) * 3 > len(sample) > _FEW:
         raise Refused("not_text")
     for name in _candidates(sample, declared):
         text = _decoded(data, name)

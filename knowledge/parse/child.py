@@ -10,11 +10,13 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Protocol
 
 from knowledge.parse import wire
 from knowledge.parse.draft import Draft, Refused
 from knowledge.parse.limits import confine
+from knowledge.parse.signatures import mismatch
 from providers.builtin.pipe import die_with_parent
 
 _READERS = {
@@ -56,6 +58,8 @@ def main() -> None:
 def _answer(order: wire.Order, reader: Reader) -> list[bytes]:
     draft = Draft(order)
     try:
+        if reason := mismatch(Path(order.path), order.file_type):
+            return wire.refusal(reason)
         reader.read(order, draft)
         return draft.answer()
     except Refused as refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ class _Failure:
     code: str
     message: StrOrPromise
     is_permanent: bool = True
+
+
+def _misnamed(label: str, ending: str) -> _Failure:
+    text = _("The file is in fact of the type {label}. Upload it with the ending .{ending}.")
+    return _Failure("unsupported_content", format_lazy(text, label=label, ending=ending))
 
 
 # By reason, the child's word for it. Several reasons may share a code, which is for programs.
@@ -34,6 +40,17 @@ FAILURES: dict[str, _Failure] = {
     "old_office": _Failure(
         "unsupported_content",
         _("The file comes from an old Office version. Save it as docx, xlsx or pptx."),
+    ),
+    "is_pdf": _misnamed("PDF", "pdf"),
+    "is_docx": _misnamed("Word", "docx"),
+    "is_xlsx": _misnamed("Excel", "xlsx"),
+    "is_pptx": _misnamed("PowerPoint", "pptx"),
+    "is_zip": _Failure(
+        "unsupported_content", _("The file is an archive. Upload the files that it holds.")
+    ),
+    "is_image": _Failure(
+        "unsupported_content",
+        _("The file is in fact an image. Upload it with the ending of its type, such as .png."),
     ),
     "too_deep": _Failure("unsupported_content", _("The content is nested too deeply.")),
     "too_many_pages": _Failure(

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.knowledge.parse import made
 from tests.knowledge.parse.conftest import Read, Refuse, told
 
 CHINESE = "员工手册\n\n第一章 总则\n公司的工作时间为上午九点到下午六点。"
@@ -167,3 +168,43 @@ def test_it_refuses_json_that_breaks_off(refuse: Refuse, read: Read) -> None:
 
 def test_it_refuses_what_is_no_text(refuse: Refuse) -> None:
     assert refuse(bytes(range(1, 256)) * 40, "txt").code == "unsupported_content"
+
+
+MISNAMED = {
+    "pdf": made.pdf(lambda canvas: made.lines(canvas, ["Opening hours"])),
+    "docx": made.word(lambda document: document.add_paragraph("Opening hours")),
+    "xlsx": made.sheets(lambda book: book.active.append(["Opening", "hours"])),
+    "png": b"\x89PNG\r\n\x1a\n" + b"rubbish" * 20,
+}
+
+
+@pytest.mark.parametrize("file_type", ["txt", "md", "csv", "json", "html", "pptx"])
+@pytest.mark.parametrize("actual", MISNAMED)
+def test_it_says_what_a_misnamed_file_is(actual: str, file_type: str, refuse: Refuse) -> None:
+    failed = refuse(MISNAMED[actual], file_type)
+    assert (failed.code, failed.is_permanent) == ("unsupported_content", True)
+    assert f".{actual}" in failed.message
+
+
+def test_it_says_so_of_documents_among_each_other(read: Read, refuse: Refuse) -> None:
+    assert read(MISNAMED["docx"], "docx").text == "Opening hours"
+    assert ".docx" in refuse(MISNAMED["docx"], "pdf").message
+    assert ".pdf" in refuse(MISNAMED["pdf"], "docx").message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        made.package({"a.txt": "text " * 99}),
+        b"\x7fELF" + bytes(range(256)),
+        b"\x1f\x8b\x08" + b"abc" * 99,
+        bytes([1, 2, 3, 200, 0, 0, 0, 0, 9, 0, 0, 0]) * 50,
+    ],
+)
+def test_it_refuses_bytes_that_are_no_text(content: bytes, refuse: Refuse) -> None:
+    assert refuse(content, "txt").code == "unsupported_content"
+
+
+def test_text_may_begin_like_a_program_or_an_image(read: Read) -> None:
+    for text in ("MZ is how a program begins.", "BM is a bitmap.", "RIFF is a guitar's.", "PK 12"):
+        assert read(text, "txt").text == text
