@@ -26,7 +26,7 @@ from knowledge.types import Hit, SearchOutcome, SearchRequest
 from providers.passages import Passage, find_passages, render_passages
 from providers.tokens import estimate_tokens
 from providers.types import ChatMessage, ToolMessage, UserMessage
-from providers.wording import ENOUGH, shares
+from providers.wording import shares
 from tooling.catalogue import Text
 from tooling.types import ToolResult, ToolSpec
 
@@ -46,6 +46,9 @@ LEAST_TOKENS = 100
 MAX_INDEX = 999
 # So many times more are found than are shown: what has nothing to do with the question goes.
 OVERSAMPLING = 3
+# A passage that has one of three words that tell may be what was asked for in other words: the
+# model can still leave it aside.
+FITTING_SHARE = 0.3
 
 SEARCH_TOOL = "search_knowledge"
 # The registry's own tool of that purpose; an assistant that has it searches by that name.
@@ -310,7 +313,7 @@ def _fitting(query: str, hits: Sequence[Hit], *, min_score: float) -> list[Hit]:
     return [
         hit
         for hit, share in zip(hits, shares(query, texts), strict=True)
-        if share >= ENOUGH or (hit.score is not None and hit.score >= min_score)
+        if share >= FITTING_SHARE or (hit.score is not None and hit.score >= min_score)
     ]
 
 

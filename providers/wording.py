@@ -30,12 +30,14 @@ _STOP_WORDS = frozenset(
         "i you he she it we they me him her us them my your his its our their this that these "
         "those there here can could will would shall should may might must have has had please "
         "tell explain give know want need like get mean not no any some more else also too just "
-        "only again i'm it's what's don't can't doesn't i'd s m"
+        "only again hello hi thank thanks i'm it's what's don't can't doesn't i'd s m"
     )
 )
 _FUNCTION_WORDS = re.compile(
-    "什么时候|什么|怎么样?|如何|为什么|为啥|多少钱?|多久|多长|几|哪[里儿个些]?|谁|是否|是不是|有没有|能不能"
-    "|可不可以|可以|还有|另外|然后|那么|请问?|一下|告诉|知道|意思|[我你您他她它]们?|这[个些里]?|那[个些里]?"
+    # Verbs of everyday questions: what may be brought, bought or used is what they are about.
+    "(?:可不可以|能不能|可以|允许|能|会|要|想)(?:带|放|买|拿|用|进去?|去|来)|放在|进[去来]|喜欢"
+    "|[你您]好|谢谢|什么时候|什么|怎么样?|如何|为什么|为啥|多少钱?|多久|多长|几|哪[里儿个些]?|谁|是否|是不是|有没有|能不能"
+    "|可不可以|可以|还有|另外|然后|那么|请问?|一下|告诉|知道|意思|[我你您他她它]们?|这[个些里样]?|那[个些里样]?"
     "|[的了吗呢吧啊呀是有在和与或也都还就又再很最个能会要想把被对从到一]"
 )
 _SUFFIXES = ("ings", "ing", "ied", "ies", "ed", "es", "s", "e")
