@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -15,14 +16,21 @@ from knowledge.types import Block, BlockKind, Parsed, Piece
 GAPS: dict[BlockKind, str] = {"table_row": "\n", "list": "\n"}
 
 
-def document(*parts: tuple[BlockKind, str] | tuple[BlockKind, str, int]) -> Parsed:
-    """A document of blocks, as readers write it; the third member is a heading's level."""
+Part = tuple[BlockKind, str] | tuple[BlockKind, str, int]
+
+
+def document(*parts: Part, pages: Sequence[int] = ()) -> Parsed:
+    """A document of blocks, as readers write it; the third member is a heading's level.
+
+    `pages` are those of the blocks; all are of the first where there are none.
+    """
     text, blocks = "", []
-    for number, (kind, content, *level) in enumerate(parts, 1):
+    for number, (kind, content, *level) in enumerate(parts):
         text += GAPS.get(kind, "\n\n") if text else ""
         start = len(text)
         text += content
-        blocks.append(Block(kind, start, len(text), number, level[0] if level else 0))
+        page = pages[number] if pages else 1
+        blocks.append(Block(kind, start, len(text), page, level[0] if level else 0))
     return Parsed(text, tuple(blocks))
 
 
@@ -48,7 +56,7 @@ def test_a_document_that_fits_is_one_piece() -> None:
 
 def test_an_empty_block_repeats_nothing() -> None:
     parsed = document(("paragraph", "9" * 8), ("paragraph", "999"), ("paragraph", ""))
-    assert contents(parsed, size=7, overlap=3) == ["9" * 7, "9\n\n999"]
+    assert contents(parsed, size=7, overlap=3) == ["9999", "9999", "999"]
 
 
 def test_a_document_without_text_has_no_pieces() -> None:
@@ -121,7 +129,15 @@ def test_paragraphs_stay_whole_where_they_fit() -> None:
     ("sentences", "size"),
     [
         (["今天很好。", "明天呢？", "“走！”", "他说……", "第一步；", "第二。"], 6),
-        (["It costs 3.5 euros. ", "Dr. Smith, e.g., knows. ", "Really? Is that so?! ", "Yes."], 24),
+        (
+            [
+                "It costs 3.5 euros. ",
+                "Dr. Smith, e.g., knows. ",
+                "Really? Is that so?! ",
+                "Yes, it is.",
+            ],
+            24,
+        ),
         (["See www.a.example/b?c=d!e for v1.2. ", "Then stop."], 36),
         (["1. Open it. ", "2. Close it."], 12),
         (["中文 mixed. ", "用 English.", "好"], 10),
@@ -141,7 +157,7 @@ def test_a_long_sentence_is_cut_between_clauses_then_words_then_characters() -> 
         "gamma delta",
         "epsilon",
     ]
-    assert contents(text_of("x" * 25), size=10) == ["x" * 10, "x" * 10, "x" * 5]
+    assert contents(text_of("x" * 25), size=10) == ["x" * 9, "x" * 8, "x" * 8]
 
 
 def test_it_does_not_cut_latin_words_in_chinese() -> None:
@@ -238,9 +254,93 @@ def test_an_overlap_as_long_as_the_piece_is_refused() -> None:
         contents(text_of("a"), size=10, overlap=10)
 
 
-def test_the_page_is_that_of_the_first_character() -> None:
-    parsed = document(("paragraph", "a" * 60), ("paragraph", "b" * 60), ("paragraph", "c" * 20))
-    assert [piece.page for piece in pieces_of(parsed)] == [1, 2]
+def test_a_part_of_a_sentence_repeats_the_last_words_of_the_part_before() -> None:
+    words = [f"word{number:02}" for number in range(30)]
+    found = contents(text_of(" ".join(words)), size=100, overlap=15)
+    assert len(found) == 3
+    for one, next_one in itertools.pairwise(found):
+        assert next_one.startswith(" ".join(one.split()[-2:]))
+    han = "".join(chr(0x4E00 + number) for number in range(150))
+    first, second, *_ = contents(text_of(han), size=100, overlap=10)
+    assert second.startswith(first[-10:])
+
+
+# --- Tails -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [101, 130, 190, 201, 260, 402, 999])
+@pytest.mark.parametrize("overlap", [0, 20])
+@pytest.mark.parametrize("body", ["word ", "字", "词语，", "some words, "])
+def test_a_sentence_that_is_too_long_leaves_no_tiny_tail(
+    length: int, overlap: int, body: str
+) -> None:
+    text = (body * length)[:length].strip()
+    found = contents(text_of(text), overlap=overlap)
+    assert min(map(len, found)) >= 33
+
+
+def test_the_last_sentence_of_a_section_takes_others_to_its_piece() -> None:
+    sentences = [f"This is the sentence {number}. " for number in range(4)]
+    parsed = document(
+        ("heading", "A", 1),
+        ("paragraph", "".join(sentences)),
+        ("paragraph", "The end."),
+        ("heading", "B", 1),
+        ("paragraph", "b" * 90),
+    )
+    first, second, _ = contents(parsed)
+    assert first.endswith("sentence 1.")
+    assert second.startswith("This is the sentence 2.")
+    assert second.endswith("The end.")
+
+
+def test_a_tiny_end_stays_where_nothing_before_it_can_be_cut() -> None:
+    parsed = document(("paragraph", "a" * 95 + "."), ("paragraph", "The end."))
+    assert contents(parsed) == ["a" * 95 + ".", "The end."]
+
+
+# --- Pages -------------------------------------------------------------------------------------
+
+
+def test_a_piece_is_of_one_page() -> None:
+    parsed = document(
+        ("paragraph", "a" * 30 + "."),
+        ("paragraph", "The fact."),
+        ("paragraph", "c" * 20),
+        ("paragraph", "d" * 20),
+        pages=[1, 2, 3, 3],
+    )
+    found = pieces_of(parsed, overlap=40)
+    assert [(piece.page, piece.content[:9]) for piece in found] == [
+        (1, "a" * 9),
+        (2, "The fact."),
+        (3, "c" * 9),
+    ]
+
+
+def test_a_heading_at_the_foot_of_a_page_goes_to_the_next() -> None:
+    parsed = document(
+        ("paragraph", "Before."),
+        ("heading", "Prices", 1),
+        ("paragraph", "Ten euros."),
+        pages=[1, 1, 2],
+    )
+    first, second = pieces_of(parsed)
+    assert (first.page, first.content) == (1, "Before.")
+    assert (second.page, second.content) == (2, "Prices\n\nTen euros.")
+
+
+def test_a_table_over_two_pages_repeats_its_header_on_the_second() -> None:
+    parsed = document(*table(*ROWS[:4]), pages=[1, 1, 1, 2, 2])
+    assert [(piece.page, piece.content) for piece in pieces_of(parsed, size=200)] == [
+        (1, "\n".join([HEADER, *ROWS[:2]])),
+        (2, "\n".join([HEADER, *ROWS[2:4]])),
+    ]
+
+
+def test_pieces_without_pages_go_on() -> None:
+    blocks = (Block("paragraph", 0, 4), Block("paragraph", 5, 9))
+    assert len(pieces_of(Parsed("One.\nTwo.", blocks))) == 1
 
 
 # --- What holds for every document -------------------------------------------------------------
@@ -257,7 +357,9 @@ PARTS = st.one_of(
 
 @st.composite
 def documents(draw: st.DrawFn) -> Parsed:
-    return document(*draw(st.lists(PARTS, max_size=12)))
+    parts = draw(st.lists(PARTS, max_size=12))
+    turns = draw(st.lists(st.booleans(), min_size=len(parts), max_size=len(parts)))
+    return document(*parts, pages=list(itertools.accumulate(turns, initial=1))[1:])
 
 
 @st.composite
@@ -281,7 +383,15 @@ def test_every_document_is_covered_in_order_and_within_bounds(
         assert piece.content.endswith(parsed.text[piece.char_start : piece.char_end])
         assert end - overlap <= piece.char_start < piece.char_end
         assert piece.char_end > end
-        assert piece.page is not None
+        body = [
+            block
+            for block in parsed.blocks
+            if block.end > piece.char_start
+            and block.start < piece.char_end
+            and block.kind != "heading"
+            and parsed.text[block.start : block.end].strip()
+        ]
+        assert {block.page for block in body} <= {piece.page}
         end = piece.char_end
         covered.update(range(piece.char_start, piece.char_end))
     assert all(at in covered for at, char in enumerate(parsed.text) if not char.isspace())
