@@ -23,10 +23,11 @@ from unfold.forms import (
 )
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from accounts.actions import delete_user
 from accounts.limits import address_of, limit_logins
 from accounts.models import ApiKey, Scope, User
 from accounts.tokens import end_all_logins
-from core.console import ConsoleAdmin, ConsoleForm, OperatorPermissions
+from core.console import ConsoleAdmin, ConsoleForm, CountedDeletion, OperatorPermissions
 from core.errors import RateLimited
 
 admin.site.unregister(Group)
@@ -57,7 +58,7 @@ else:
 
 
 @admin.register(User)
-class UserAdmin(OperatorPermissions, TypedUserAdmin, ModelAdmin):  # type: ignore[misc]  # two ModelAdmin bases, as unfold documents
+class UserAdmin(CountedDeletion, OperatorPermissions, TypedUserAdmin, ModelAdmin):  # type: ignore[misc]  # two ModelAdmin bases, as unfold documents
     """People who may use the product. Staff are operators."""
 
     form = UserChangeForm
@@ -98,6 +99,13 @@ class UserAdmin(OperatorPermissions, TypedUserAdmin, ModelAdmin):  # type: ignor
         super().save_model(request, obj, form, change)
         if not obj.is_active:
             end_all_logins(obj)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        delete_user(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            delete_user(user)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # An operator who could set a superuser's password would be one.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib import admin
 from django.db import models
 from django.forms.widgets import CheckboxInput
 from django.http import HttpRequest
@@ -12,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from core.cascade import Cascade
 from core.crypto import EncryptedTextField, mask
 
 if TYPE_CHECKING:
@@ -112,3 +115,36 @@ class ReadOnlyAdmin(ConsoleAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
+
+
+# --- Deleting ----------------------------------------------------------------------------------
+
+
+class CountedDeletion:
+    """Says what goes with the rows by numbers; Django would load and name each row of it.
+
+    Counted is what has a page of its own in the console: a document stands for its chunks.
+    """
+
+    admin_site: admin.AdminSite
+
+    def get_deleted_objects(
+        self, objs: Iterable[models.Model], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        rows = list(objs)
+        if not rows:
+            return [], {}, set(), []
+        cascade = Cascade(rows)
+        figures: dict[str, int] = {}
+        forbidden: set[str] = set()
+        for model in filter(self.admin_site.is_registered, cascade.models):
+            count = cascade.rows(model).count()
+            if count:
+                figures[str(model._meta.verbose_name_plural)] = count
+            if count and not self._may_delete(model, request):
+                forbidden.add(str(model._meta.verbose_name))
+        in_the_way = [f"{row._meta.verbose_name}: {row}" for row in cascade.in_the_way()]
+        return [str(row) for row in rows], figures, forbidden, in_the_way
+
+    def _may_delete(self, model: type[models.Model], request: HttpRequest) -> bool:
+        return self.admin_site.get_model_admin(model).has_delete_permission(request)

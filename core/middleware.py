@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import DatabaseError, InterfaceError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from core import errors
@@ -27,14 +28,16 @@ from core.families import (
     request_id,
 )
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 # Files, and requests of the gateway with images in them; the rest is settings' limit.
 LARGE_BODY_BYTES = 50 * 2**20
 # Paths that take a file, as a form.
 _FILE_PATHS = re.compile(
     r"/api/v1/(?:upload|files/upload|asr/[^/]+/(?:transcribe|preview)|knowledge-bases/[^/]+/documents)"
 )
-# Paths that take the text of a file in JSON too.
-_TEXT_PATHS = re.compile(r"/api/v1/knowledge-bases/[^/]+/documents")
+_CONSOLE = "/admin/"
 # What a multipart body adds around the file.
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 # The most that any request may have; core/asgi.py does not even read more.
@@ -47,7 +50,7 @@ AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 class FamilyErrorMiddleware:
     """Outermost: gives every error of an API path its family's shape, whoever raised it.
 
-    Pages for people (console, voice page) pass through untouched.
+    Pages for people (console, voice page) pass through, but for addresses that none can have.
     """
 
     sync_capable = async_capable = True
@@ -60,6 +63,9 @@ class FamilyErrorMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if not is_api(request.path_info):
+            # No text in Postgres can hold a NUL: Django's lists and forms would fail to look it up.
+            if request.path_info.startswith(_CONSOLE) and _has_nul(request):
+                raise Http404
             return cast(GetResponse, self.get_response)(request)
         if self.is_async:
             return self._answer(request)
@@ -91,11 +97,11 @@ class FamilyErrorMiddleware:
             return error_response(errors.InvalidRequest(text, code="UNKNOWN_HOST"), request)
         if "\0" in request.path_info:
             return error_response(route_not_found(), request)
-        if "%00" in request.META.get("QUERY_STRING", ""):
+        if _has_nul(request):
             error = errors.InvalidRequest(_("The query string contains a NUL character."))
             return error_response(error, request)
         if _body_size(request) > _body_limit(request):
-            return error_response(body_too_large(), request)
+            return error_response(body_too_large(_hint(request)), request)
         return None
 
     def _shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -107,6 +113,10 @@ class FamilyErrorMiddleware:
             response = shaped
         response["X-Request-Id"] = request_id(request)
         return response
+
+
+def _has_nul(request: HttpRequest) -> bool:
+    return "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", "")
 
 
 def _knows_host(request: HttpRequest) -> bool:
@@ -121,8 +131,16 @@ def route_not_found() -> errors.RouteNotFound:
     return errors.RouteNotFound(_("There is no such path in this API."))
 
 
-def body_too_large() -> errors.PayloadTooLarge:
-    return errors.PayloadTooLarge(_("The request body is too large."))
+def body_too_large(hint: StrOrPromise = "") -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(hint or _("The request body is too large."))
+
+
+def _hint(request: HttpRequest) -> StrOrPromise:
+    """What to do about a body that is too large, where something can be done."""
+    if _is_form(request) or not _FILE_PATHS.fullmatch(request.path_info):
+        return ""
+    text = _("The request body is too large; send more than {limit} MB as a file, in a form.")
+    return format_lazy(text, limit=_body_limit(request) // 2**20)
 
 
 def _is_bare_error(response: HttpResponseBase) -> bool:
@@ -155,12 +173,16 @@ def _error_for(request: HttpRequest, status: int) -> errors.AppError:
 
 
 def _body_limit(request: HttpRequest) -> int:
-    is_form = request.META.get("CONTENT_TYPE", "").startswith("multipart/form-data")
-    if (_FILE_PATHS if is_form else _TEXT_PATHS).fullmatch(request.path_info):
+    if _is_form(request) and _FILE_PATHS.fullmatch(request.path_info):
         return HARD_BODY_LIMIT_BYTES
     if family_for(request.path_info) is Gateway:
         return LARGE_BODY_BYTES
     return settings.DATA_UPLOAD_MAX_MEMORY_SIZE or LARGE_BODY_BYTES
+
+
+def _is_form(request: HttpRequest) -> bool:
+    content_type: str = request.META.get("CONTENT_TYPE", "")
+    return content_type.startswith("multipart/form-data")
 
 
 def _body_size(request: HttpRequest) -> int:

@@ -15,9 +15,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
+from accounts.principals import Principal
 from core.errors import Conflict, InvalidRequest, NotFound, UnsupportedMediaType
+from core.models import OwnedQuerySet, OwnedRow
 from knowledge import chunks, spaces, tasks
 from knowledge.access import base_not_found, document_not_found, upload_not_found
 from knowledge.attempts import NO_EMBEDDER
@@ -37,6 +40,11 @@ from knowledge.names import shown_name
 from knowledge.parse import file_type_of
 from knowledge.storage import checked_size, remove_after_commit, sha256_of, store
 from providers.models import Llm, LlmType
+
+# Why an attempt ended that no worker ended.
+RESTARTED, CANCELLED = "restarted", "cancelled"
+# Of what uses a base that is to be deleted; the rest is counted.
+MAX_NAMED = 5
 
 
 class BaseValues(TypedDict, total=False):
@@ -105,13 +113,14 @@ def _embed_what_could_not_be(base: KnowledgeBase) -> None:
 
 
 @transaction.atomic
-def delete_base(base: KnowledgeBase, *, force: bool) -> None:
+def delete_base(base: KnowledgeBase, *, force: bool, by: Principal | None = None) -> None:
     """Deletes the base with everything in it, also while workers are busy with it.
 
-    Raises Conflict where an assistant uses it, unless forced.
+    Raises Conflict where an assistant uses it, unless forced; its message names what may be seen
+    `by` whoever deletes, and counts the rest.
     """
-    used_by = _users_of(base)
-    if used_by and not force:
+    used_by = [] if force else _users_of(base, by)
+    if used_by:
         text = _("“%(name)s” is used by %(users)s.")
         raise Conflict(
             text % {"name": base.name, "users": ", ".join(used_by)}, code="KNOWLEDGE_BASE_IN_USE"
@@ -125,6 +134,17 @@ def delete_base(base: KnowledgeBase, *, force: bool) -> None:
         remove_after_commit(document.file)
     for space_id in space_ids:
         tasks.wake_after_commit(tasks.drop_index, space_id)
+
+
+@transaction.atomic
+def delete_all_of(user: User) -> None:
+    """Deletes the user's bases and uploads with their files, before the account goes."""
+    for base in KnowledgeBase.objects.filter(owner=user).order_by("pk"):
+        delete_base(base, force=True)
+    uploads = Upload.objects.filter(owner=user)
+    for upload in uploads:
+        remove_after_commit(upload.file)
+    uploads.delete()
 
 
 def _set_values(base: KnowledgeBase, values: BaseValues) -> None:
@@ -153,15 +173,26 @@ def _may_embed(base: KnowledgeBase, embedder_id: str) -> bool:
     return Llm.objects.filter(visible, pk=embedder_id, type=LlmType.EMBEDDING).exists()
 
 
-def _users_of(base: KnowledgeBase) -> list[str]:
-    """The names of what refers to the base from above this app."""
-    names: list[str] = []
+def _users_of(base: KnowledgeBase, principal: Principal | None) -> list[str]:
+    """What refers to the base from above this app: some by name, if they may be seen."""
+    users: list[str] = []
     for relation in KnowledgeBase._meta.related_objects:
         model: Any = relation.related_model
-        if model._meta.app_label != KnowledgeBase._meta.app_label:
-            rows = model._default_manager.filter(**{relation.field.name: base.pk})
-            names += [f"“{row}”" for row in rows.distinct()[:5]]
-    return names
+        if model._meta.app_label == KnowledgeBase._meta.app_label:
+            continue
+        rows = model._default_manager.filter(**{relation.field.name: base.pk}).distinct()
+        named = _visible(rows, principal)[:MAX_NAMED]
+        users += [f"“{row}”" for row in named]
+        if others := rows.count() - len(named):
+            text = ngettext("%(count)d other", "%(count)d others", others)
+            users.append(text % {"count": others})
+    return users
+
+
+def _visible(rows: OwnedQuerySet[OwnedRow], principal: Principal | None) -> OwnedQuerySet[OwnedRow]:
+    if principal is None:
+        return rows.none()
+    return rows.visible_to(principal.user_id, is_operator=principal.is_operator)
 
 
 # --- Documents ---------------------------------------------------------------------------------
@@ -251,7 +282,7 @@ def retry_document(document: Document) -> Document:
 @transaction.atomic
 def _restart(document: Document, status: DocumentStatus) -> Document:
     row = _locked(document)
-    _end_stage(row, "restarted", _("The document was started anew."))
+    _end_stage(row, RESTARTED, _("The document was started anew."))
     _change(
         row,
         status=status,
@@ -276,7 +307,7 @@ def cancel_document(document: Document) -> Document:
     row = _locked(document)
     if row.status not in DocumentStatus.open():
         return row
-    _end_stage(row, "cancelled", _("Cancelled."))
+    _end_stage(row, CANCELLED, _("Cancelled."))
     is_first = row.processed_at is None
     if is_first:
         chunks.delete_of_document(row.pk, row.knowledge_base_id)

@@ -28,7 +28,8 @@ class KnowledgeBase(OwnedRow):
     description = models.CharField(_("description"), max_length=500, blank=True)
     embedder = models.ForeignKey(
         Llm,
-        models.PROTECT,
+        # A model goes with its owner, whose bases go too; alone it stays while a base needs it.
+        models.RESTRICT,
         null=True,
         blank=True,
         limit_choices_to={"type": LlmType.EMBEDDING},
@@ -106,7 +107,7 @@ class VectorSpace(Timestamped, Work):
         KnowledgeBase, models.CASCADE, related_name="spaces", verbose_name=_("knowledge base")
     )
     embedder = models.ForeignKey(
-        Llm, models.PROTECT, related_name="+", verbose_name=_("embedding model")
+        Llm, models.RESTRICT, related_name="+", verbose_name=_("embedding model")
     )
     fingerprint = models.CharField(
         max_length=64,

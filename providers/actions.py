@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable
 from typing import TypedDict, TypeVar, cast
 
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, RestrictedError
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
@@ -113,7 +113,7 @@ def delete_model(row: ModelRow) -> None:
     """Deletes the model; assistants that named it fall back to the default. Raises Conflict."""
     try:
         row.delete()
-    except ProtectedError:
+    except (ProtectedError, RestrictedError):
         raise Conflict(_("A knowledge base was made with this model.")) from None
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from django.http import QueryDict
 from django.template.defaultfilters import filesizeformat
 from django.utils import translation
 from drf_spectacular.types import OpenApiTypes
@@ -55,8 +56,14 @@ def answer(data: Any = None) -> Response:
 def sent(request: Request, form: type[WireSerializer]) -> dict[str, Any]:
     """The validated fields of the body, or of the query where a proxy dropped the body."""
     data = request.data
-    if isinstance(data, Mapping):
-        data = {**request.query_params.dict(), **{name: data[name] for name in data}}
+    if isinstance(data, QueryDict) or data == {}:
+        # A form may give several values for a name, and so may a query.
+        given = request.query_params.copy()
+        for name, values in dict(data).items():
+            given.setlist(name, values)
+        data = given
+    elif isinstance(data, Mapping):
+        data = {**request.query_params.dict(), **data}
     body = form(data=data)
     body.is_valid(raise_exception=True)
     fields: dict[str, Any] = body.validated_data
@@ -198,7 +205,10 @@ class KnowledgeUpdateView(APIView):
             values["name"] = fields["knowledge_name"]
         if "knowledge_desc" in fields:
             values["description"] = fields["knowledge_desc"] or ""
-        with reserved_name(row.owner_id, values.get("name", row.name), by=row):
+        name = values.get("name", row.name)
+        # Others may have the present name too: the other family of the API does not mind.
+        is_new = name != row.name
+        with reserved_name(row.owner_id, name, by=row) if is_new else nullcontext():
             actions.update_base(row, values)
         return answer()
 

@@ -45,7 +45,7 @@ async def download(request: HttpRequest, name: str) -> HttpResponseBase:
     file = await asyncio.to_thread(_opened, row.file) if row else None
     if row is None or file is None:
         return _refusal(_("Not found."), 404)
-    headers = _headers(row, file.size)
+    headers = _headers(row)
     if request.method == "HEAD":
         await asyncio.to_thread(file.close)
         return HttpResponse(headers=headers)
@@ -73,12 +73,12 @@ async def _pieces_of(file: File[bytes]) -> AsyncIterator[bytes]:
         file.close()
 
 
-def _headers(row: Document | Upload, size: int) -> dict[str, str]:
+def _headers(row: Document | Upload) -> dict[str, str]:
     known = FILE_TYPES.get(row.file_type)
     media_type = known.media_type if known and known.media_type not in _ACTIVE else _UNKNOWN
     return {
         "Content-Type": media_type,
-        "Content-Length": str(size),
+        "Content-Length": str(row.size),
         "Content-Disposition": content_disposition_header(True, shown_name(row.name)) or "",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",

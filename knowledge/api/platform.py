@@ -31,6 +31,7 @@ from knowledge.access import (
 from knowledge.api.filters import DocumentFilters, KnowledgeBaseFilters
 from knowledge.api.searching import found, hit_data, reranker_named
 from knowledge.api.serializers import (
+    MAX_STAGES,
     TEXT_TYPES,
     DocumentSerializer,
     FileFormSerializer,
@@ -129,7 +130,8 @@ class KnowledgeBaseViewSet(PlatformViewSet[KnowledgeBase]):
         }
 
     def delete_row(self, row: KnowledgeBase) -> None:
-        actions.delete_base(row, force=flag_query(self.request, "force"))
+        force = flag_query(self.request, "force")
+        actions.delete_base(row, force=force, by=self.principal)
 
     @extend_schema(request=SearchSerializer, responses=ResultsSerializer)
     def search(self, request: Request, pk: str) -> Response:
@@ -163,8 +165,9 @@ class KnowledgeBaseViewSet(PlatformViewSet[KnowledgeBase]):
 
 
 def documents_of(base: KnowledgeBase) -> QuerySet[Document]:
-    """A base's documents, newest first, with the stages that they went through."""
-    stages = Prefetch("stage_runs", StageRun.objects.order_by("started_at", "pk"))
+    """A base's documents, newest first, with the stages that they went through last."""
+    runs = StageRun.objects.order_by("-started_at", "-pk")[:MAX_STAGES]
+    stages = Prefetch("stage_runs", runs, to_attr="latest_runs")
     rows = Document.objects.filter(knowledge_base=base).prefetch_related(stages)
     return rows.order_by("-created_at", "pk")
 
@@ -200,8 +203,6 @@ class DocumentViewSet(PlatformViewSet[Document]):
         if (request.content_type or "").startswith("multipart/"):
             row = add_file(base, request)
         else:
-            # Django would read no more than other requests may have; ours was measured already.
-            request._request._body = request._request.read()
             row = add_text(base, request)
         return success(self._rendered(row), status=201)
 

@@ -144,8 +144,9 @@ class DocumentSerializer(WireSerializer):
         return platform_word(DocumentStatus(row.status))
 
     @extend_schema_field(StageSerializer(many=True))
-    def latest_stages(self, row: Document) -> Any:
-        return StageSerializer(list(row.stage_runs.all())[-MAX_STAGES:], many=True).data
+    def latest_stages(self, row: Any) -> Any:
+        """The oldest first of `latest_runs`, which the view fetched with the latest first."""
+        return StageSerializer(row.latest_runs[::-1], many=True).data
 
 
 class KnowledgeBaseDetailSerializer(KnowledgeBaseSerializer):
@@ -171,7 +172,9 @@ class TextFormSerializer(WireSerializer):
     """A text for a base."""
 
     name = serializers.CharField(max_length=1000)
-    content = serializers.CharField(trim_whitespace=False)
+    content = serializers.CharField(
+        trim_whitespace=False, help_text=_("At most 10 MB; send more as a file.")
+    )
     fileType = serializers.ChoiceField(
         TEXT_TYPES,
         source="file_type",

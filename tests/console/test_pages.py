@@ -408,6 +408,15 @@ def test_it_tests_a_model_and_shows_the_result(operator: Client, is_from_list: b
     assert row.last_check_message in page
 
 
+def test_it_answers_addresses_with_a_nul_like_unknown_pages(operator: Client) -> None:
+    url = reverse("admin:providers_llm_changelist")
+    assert operator.get(f"{url}?q=a").status_code == 200
+    for address in (f"{url}?q=%00", f"{url}%00/change/", f"{url}?owner__id__exact=a%00b"):
+        page = operator.get(address)
+        assert page.status_code == 404
+        assert 'href="/admin/"' in page.content.decode()
+
+
 def test_it_answers_unknown_pages_and_forbidden_ones_with_a_way_back(operator: Client) -> None:
     for url, status in (("/admin/nope/", 404), (reverse("admin:tooling_tool_add"), 403)):
         page = operator.get(url)

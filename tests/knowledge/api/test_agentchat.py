@@ -160,6 +160,19 @@ class TestBases:
         base.refresh_from_db()
         assert (base.name, base.description) == ("Manuals", "New.")
 
+    def test_it_describes_a_base_whose_name_another_one_has(
+        self, alice_api: APIClient, alice: User, base: KnowledgeBase
+    ) -> None:
+        make_base(alice, base.name)
+        body = {"knowledge_id": base.pk, "knowledge_desc": "New."}
+        for name in ({}, {"knowledge_name": base.name}):
+            assert data_of(alice_api.put(f"{KNOWLEDGE}/update", {**body, **name})) is None
+        base.refresh_from_db()
+        assert base.description == "New."
+        make_base(alice, "Taken")
+        taken = {**body, "knowledge_name": "Taken"}
+        assert "already" in refusal_of(alice_api.put(f"{KNOWLEDGE}/update", taken), 500)
+
     @pytest.mark.parametrize("place", ["body", "query"])
     def test_it_deletes_by_body_or_by_query(
         self, alice_api: APIClient, alice: User, base: KnowledgeBase, document: Document, place: str
@@ -459,6 +472,20 @@ class TestRetrieval:
             set(chunk) == {"chunk_id", "content", "score", "file_id", "file_name", "knowledge_id"}
             for chunk in answer["chunks"]
         )
+
+    @pytest.mark.parametrize("place", ["form", "query"])
+    def test_it_searches_each_base_of_a_form_that_repeats_the_field(
+        self, alice_api: APIClient, filled: KnowledgeBase, alice: User, place: str
+    ) -> None:
+        other = make_base(alice, "Other")
+        make_chunks(make_document(other, "oil.txt"), "Oil the pump.")
+        fields = f"query=pump&knowledge_id={filled.pk}&knowledge_id={other.pk}"
+        if place == "form":
+            kind = "application/x-www-form-urlencoded"
+            response = alice_api.post(f"{KNOWLEDGE}/retrieval", fields, content_type=kind)
+        else:
+            response = alice_api.post(f"{KNOWLEDGE}/retrieval?{fields}")
+        assert len(data_of(response).split("\n")) == 3
 
     def test_it_checks_each_of_the_ids(
         self, alice_api: APIClient, bob_api: APIClient, bob: User, filled: KnowledgeBase

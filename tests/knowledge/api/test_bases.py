@@ -254,6 +254,19 @@ class TestDeletion:
         shown = data_of(alice_api.get(f"/api/v1/assistants/{assistant.pk}"))
         assert (shown["knowledgeBaseId"], shown["knowledgeBaseIds"]) == (None, [])
 
+    def test_it_names_assistants_to_those_who_may_see_them_and_counts_the_others(
+        self, alice_api: APIClient, carol_api: APIClient, alice: User, bob: User
+    ) -> None:
+        base = make_base(alice)
+        for owner, name in ((alice, "Anna"), (bob, "Boris"), (bob, "Bella")):
+            Assistant.objects.create(owner=owner, name=name).set_knowledge_bases([base.pk])
+        message = error_of(alice_api.delete(f"{PATH}/{base.pk}"), 409)["message"]
+        assert "“Anna”, 2 others" in message
+        assert "Boris" not in message
+        message = error_of(carol_api.delete(f"{PATH}/{base.pk}"), 409)["message"]
+        assert all(name in message for name in ("Anna", "Boris", "Bella"))
+        assert "other" not in message
+
     def test_it_takes_the_documents_with_it(
         self, alice_api: APIClient, base: KnowledgeBase
     ) -> None:

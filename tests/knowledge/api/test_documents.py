@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -231,11 +233,18 @@ class TestSendingAText:
         assert list(error["details"]) == [field]
         data_of(alice_api.post(documents(base), good), 201)
 
-    def test_it_may_be_as_large_as_a_file(self, alice_api: APIClient, base: KnowledgeBase) -> None:
-        content = "x" * 11 * 2**20
+    def test_it_may_be_as_large_as_any_body_and_larger_as_a_file(
+        self, alice_api: APIClient, base: KnowledgeBase
+    ) -> None:
+        content = "x" * (10 * 2**20 - 100)
         made = data_of(alice_api.post(documents(base), {"name": "a", "content": content}), 201)
         assert made["size"] == len(content)
-        error_of(alice_api.post(PATH, {"name": "a", "description": content}), 413)
+        content = "y" * 10 * 2**20
+        error = error_of(alice_api.post(documents(base), {"name": "b", "content": content}), 413)
+        assert "send more than 10 MB as a file" in error["message"]
+        data_of(send(alice_api, base, file=file_named("b.txt", content.encode())), 201)
+        error = error_of(alice_api.post(PATH, {"name": "a", "description": content}), 413)
+        assert "as a file" not in error["message"]
 
     def test_it_refuses_bodies_that_are_no_object(
         self, alice_api: APIClient, base: KnowledgeBase
@@ -286,6 +295,21 @@ class TestReading:
             "warning": "Page 3 could not be read.",
         }
         assert shown["errorMessage"] == "The file is encrypted."
+
+    def test_it_shows_the_latest_stages_of_many_without_loading_the_rest(
+        self, alice_api: APIClient, base: KnowledgeBase
+    ) -> None:
+        row, other = make_document(base), make_document(base)
+        for attempt in range(1, 30):
+            row.stage_runs.create(stage="embedding", attempt=attempt)
+        other.stage_runs.create(stage="parsing", attempt=1)
+        with CaptureQueriesContext(connection) as queries:
+            shown = data_of(alice_api.get(f"{documents(base)}/{row.pk}"))
+        assert [stage["attempt"] for stage in shown["stages"]] == list(range(10, 30))
+        (statement,) = (each["sql"] for each in queries if "knowledge_stagerun" in each["sql"])
+        assert "ROW_NUMBER" in statement
+        listed = data_of(alice_api.get(documents(base)))["items"]
+        assert [len(each["stages"]) for each in listed] == [1, 20]
 
     @pytest.mark.parametrize(
         ("stage", "word", "progress"),

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
+from django.core.files import File
 
 from accounts.models import User
 from core.db import in_db
@@ -123,6 +124,18 @@ async def test_it_answers_head_with_the_headers_alone(upload: Upload) -> None:
     assert response.headers["Content-Length"] == str(len(CONTENT))
     assert response.body == b""
     assert (await get(signed_url(BASE, upload), "POST")).status == 405
+
+
+async def test_it_asks_the_storage_for_nothing_but_the_bytes(
+    upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(file: object) -> int:
+        raise AssertionError("the row knows the size")
+
+    monkeypatch.setattr(File, "size", property(size))
+    response = await get(signed_url(BASE, upload))
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert response.body == CONTENT
 
 
 async def test_it_streams_large_files_in_pieces(alice: User) -> None:
