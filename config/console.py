@@ -21,6 +21,7 @@ from config.health import part_states
 from conversations.models import Call, CallStatus, Message
 from knowledge.admin import states
 from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
+from knowledge.search import KEPT_RECORDS
 from providers.models import Asr, Llm, LlmType, Voice
 
 TREND_DAYS = 14
@@ -115,9 +116,10 @@ def _knowledge_cards(since: dt.datetime) -> Iterator[dict[str, Any]]:
         total=Count("pk"), empty=Count("pk", filter=Q(hits=0))
     )
     yield {
-        "title": _("Searches in 7 days"),
+        "title": _("Recent searches"),
         "value": searches["total"],
-        "note": _("%(n)d found nothing") % {"n": searches["empty"]},
+        "note": _("%(n)d found nothing; of 7 days, the latest %(most)d of each base")
+        % {"n": searches["empty"], "most": KEPT_RECORDS},
         "url": reverse("admin:knowledge_searchrecord_changelist"),
     }
 

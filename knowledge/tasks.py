@@ -142,8 +142,9 @@ def sweep() -> None:
 
 @shared_task(name="knowledge.tidy")
 def tidy() -> None:
-    """Removes what belongs to nothing any more: old uploads, files and indexes without rows."""
+    """Removes what nobody needs any more: old uploads and attempts, files and indexes of no row."""
     upkeep.remove_old_uploads()
+    upkeep.remove_old_runs()
     upkeep.remove_orphaned_files()
     indexes.drop_stray_indexes()
 

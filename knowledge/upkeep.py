@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -31,6 +32,15 @@ from knowledge.storage import DOCUMENTS_FOLDER, UPLOADS_FOLDER, files_below
 MAX_EMBEDDING_PER_BASE = 4
 # A file is written before its row is committed; nothing takes this long.
 ORPHAN_AFTER = datetime.timedelta(hours=1)
+# Of one document: what was tried for days against a vendor that was away is of no interest.
+KEPT_RUNS = 100
+_OLD_RUNS = """
+delete from knowledge_stagerun r using (
+  select id, row_number() over (partition by document_id order by id desc) as number
+  from knowledge_stagerun where document_id in (
+    select document_id from knowledge_stagerun group by document_id having count(*) > %s)
+) each where each.id = r.id and each.number > %s
+"""
 _FEW_VECTORS = 1_000
 _UPLOADS_AT_ONCE = 500
 _FILES_AT_ONCE = 500
@@ -43,13 +53,20 @@ logger = logging.getLogger(__name__)
 
 def waiting_documents(step: ingest.Step, *, limit: int) -> list[Document]:
     """The oldest documents that wait for the step."""
+    if step == "embed":
+        return waiting_to_be_embedded(limit=limit)
+    return _oldest(needs(step), limit)
+
+
+def needs(step: ingest.Step) -> Q:
+    """Documents of which the step is the next, those included that somebody is busy with."""
     match step:
         case "embed":
-            return waiting_to_be_embedded(limit=limit)
+            return Q(status=DocumentStatus.EMBEDDING)
         case "prepare_with_ocr":
-            return _oldest(_to_prepare(with_ocr=True), limit)
+            return _to_prepare(with_ocr=True)
         case "prepare":
-            return _oldest(_to_prepare(with_ocr=False), limit)
+            return _to_prepare(with_ocr=False)
 
 
 def _to_prepare(*, with_ocr: bool) -> Q:
@@ -62,8 +79,7 @@ def _to_prepare(*, with_ocr: bool) -> Q:
 
 def waiting_to_be_embedded(*, limit: int) -> list[Document]:
     """The oldest documents that wait for vectors, of bases that have room."""
-    is_waiting = Q(status=DocumentStatus.EMBEDDING)
-    return _oldest(is_waiting & ~Q(knowledge_base__in=_busy_bases()), limit)
+    return _oldest(needs("embed") & ~Q(knowledge_base__in=_busy_bases()), limit)
 
 
 def is_base_busy(document_id: str) -> bool:
@@ -130,6 +146,16 @@ def _missing_soon(space: VectorSpace) -> int:
     )
     missing = Sum(F("chunks_total") - F("chunks_embedded"))
     return int(documents.aggregate(missing=missing)["missing"] or 0)
+
+
+# --- Attempts ----------------------------------------------------------------------------------
+
+
+def remove_old_runs() -> int:
+    """Removes all but the latest attempts at each document; how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OLD_RUNS, [KEPT_RUNS, KEPT_RUNS])
+        return int(cursor.rowcount)
 
 
 # --- Files -------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class KnowledgeBaseAdmin(ConsoleAdmin):
         "show_last_search",
     ]
     list_display_links = None
+    # The model's own is lost where rows are counted.
+    ordering = ["name", "pk"]
     list_filter = [TroubleFilter, ("owner", AutocompleteSelectFilter)]
     search_fields = ["name", "description"]
     search_help_text = gettext_lazy("Name or description")

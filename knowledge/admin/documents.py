@@ -34,7 +34,7 @@ from knowledge.links import signed_url
 from knowledge.models import Chunk, Document, DocumentStatus, KnowledgeBase, StageRun
 
 BASE_PARAM = "knowledge_base__id__exact"
-CHUNKS_PER_PAGE = 20
+CHUNKS_PER_PAGE = RUNS_PER_PAGE = 20
 # What a button of a row, or the action for many rows, does with a document.
 DEEDS: dict[str, Callable[[Document], object]] = {
     "reread": reindex_document,
@@ -86,12 +86,13 @@ class PartInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
 
 
 class StageInline(PartInline):
-    """Every attempt at every stage."""
+    """The attempts at the stages, the latest first."""
 
     model = StageRun
     fields = ["show_stage", "attempt", "started_at", "show_duration", "items", "show_error"]
     readonly_fields = fields
-    ordering = ["started_at", "pk"]
+    ordering = ["-started_at", "-pk"]
+    per_page = RUNS_PER_PAGE
     tab = True
 
     @display(description=_("stage"))

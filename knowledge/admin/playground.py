@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -36,7 +37,7 @@ from knowledge.types import Hit, SearchOutcome, SearchRequest
 from providers.models import Reranker
 from providers.specs import reranker_spec
 
-MAX_BASES = 500
+MAX_BASES = 50
 RECENT = 20
 DEFAULT_LIMIT = 10
 
@@ -52,7 +53,12 @@ class SearchForm(forms.Form):
     bases = forms.ModelMultipleChoiceField(
         KnowledgeBase.objects.order_by("name"),
         label=_("Knowledge bases"),
-        widget=forms.CheckboxSelectMultiple,
+        # The page holds those that were chosen; others are looked up by their name.
+        widget=AutocompleteSelectMultiple(
+            SearchRecord._meta.get_field("knowledge_base"),
+            admin.site,
+            attrs={"data-width": "100%"},
+        ),
     )
     limit = forms.IntegerField(
         label=_("Hits"),
@@ -90,11 +96,17 @@ class SearchForm(forms.Form):
     @classmethod
     def from_query(cls, query: QueryDict) -> SearchForm:
         """The form as an address fills it; what the address lacks has its first value."""
-        # No text in Postgres can hold a NUL, so that no row could be looked up by it.
-        data = QueryDict(query.urlencode().replace("%00", ""), mutable=True)
+        data = query.copy()
         for name in ("limit", "neighbours"):
             data.setdefault(name, str(cls.base_fields[name].initial))
         return cls(data)
+
+    def clean_bases(self) -> QuerySet[KnowledgeBase]:
+        bases: QuerySet[KnowledgeBase] = self.cleaned_data["bases"]
+        if len(bases) > MAX_BASES:
+            text = _("At most %(most)d bases can be searched at once.")
+            raise forms.ValidationError(text, params={"most": MAX_BASES})
+        return bases
 
     def request(self) -> SearchRequest:
         """The search that a valid form asks for."""
@@ -139,7 +151,7 @@ def show(request: HttpRequest, context: Mapping[str, Any]) -> HttpResponse:
     bases = request.GET.getlist("bases")
     form = SearchForm.from_query(request.GET) if "query" in request.GET else _empty_form(bases)
     outcome = _searched(request, form) if form.is_bound and form.is_valid() else None
-    chosen = list(KnowledgeBase.objects.filter(pk__in=[pk for pk in bases if "\0" not in pk]))
+    chosen = list(KnowledgeBase.objects.filter(pk__in=bases)[:MAX_BASES])
     only_base = chosen[0] if len(chosen) == 1 else None
     page = {
         **context,

@@ -18,6 +18,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from knowledge import ingest, upkeep
+from knowledge.actions import CANCELLED, RESTARTED
 from knowledge.models import (
     ChunkVector,
     Document,
@@ -26,6 +28,8 @@ from knowledge.models import (
     KnowledgeBase,
     SearchRecord,
     SpaceStatus,
+    Stage,
+    StageRun,
     VectorSpace,
 )
 from knowledge.spaces import is_stale
@@ -41,6 +45,14 @@ COLOURS: Mapping[str, str] = {
     DocumentStatus.READY: "success",
     DocumentStatus.FAILED: "danger",
     DocumentStatus.CANCELLED: "warning",
+}
+# A document that turns out to need OCR was read without it before, as well as could be.
+_WITH_OCR = Q(document__needs_ocr=True) & (Q(stage=Stage.CHUNKING) | ~Q(error_code=""))
+# The attempts that tell of a worker at each step.
+_RUNS: Mapping[ingest.Step, Q] = {
+    "prepare": Q(stage__in=(Stage.PARSING, Stage.CHUNKING)) & ~_WITH_OCR,
+    "prepare_with_ocr": Q(stage__in=(Stage.PARSING, Stage.CHUNKING)) & _WITH_OCR,
+    "embed": Q(stage=Stage.EMBEDDING),
 }
 WITH_TROUBLE = ~Q(error_code="") | Q(index_state=IndexState.FAILED)
 
@@ -96,13 +108,28 @@ def is_open(document: Document) -> bool:
 
 
 def is_late() -> Q:
-    """Documents that wait for a worker although none has had them for minutes."""
-    now = timezone.now()
-    return (
-        Q(status__in=DocumentStatus.open(), updated_at__lt=now - LATE_AFTER)
-        & (Q(lease_until=None) | Q(lease_until__lt=now - LATE_AFTER))
-        & (Q(next_attempt_at=None) | Q(next_attempt_at__lt=now - LATE_AFTER))
+    """Documents that have waited for minutes for a step that nobody works at.
+
+    Behind others that are worked on a document waits its turn, however long.
+    """
+    since = timezone.now() - LATE_AFTER
+    waits = (
+        Q(status__in=DocumentStatus.open(), updated_at__lt=since)
+        & (Q(lease_until=None) | Q(lease_until__lt=since))
+        & (Q(next_attempt_at=None) | Q(next_attempt_at__lt=since))
     )
+    neglected = Q(pk__in=[])
+    for step in _RUNS:
+        if not _is_worked_at(step, since):
+            neglected |= upkeep.needs(step)
+    return waits & neglected
+
+
+def _is_worked_at(step: ingest.Step, since: dt.datetime) -> bool:
+    """Whether a worker has a document of the step now, or had one since then."""
+    held = Document.objects.filter(upkeep.needs(step), lease_until__gte=timezone.now())
+    ended = StageRun.objects.filter(_RUNS[step], ended_at__gte=since)
+    return held.exists() or ended.exclude(error_code__in=(RESTARTED, CANCELLED)).exists()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +189,7 @@ def live(request: HttpRequest) -> JsonResponse:
     wanted: dict[str, list[str]] = {"document": [], "base": [], "spaces": []}
     for key in request.GET.getlist("key")[:MAX_KEYS]:
         kind, _, row_id = key.partition(":")
-        if kind in wanted and "\0" not in row_id:
+        if kind in wanted:
             wanted[kind].append(row_id)
     return JsonResponse(
         {

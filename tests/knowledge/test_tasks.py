@@ -319,6 +319,19 @@ def test_files_without_a_row_go_when_they_are_old_enough(base: KnowledgeBase, al
     assert all(path.exists() for path in (*kept, fresh))
 
 
+def test_all_but_the_latest_attempts_at_a_document_go(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "KEPT_RUNS", 3)
+    often, once = add(base, topic="fox"), add(base, topic="owl")
+    for attempt in range(1, 6):
+        often.stage_runs.create(stage="embedding", attempt=attempt)
+    once.stage_runs.create(stage="parsing", attempt=1)
+    tasks.tidy()
+    assert [run.attempt for run in often.stage_runs.all()] == [3, 4, 5]
+    assert once.stage_runs.count() == 1
+
+
 def test_the_index_of_a_replaced_space_goes(
     base: KnowledgeBase, vendor_embedder: Llm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
