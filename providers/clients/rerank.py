@@ -59,15 +59,21 @@ class HttpReranker:
         """
         query = _sendable(query, _MAX_QUERY_CHARS)
         size = min(self._wire.batch, self._wire.max_chars // (len(query) + _MIN_TEXT_CHARS))
+        lots = [texts[at : at + size] for at in range(0, len(texts), size)]
         try:
             async with asyncio.timeout(TIME_LIMIT_S):
-                batches = [
-                    await self._batch(query, texts[at : at + size])
-                    for at in range(0, len(texts), size)
-                ]
+                return await self._in_batches(query, lots)
         except TimeoutError:
             raise failures.late(self._endpoint) from None
-        return [score for batch in batches for score in batch]
+
+    async def _in_batches(self, query: str, lots: Sequence[Sequence[str]]) -> list[float]:
+        """The scores of all lots, which are judged at the same time; the first failure counts."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                batches = [group.create_task(self._batch(query, lot)) for lot in lots]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [score for batch in batches for score in batch.result()]
 
     async def _batch(self, query: str, texts: Sequence[str]) -> list[float]:
         # The query is read once per text, which is how vendors count their limits too.

@@ -63,8 +63,22 @@ async def test_it_asks_in_batches_of_the_vendors_size(upstream: FakeUpstream) ->
 
     scores = await registry.rerank_model(at(upstream, "", "tei", "")).rerank(QUERY, texts)
 
-    assert [len(each["body"]["texts"]) for each in upstream.stats.last("rerank")] == [32, 32, 6]
+    sizes = [len(each["body"]["texts"]) for each in upstream.stats.last("rerank")]
+    assert sorted(sizes) == [6, 32, 32]
     assert [score for score in scores if score == 1.0] == [scores[50]]
+
+
+async def test_it_asks_all_batches_at_once_and_ends_with_the_first_failure(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerank, "TIME_LIMIT_S", 5)
+    upstream.script("rerank", Step(wait_ms=60_000), Step(status=401, body={}))
+
+    with pytest.raises(ProviderError) as caught:
+        await registry.rerank_model(at(upstream, "", "tei", "")).rerank(QUERY, ["a"] * 40)
+
+    assert caught.value.is_permanent
+    assert upstream.stats.wait_until(lambda stats: stats.of("rerank").cancelled == 1)
 
 
 async def test_it_sends_no_more_than_a_request_may_hold(upstream: FakeUpstream) -> None:
