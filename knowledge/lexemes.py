@@ -27,7 +27,7 @@ _UNSPACED = (
 )
 _CHARS = rf"[^\W_{_UNSPACED}]+"
 # What stands inside a word: ERR-1234, a@b.c, snake_case, 24/7; 1,299 and 10:30 among digits only.
-_JOINT = r"(?:[-_./@+&'’·‑–－＿．／＠＋＆＇]|(?<=\d)[,，](?=\d{3}(?!\d))|(?<=\d)[:：](?=\d))"
+_JOINT = r"(?:[-_./@+&'’·‐‑–－＿．／＠＋＆＇]|(?<=\d)[,，](?=\d{3}(?!\d))|(?<=\d)[:：](?=\d))"
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|({_CHARS}(?:{_JOINT}{_CHARS})*(?:\+\+|\#)?)")
 # 138 0013 8000: digits in groups, as people write telephone and card numbers.
 _GROUPED_DIGITS = re.compile(r"(?<![\w.,-])\d{2,4}(?: \d{3,5}){2,4}(?![\w-]|[.,]\d)")
@@ -45,8 +45,9 @@ _NUMBER = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?([^\W\d_]*)")
 _VERSION = re.compile(r"[vV]?((\d+\.\d+)(?:\.\d+)+)")
 _POSSESSIVE = re.compile(r"['’][sS]$")
 _APOSTROPHE = re.compile("['’]")
-_HYPHENS = re.compile("[-_·‑–]")
+_HYPHENS = re.compile("[-_·‐‑–]")
 _JOINTS = re.compile(r"[\W_]+")
+_IDENTIFIER = re.compile(r"(?=.*\d)(?=.*[^\W\d_]).{3,32}")
 _PART = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+")
 
 
@@ -131,8 +132,8 @@ def _folded(word: str) -> str:
 def _forms(word: str) -> Iterator[str]:
     """Under what a word that is not plain is found.
 
-    ERR-1234: ERR1234, ERR, 1234. HTTPServer: HTTPServer, HTTP, Server. Ann's: Ann. 1,299.00: 1299.
-    3.5kg: 3.5, 3.5kg, kg. 1.2.3: 1.2.3, 1.2.
+    ERR-1234: ERR1234, ERR, 1234. A/12: A/12, A12, A, 12. HTTPServer: HTTPServer, HTTP, Server.
+    Ann's: Ann. 1,299.00: 1299. 3.5kg: 3.5, 3.5kg, kg. 1.2.3: 1.2.3, 1.2.
     """
     if number := _NUMBER.fullmatch(word):
         yield from _number_forms(number)
@@ -142,6 +143,8 @@ def _forms(word: str) -> Iterator[str]:
         return
     word = _APOSTROPHE.sub("", _POSSESSIVE.sub("", word))
     yield _HYPHENS.sub("", word)
+    if _IDENTIFIER.fullmatch(word):
+        yield _JOINTS.sub("", word)
     for piece in _JOINTS.split(word):
         parts = _PART.findall(piece)
         if len(parts) > 1:

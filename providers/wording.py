@@ -20,7 +20,8 @@ ENOUGH = 0.4
 # What a word counts that a text has only nearby, and a Chinese character without its neighbours.
 NEARBY, ALONE = 0.3, 0.3
 
-_LATIN_WORD = re.compile(r"[^\W_\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]+(?:[.'-][a-z0-9]+)*")
+_LATIN_WORD = re.compile(r"[^\W_\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]+(?:[.'‐‑-][a-z0-9]+)*")
+_HYPHENS = re.compile("[-‐‑]")
 _CJK_RUN = re.compile(rf"{CJK.pattern}+")
 _MARKS = re.compile(r"[\u3000-\u303f\uff00-\uffef]")
 _STOP_WORDS = frozenset(
@@ -112,6 +113,9 @@ def _stems(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
+    if any(map(str.isdigit, word)):
+        # Identifiers are written with hyphens and without.
+        return _HYPHENS.sub("", word)
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             stem = word[: -len(suffix)]

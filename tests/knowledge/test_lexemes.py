@@ -150,3 +150,14 @@ def test_it_takes_time_in_proportion_to_the_text(unit: str) -> None:
     started = time.process_time()
     vector_literal(text)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "written", ["KX-9920-B", "KX\u20109920\u2010B", "KX/9920/B", "kx.9920.b", "KX_9920B"]
+)
+@pytest.mark.parametrize("asked", ["kx9920b", "KX-9920-B", "Kx9920-b"])
+@pytest.mark.django_db
+def test_an_identifier_is_one_word_however_it_is_joined(written: str, asked: str) -> None:
+    assert query_words(asked)[0] == "kx9920b"
+    assert matches(f"The {written} is out of stock.", asked)
+    assert "'kx9920b'" in vector_literal(f"型号{written}已停产")

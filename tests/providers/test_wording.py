@@ -55,3 +55,9 @@ def test_of_a_question_only_what_it_is_about_is_left() -> None:
         "hour",
     ]
     assert [term.text for term in terms_of("请问图书馆几点开门？")] == list("图书馆点开门")
+
+
+@pytest.mark.parametrize("asked", ["KX-9920-B", "kx9920b", "kx\u20119920\u2011b"])
+def test_identifiers_are_the_same_with_hyphens_and_without(asked: str) -> None:
+    texts = ["The KX-9920-B has two years of warranty.", "The KX-9930-B has three."]
+    assert shares(f"What about the {asked}?", texts) == [1.0, 0.0]
