@@ -10,6 +10,7 @@ import pytest
 from providers import registry
 from providers.builtin.demo import answer_to
 from providers.builtin.numerals import find_expression
+from providers.builtin.quoting import best_quote
 from providers.builtin.spoken import spoken_sum
 from providers.passages import Passage, find_passages, render_passages
 from providers.tokens import estimate_tokens
@@ -263,6 +264,41 @@ def test_a_heading_is_no_answer() -> None:
     passage = Passage(1, "a.md", "Opening hours\nWe open at nine.\nPrices\nCoffee is three euros.")
     answer = ask("What are the opening hours?", system=render_passages([passage]))
     assert answer == "According to “a.md”: We open at nine. [1]"
+
+
+STAFF = "姓名 | 部门 | 分机\n王小明 | 财务部 | 8102\n李雷 | 法务部 | 8103"
+PRICES = (
+    "| Plan | Price | Note |\n| --- | ---: | --- |\n| **Basic** | 5.50 EUR |\n| Pro | 9 EUR | new |"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "answer"),
+    [
+        ("王小明的分机是多少？", STAFF, "姓名：王小明，部门：财务部，分机：8102"),
+        ("李雷在哪个部门？", STAFF, "姓名：李雷，部门：法务部，分机：8103"),
+        ("王小明的分机是多少？", "王小明 | 8102", "王小明，8102"),
+        ("What is the price of the Basic plan?", PRICES, "Plan: Basic, Price: 5.50 EUR"),
+        ("What is the price of the Pro plan?", PRICES, "Plan: Pro, Price: 9 EUR, Note: new"),
+        (
+            "What is the guest network called?",
+            "- The guest network is **Nordlicht-Guest**, see `wifi_guest` and [here](https://a.b).",
+            "The guest network is Nordlicht-Guest, see wifi_guest and here.",
+        ),
+        ("访客网络叫什么？", "访客网络是**Nordlicht-Guest**。", "访客网络是Nordlicht-Guest。"),
+        ("What is 2 * 3 of snake_case_names?", "In snake_case_names 2 * 3 * 4 stays.", None),
+    ],
+)
+def test_it_quotes_as_one_speaks(said: str, text: str, answer: str | None) -> None:
+    quote = best_quote(said, [Passage(1, "a.md", text)])
+    assert quote is not None
+    assert quote.sentence == (answer or text)
+
+
+def test_the_names_of_columns_answer_nothing() -> None:
+    quote = best_quote("部门 分机", [Passage(1, "a.csv", STAFF)])
+    assert quote is not None
+    assert quote.sentence.startswith("姓名：")
 
 
 SEARCH = ToolSchema("search_knowledge", "Search", SCHEMA)
