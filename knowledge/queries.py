@@ -154,9 +154,9 @@ def exact_count(space_id: int, limit: int) -> sql.Composed:
 
 def _model(number: int, vector: npt.NDArray[np.float32]) -> sql.Composed:
     """The query's vector, written once however many branches compare with it."""
-    literal = f"[{','.join(map(repr, vector.tolist()))}]"
+    numbers = ",".join(["%.6g"] * len(vector)) % tuple(vector.tolist())
     return sql.SQL("{} as materialized (select {}::{} as vector)").format(
-        sql.Identifier(f"model_{number}"), sql.Literal(literal), _halfvec(len(vector))
+        sql.Identifier(f"model_{number}"), sql.Literal(f"[{numbers}]"), _halfvec(len(vector))
     )
 
 

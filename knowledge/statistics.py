@@ -2,7 +2,8 @@
 
 Frequencies of common words are the planner's statistics of `knowledge_chunk.lexemes`, kept per
 process for minutes. Of a word that is not among them they only tell that it is rare, which is true
-of filler that no chunk holds as well, so that those are counted in the index.
+of filler that no chunk holds as well, so that those are counted in the index; in small tables all
+are.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ CANDIDATE_CHUNKS = 3_000
 CANDIDATE_CHUNKS_IF_SMALL = 8_000
 SMALL_ROWS = 5_000
 
+# Below so many chunks, words are counted: that is quick, and figures of small tables soon are old.
+TRUSTED_FROM = 10_000
 _FRESH_S = 300.0
 # Counting goes no further: a word of that many chunks without statistics counts as common.
 _COUNTED_ROWS = 1_000
@@ -121,7 +124,9 @@ def read_statistics() -> Statistics:
         cursor.execute(_STATISTICS)
         total, words, frequencies = cursor.fetchone()
     # Behind the frequencies of the words come the least and the greatest of them.
-    return Statistics(int(total), dict(zip(words or (), frequencies or (), strict=False)))
+    return Statistics(
+        int(total) if words else 0, dict(zip(words or (), frequencies or (), strict=False))
+    )
 
 
 def weigh(query: str, *, searched_rows: int) -> Keywords:
@@ -130,6 +135,8 @@ def weigh(query: str, *, searched_rows: int) -> Keywords:
     if not words:
         return Keywords()
     statistics = _KEPT.get()
+    if statistics.total < TRUSTED_FROM:
+        statistics = Statistics(0, {})
     total, counts = _count([word for word in words if word not in statistics.shares], statistics)
     shares = {
         word: statistics.shares[word] if word in statistics.shares else counts[word] / total
@@ -171,7 +178,7 @@ def last_result(cursor: Any) -> Any:
 
 def _count(words: Sequence[str], statistics: Statistics) -> tuple[int, dict[str, int]]:
     """How many chunks there are, about, and how many of them hold each word, up to a limit."""
-    total = statistics.total if statistics.shares else 0
+    total = statistics.total
     with connection.cursor() as cursor:
         if not total:
             cursor.execute(_COUNT_ALL, [_COUNTED_TOTAL])

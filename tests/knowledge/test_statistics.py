@@ -14,7 +14,9 @@ from tests.knowledge.corpus import make_base
 
 
 @pytest.fixture(autouse=True)
-def unknown() -> Iterator[None]:
+def unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Statistics of tables as small as these are trusted here, and of this test alone."""
+    monkeypatch.setattr(statistics, "TRUSTED_FROM", 1)
     statistics.forget_statistics()
     yield
     statistics.forget_statistics()
@@ -75,6 +77,19 @@ def test_statistics_are_kept(alice: User) -> None:
         cursor.execute("analyze knowledge_chunk")
     assert weigh("red", searched_rows=8) == before
     statistics.forget_statistics()
+    [word] = weigh("red", searched_rows=8).candidates
+    assert word.share == pytest.approx(0.25)
+
+
+@pytest.mark.django_db
+def test_a_small_table_is_counted_however_old_its_statistics(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    make_base(alice, ["red blue", "red green"])
+    analyze()
+    weigh("red", searched_rows=2)
+    make_base(alice, ["yellow"] * 6)
     [word] = weigh("red", searched_rows=8).candidates
     assert word.share == pytest.approx(0.25)
 
