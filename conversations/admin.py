@@ -47,8 +47,10 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
             '<div class="whitespace-pre-line">{}</div></details>',
             ((row["index"], _source(row), row["text"]) for row in message.citations),
         )
-        note = format_html("<div>{}</div>", message.knowledge_note)
-        return sources + (note if message.knowledge_note else "") or "-"
+        notes = [(message.knowledge_note,)] if message.knowledge_note else []
+        note = format_html_join("", "<div>{}</div>", notes)
+        # Both are safe; safe text and plain text added up would be escaped once more.
+        return format_html("{}{}", sources, note) or "-"
 
     @display(description=_("interrupted"))
     def show_interruption(self, message: Message) -> Any:

@@ -38,10 +38,23 @@ def test_it_shows_what_an_answer_rests_on(carol: User) -> None:
         citations=[source, bare],
         knowledge_note="Searched by words only.",
     )
+    Message.objects.create(
+        conversation=conversation,
+        turn=2,
+        seq=2,
+        role=Role.ASSISTANT,
+        text="Two euros. [1]",
+        citations=[{**source, "document": "<script>.txt"}],
+    )
     client = Client()
     client.force_login(carol)
     url = reverse("admin:conversations_conversation_change", args=[conversation.pk])
     page = client.get(url).content.decode()
+    assert page.count('<summary class="cursor-pointer">[') == 3
+    assert "[1] Prices &lt;b&gt;.pdf · page 2 · 0.46</summary>" in page
+    assert "[1] &lt;script&gt;.txt · page 2 · 0.46</summary>" in page
+    assert "<div>Searched by words only.</div>" in page
+    assert "&lt;details" not in page
     shown = html.unescape(page)
     assert "[1] Prices <b>.pdf · page 2 · 0.46" in shown
     assert "[2] notes.txt<" in shown
