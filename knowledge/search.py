@@ -189,7 +189,8 @@ def _look_up(query: str, base_ids: Sequence[str]) -> _Plan:
             notes += [_skipped(problem, base.pk)] if base.chunks else []
         elif base.space is not None and base.space.dimensions is not None:
             usable.append(_as_space(base.space, base.space.dimensions))
-    keywords = weigh(query, searched_rows=sum(base.chunks for base in bases))
+    held = [base.pk for base in bases]
+    keywords = weigh(query, held, searched_rows=sum(base.chunks for base in bases))
     return _Plan({base.pk: base.name for base in bases}, tuple(usable), keywords, tuple(notes))
 
 

@@ -3,7 +3,8 @@
 Frequencies of common words are the planner's statistics of `knowledge_chunk.lexemes`, kept per
 process for minutes. Of a word that is not among them they only tell that it is rare, which is true
 of filler that no chunk holds as well, so that those are counted in the index; in small tables all
-are.
+are. Of other bases only numbers are taken: a word that the searched ones do not hold takes no place
+among those that decide.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -48,8 +49,17 @@ _COUNT_ALL = "select count(*) from (select from knowledge_chunk limit %s) counte
 # each word asked for, which the planner does not know.
 _COUNT = """
 set local enable_seqscan = off;
-select (select count(*) from (
-  select from knowledge_chunk where lexemes @@ word.query limit %s) matching)
+select (select array[count(*), count(*) filter (where knowledge_base_id = any(%s))] from (
+  select knowledge_base_id from knowledge_chunk where lexemes @@ word.query limit %s) matching)
+from unnest(%s::text[]::tsquery[]) with ordinality as word (query, position) order by position
+"""
+# The chunks of a rare word are looked at; the index of the bases would unpack the words of theirs.
+_HELD = """
+set local enable_seqscan = off;
+select exists (
+  select from (
+    select knowledge_base_id from knowledge_chunk where lexemes @@ word.query offset 0) matching
+  where knowledge_base_id = any(%s))
 from unnest(%s::text[]::tsquery[]) with ordinality as word (query, position) order by position
 """
 
@@ -69,12 +79,14 @@ class Keywords:
 
     A chunk is a candidate when it has one of `candidates`; `refining` words add to its score.
     `full_weight` is what the query's heaviest words weigh, also those that no chunk holds.
+    `candidate_chunks` is how many chunks of all bases to expect of the candidates.
     """
 
     candidates: tuple[Word, ...] = ()
     refining: tuple[Word, ...] = ()
     full_weight: float = 0.0
     are_bases_small: bool = False
+    candidate_chunks: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +95,10 @@ class Statistics:
 
     total: int
     shares: Mapping[str, float]
+
+
+# Those of the words that the bases hold, in their order.
+HeldAmong = Callable[[Sequence[Word]], list[Word]]
 
 
 class _Kept:
@@ -129,7 +145,7 @@ def read_statistics() -> Statistics:
     )
 
 
-def weigh(query: str, *, searched_rows: int) -> Keywords:
+def weigh(query: str, base_ids: Sequence[str], *, searched_rows: int) -> Keywords:
     """The query's words by what they say in a search of bases that hold so many chunks."""
     words = query_words(query)
     if not words:
@@ -137,16 +153,18 @@ def weigh(query: str, *, searched_rows: int) -> Keywords:
     statistics = _KEPT.get()
     if statistics.total < TRUSTED_FROM:
         statistics = Statistics(0, {})
-    total, counts = _count([word for word in words if word not in statistics.shares], statistics)
+    unknown = [word for word in words if word not in statistics.shares]
+    counted = _count(unknown, base_ids, statistics)
     shares = {
-        word: statistics.shares[word] if word in statistics.shares else counts[word] / total
+        word: statistics.shares[word] if word in statistics.shares else counted.shares[word]
         for word in words
     }
     weighed = sorted(
-        (Word(word, idf(share, total), min(1.0, share)) for word, share in shares.items()),
+        (Word(word, idf(share, counted.total), min(1.0, share)) for word, share in shares.items()),
         key=lambda word: word.share,
     )
-    return choose(weighed, total=total, searched_rows=searched_rows)
+    is_held = _Held(base_ids, counted.are_held)
+    return choose(weighed, total=counted.total, searched_rows=searched_rows, held=is_held.among)
 
 
 def idf(share: float, total: int) -> float:
@@ -155,18 +173,59 @@ def idf(share: float, total: int) -> float:
     return math.log(1 + (total - having + 0.5) / (having + 0.5))
 
 
-def choose(weighed: Sequence[Word], *, total: int, searched_rows: int) -> Keywords:
-    """The rarest words that any chunk holds; of these, as many for candidates as are cheap.
+def choose(weighed: Sequence[Word], *, total: int, searched_rows: int, held: HeldAmong) -> Keywords:
+    """The rarest words that the bases hold; of these, as many for candidates as are cheap.
 
-    `weighed` begins with the rarest. At least one word brings up candidates, however common.
+    `weighed` begins with the rarest. At least one word brings up candidates, however common. Common
+    words are only looked for in the bases where one of them has to: that costs more than it tells.
     """
     full_weight = sum(word.weight for word in weighed[:SCORED_WORDS])
-    present = [word for word in weighed if word.share > 0][:SCORED_WORDS]
     is_small = searched_rows <= SMALL_ROWS
     allowed = CANDIDATE_CHUNKS_IF_SMALL if is_small else CANDIDATE_CHUNKS
-    expected = itertools.accumulate(word.share * total for word in present)
+    any_chunk = [word for word in weighed if word.share > 0]
+    rare = _first_held([each for each in any_chunk if each.share * total <= allowed], held)
+    common = [each for each in any_chunk if each.share * total > allowed]
+    while not rare and common and not held(common[:1]):
+        del common[0]
+    present = [*rare, *common][:SCORED_WORDS]
+    expected = list(itertools.accumulate(word.share * total for word in present))
     count = max(1, sum(chunks <= allowed for chunks in expected))
-    return Keywords(tuple(present[:count]), tuple(present[count:]), full_weight, is_small)
+    return Keywords(
+        candidates=tuple(present[:count]),
+        refining=tuple(present[count:]),
+        full_weight=full_weight,
+        are_bases_small=is_small,
+        candidate_chunks=expected[count - 1] if present else 0.0,
+    )
+
+
+def _first_held(words: Sequence[Word], held: HeldAmong) -> list[Word]:
+    """The first words that the bases hold; no more are looked for than it takes."""
+    found: list[Word] = []
+    for at in range(0, len(words), SCORED_WORDS):
+        found += held(words[at : at + SCORED_WORDS])
+        if len(found) >= SCORED_WORDS:
+            break
+    return found[:SCORED_WORDS]
+
+
+class _Held:
+    """Which words the bases hold, as far as counting told, and else by asking."""
+
+    def __init__(self, base_ids: Sequence[str], known: Mapping[str, bool]) -> None:
+        self._base_ids = list(base_ids)
+        self._known = dict(known)
+
+    def among(self, words: Sequence[Word]) -> list[Word]:
+        """Those of the words, in their order."""
+        asked = [word.text for word in words if word.text not in self._known]
+        if asked:
+            with connection.cursor() as cursor:
+                literals = [query_literal([word]) for word in asked]
+                cursor.execute(_HELD, [self._base_ids, literals])
+                answers = [bool(row[0]) for row in last_result(cursor)]
+            self._known.update(zip(asked, answers, strict=True))
+        return [word for word in words if self._known[word.text]]
 
 
 def last_result(cursor: Any) -> Any:
@@ -176,15 +235,30 @@ def last_result(cursor: Any) -> Any:
     return cursor.fetchall()
 
 
-def _count(words: Sequence[str], statistics: Statistics) -> tuple[int, dict[str, int]]:
-    """How many chunks there are, about, and how many of them hold each word, up to a limit."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Counted:
+    """How many chunks there are, about; of words, which share of them and whether the bases do."""
+
+    total: int
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    are_held: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+
+
+def _count(words: Sequence[str], base_ids: Sequence[str], statistics: Statistics) -> _Counted:
+    """Counts up to a limit; whether the bases hold a word is left out where that hid it."""
     total = statistics.total
     with connection.cursor() as cursor:
         if not total:
             cursor.execute(_COUNT_ALL, [_COUNTED_TOTAL])
             (total,) = cursor.fetchone()
+        total = max(total, 1)
         if not words:
-            return max(total, 1), {}
-        cursor.execute(_COUNT, [_COUNTED_ROWS, [query_literal([word]) for word in words]])
-        counts = [int(row[0]) for row in last_result(cursor)]
-    return max(total, 1), dict(zip(words, counts, strict=True))
+            return _Counted(total)
+        literals = [query_literal([word]) for word in words]
+        cursor.execute(_COUNT, [list(base_ids), _COUNTED_ROWS, literals])
+        counts = dict(zip(words, (row[0] for row in last_result(cursor)), strict=True))
+    return _Counted(
+        total,
+        {word: count / total for word, (count, _held) in counts.items()},
+        {word: held > 0 for word, (count, held) in counts.items() if held or count < _COUNTED_ROWS},
+    )
