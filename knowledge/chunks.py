@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -12,17 +13,23 @@ from django.db import connection
 
 from knowledge.lexemes import vector_literal
 from knowledge.models import Chunk, Document
+from knowledge.split import SEPARATOR
 from knowledge.types import Piece
 
 # Between two of these a worker looks whether the document is still its own.
 STORED_AT_ONCE = 500
 
-_COPY = """
-copy knowledge_chunk (knowledge_base_id, document_id, ordinal, content, heading, page, char_start,
-                      char_end, lexemes) from stdin
-"""
+# Between the words of a file's name.
+_NAME_GAPS = re.compile(r"[-_.+\s]+")
+
+_COLUMNS = (
+    "knowledge_base_id, document_id, ordinal, content, heading, page, char_start, char_end, lexemes"
+)
+# Of a document that has chunks: where its new ones wait until they can take their place.
+_ASIDE = "knowledge_chunk_aside"
 _WITHOUT_VECTOR = """
-select c.id, c.ordinal, c.heading, c.content from knowledge_chunk c
+select c.id, c.ordinal, d.name, c.heading, c.content
+from knowledge_chunk c join knowledge_document d on d.id = c.document_id
 where c.document_id = %s and c.ordinal > %s
   and not exists (select from knowledge_chunkvector v where v.space_id = %s and v.chunk_id = c.id)
 order by c.ordinal limit %s
@@ -30,13 +37,17 @@ order by c.ordinal limit %s
 # Chunks that were deleted meanwhile drop out; another worker may have been here before.
 _ADD_VECTORS = """
 insert into knowledge_chunkvector (space_id, chunk_id, embedding)
-select %s, c.id, given.vector::halfvec
-from unnest(%s::bigint[], %s::text[]) as given (id, vector) join knowledge_chunk c using (id)
+select %s, held.id, held.vector::halfvec from (
+  select c.id, given.vector
+  from unnest(%s::bigint[], %s::text[]) as given (id, vector) join knowledge_chunk c using (id)
+  order by c.id for key share of c) held
 on conflict do nothing
 """
-_FREEZE = (
-    "select from knowledge_knowledgebase where id = %s for share",
-    "select from knowledge_vectorspace where knowledge_base_id = %s order by id for share",
+# Nobody adds a vector to a locked chunk: one would appear between the deletion of a chunk's vectors
+# and its own. Spaces that are held are not deleted with the same vectors in another order.
+_BEFORE_DELETION = (
+    "select from knowledge_chunk where document_id = %s order by id for update",
+    "select from knowledge_vectorspace where knowledge_base_id = %s order by id for key share",
 )
 
 
@@ -46,22 +57,52 @@ class Text:
 
     chunk_id: int
     ordinal: int
+    document: str
     heading: str
     content: str
 
     @property
     def embedded(self) -> str:
-        """What the embedding model is given: the headings say what the text is about."""
-        return f"{self.heading}\n{self.content}" if self.heading else self.content
+        """What the embedding model is given: what is above the text says what it is about."""
+        above = path_of(self.document, self.heading)
+        return f"{above}\n{self.content}" if above else self.content
 
 
-def store(document: Document, pieces: Iterable[Piece], *, check: Callable[[], None]) -> int:
-    """Adds the pieces as chunks of the document and counts them. `check` may raise in between."""
+def path_of(document_name: str, heading: str) -> str:
+    """What stands above a chunk: the document's name as words, and its headings.
+
+    Names are given once: a document has the words of its name at the time of its reading.
+    """
+    stem = document_name.rpartition(".")[0] or document_name
+    title = " ".join(_NAME_GAPS.split(stem)).strip()
+    return SEPARATOR.join(filter(None, (title, heading)))
+
+
+def store(
+    document: Document,
+    pieces: Iterable[Piece],
+    *,
+    check: Callable[[], None],
+    aside: bool = False,
+) -> int:
+    """Adds the pieces as chunks of the document and counts them. `check` may raise in between.
+
+    Locks nothing. Those put `aside`, where no search sees them, are for `replace`, later in the
+    same transaction.
+    """
+    table = _ASIDE if aside else "knowledge_chunk"
+    if aside:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"create temporary table {_ASIDE} on commit drop as"  # noqa: S608 - constants
+                f" select {_COLUMNS} from knowledge_chunk with no data"
+            )
+    statement = f"copy {table} ({_COLUMNS}) from stdin"
     stored = 0
     remaining = iter(pieces)
     while batch := list(itertools.islice(remaining, STORED_AT_ONCE)):
         check()
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for piece in batch:
                 copy.write_row(_row(document, piece))
         stored += len(batch)
@@ -78,7 +119,7 @@ def _row(document: Document, piece: Piece) -> tuple[object, ...]:
         piece.page,
         piece.char_start,
         piece.char_end,
-        vector_literal(piece.content, piece.heading),
+        vector_literal(piece.content, path_of(document.name, piece.heading)),
     )
 
 
@@ -118,10 +159,27 @@ def unit_vectors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
-def delete_of_document(document_id: str, base_id: str) -> None:
-    """Deletes the document's chunks and their vectors. The caller holds the document's row."""
+def replace(document_id: str, base_id: str) -> None:
+    """Puts the chunks that were put aside in the place of the document's present ones.
+
+    The caller holds the base and the document's row.
+    """
+    delete_of_document(document_id, base_id)
     with connection.cursor() as cursor:
-        _freeze_vectors(base_id)
+        cursor.execute(
+            f"insert into knowledge_chunk ({_COLUMNS}) select {_COLUMNS} from {_ASIDE}"  # noqa: S608 - constants
+            " order by ordinal"
+        )
+
+
+def delete_of_document(document_id: str, base_id: str) -> None:
+    """Deletes the document's chunks and their vectors.
+
+    The caller holds the base and the document's row.
+    """
+    with connection.cursor() as cursor:
+        for statement, row_id in zip(_BEFORE_DELETION, (document_id, base_id), strict=True):
+            cursor.execute(statement, [row_id])
         cursor.execute(
             "delete from knowledge_chunkvector v using knowledge_chunk c"
             " where v.chunk_id = c.id and c.document_id = %s",
@@ -133,10 +191,9 @@ def delete_of_document(document_id: str, base_id: str) -> None:
 def delete_of_base(base_id: str) -> list[int]:
     """Deletes all chunks, vectors and spaces of a base; the spaces' ids.
 
-    The caller holds the rows of all its documents.
+    The caller holds the rows of the base and of all its documents.
     """
     with connection.cursor() as cursor:
-        cursor.execute("select from knowledge_knowledgebase where id = %s for update", [base_id])
         cursor.execute(
             "select id from knowledge_vectorspace where knowledge_base_id = %s"
             " order by id for update",
@@ -156,13 +213,3 @@ def delete_spaces(space_ids: Sequence[int]) -> None:
                 f"delete from knowledge_{table} where {column} = any(%s)",  # noqa: S608 - constants
                 [list(space_ids)],
             )
-
-
-def _freeze_vectors(base_id: str) -> None:
-    """Until the end of the transaction nobody adds vectors to the base for another document.
-
-    Otherwise one could appear between the deletion of a chunk's vectors and that of the chunk.
-    """
-    with connection.cursor() as cursor:
-        for statement in _FREEZE:
-            cursor.execute(statement, [base_id])

@@ -24,14 +24,16 @@ DEPTH = 50
 class Weights:
     """Reciprocal rank fusion: a hit gets weight / (offset + rank) of each leg that found it.
 
-    Words that score less than `floor` of the best chunk's give nothing: in a small base every chunk
-    has some word of a long question, and what is near would profit from filler.
+    In a small base every chunk has some word of a long question, so that words count by what they
+    tell: by the score of the hit as a share of the best one's, and by its share of all that the
+    query's words weigh, to the power of `doubt`. An exact identifier among filler so outvotes what
+    is merely near, and filler alone does not. The ranks of models compare, their cosines do not.
     """
 
     vector: float = 1.0
-    keyword: float = 1.0
-    offset: float = 60.0
-    floor: float = 0.7
+    keyword: float = 1.4
+    offset: float = 5.0
+    doubt: float = 0.25
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def hybrid(search: Hybrid) -> sql.Composed:
         vector_weight=sql.Literal(search.weights.vector),
         keyword_weight=sql.Literal(search.weights.keyword),
         offset=sql.Literal(search.weights.offset),
-        floor=sql.Literal(search.weights.floor),
+        doubt=sql.Literal(search.weights.doubt),
+        full_weight=sql.Literal(search.keywords.full_weight),
         distance=_distance(search.branches),
         found=_found(search.branches),
     )
@@ -93,9 +96,10 @@ fused as materialized (
   select chunk_id, nearest.distance, worded.score, nearest.rank as vector_rank,
     worded.rank as keyword_rank,
     coalesce({vector_weight}::float8 / ({offset} + nearest.rank), 0)
-    + case when worded.score >= {floor} * (select max(score) from worded)
-      then {keyword_weight}::float8 / ({offset} + worded.rank) else 0 end as fused_score
+    + coalesce({keyword_weight}::float8 / ({offset} + worded.rank) * worded.score / best.score
+      * power(worded.score / greatest(best.score, {full_weight}), {doubt}), 0) as fused_score
   from candidates left join nearest using (chunk_id) left join worded using (chunk_id)
+  cross join (select max(score) as score from worded) best
   order by fused_score desc, score desc nulls last, chunk_id limit {limit}
 )
 select chunk.id, chunk.knowledge_base_id, chunk.document_id, document.name, chunk.ordinal,

@@ -85,14 +85,25 @@ def test_chunks_are_found_by_words_before_they_have_vectors(base: KnowledgeBase)
         assert cursor.fetchone() == (3,)
 
 
-def test_the_headings_are_embedded_with_the_text(
+def test_the_name_and_the_headings_are_embedded_with_the_text(
     vendor_base: KnowledgeBase, upstream: FakeUpstream
 ) -> None:
     content = f"# Animals\n\n## Foxes\n\n{text_of(3)}\n"
-    document = work_on(actions.add_text(vendor_base, name="a.md", content=content, file_type="md"))
+    document = work_on(
+        actions.add_text(vendor_base, name="wild_life-4.md", content=content, file_type="md")
+    )
     assert document.status == DocumentStatus.READY
     (request,) = upstream.stats.last("embeddings")
-    assert request["body"]["input"][-1].startswith("Animals > Foxes\n00002 about the fox")
+    assert request["body"]["input"][-1].startswith(
+        "wild life 4 > Animals > Foxes\n00002 about the fox"
+    )
+
+
+def test_a_chunk_is_found_by_the_name_of_its_document(base: KnowledgeBase) -> None:
+    work_on(actions.add_text(base, name="wild_life-4.txt", content=text_of(3)))
+    with connection.cursor() as cursor:
+        cursor.execute("select bool_and(lexemes @@ 'life:A'::tsquery) from knowledge_chunk")
+        assert cursor.fetchone() == (True,)
 
 
 def test_progress_is_visible_after_each_batch(

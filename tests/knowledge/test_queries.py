@@ -108,15 +108,29 @@ def test_words_are_looked_up_in_their_index(spaces: list[VectorSpace], is_small:
     assert sorted(by_words) == ["aword7 common", "bword7 common"]
 
 
-def test_words_that_weigh_much_less_than_the_best_move_nothing(spaces: list[VectorSpace]) -> None:
+def test_words_count_by_what_they_tell(spaces: list[VectorSpace]) -> None:
     rare, filler = Word("aword7", 9.0, 0.001), Word("common", 1.0, 1.0)
     query = dataclasses.replace(wanted(spaces[0]), keywords=Keywords((rare, filler)), depth=600)
     rows = rows_of(dataclasses.replace(query, limit=600))
-    found = {row[5]: row for row in rows}
-    assert found["aword7 common"][14] > 1 / 61
-    others = [row for row in rows if row[5] != "aword7 common"]
-    assert all(row[14] == pytest.approx(1 / (60 + row[11])) for row in others)
-    assert {row[13] for row in others} == {1.0}
+    assert rows[0][5] == "aword7 common"
+    weights = Weights()
+    for row in rows:
+        tells = row[13] / 10 * (row[13] / 10) ** weights.doubt
+        by_vector = weights.vector / (weights.offset + row[11])
+        by_words = weights.keyword / (weights.offset + row[12]) * tells
+        assert row[14] == pytest.approx(by_vector + by_words)
+
+
+def test_a_word_tells_less_when_most_of_the_query_is_not_found(spaces: list[VectorSpace]) -> None:
+    def fused(full_weight: float) -> float:
+        keywords = Keywords((Word("aword7", 9.0, 0.001),), full_weight=full_weight)
+        query = dataclasses.replace(
+            wanted(), keywords=keywords, base_ids=[spaces[0].knowledge_base_id]
+        )
+        return float(rows_of(query)[0][14])
+
+    assert fused(9.0) == pytest.approx(1.4 / 6)
+    assert fused(9.0 * 16) == pytest.approx(1.4 / 6 / 2)
 
 
 def test_the_exact_order_does_not_depend_on_how_it_is_read(spaces: list[VectorSpace]) -> None:

@@ -87,7 +87,7 @@ class TestHits:
         assert (hit.document_name, hit.page, hit.content) == ("doc.txt", 1, TEXTS[3])
         assert (hit.char_start, hit.char_end) == (chunk.char_start, chunk.char_end)
         assert (hit.vector_rank, hit.keyword_rank) == (1, 1)
-        assert hit.fused_score == pytest.approx(2 / 61)
+        assert hit.fused_score == pytest.approx((1 + 1.4 * hit.keyword_share**0.25) / 6)
         query, text = embed_text("What does ERR-4711 mean?"), embed_text(TEXTS[3])
         assert hit.score == pytest.approx(float(query @ text), abs=1e-3)
         assert 0 < hit.keyword_share < 1
