@@ -15,13 +15,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from accounts.models import User
 from accounts.principals import Principal
 from core.errors import Conflict, InvalidRequest, NotFound, UnsupportedMediaType
 from core.models import OwnedQuerySet, OwnedRow
-from knowledge import chunks, spaces, tasks
+from knowledge import chunks, locks, spaces, tasks
 from knowledge.access import base_not_found, document_not_found, upload_not_found
 from knowledge.attempts import NO_EMBEDDER
 from knowledge.models import (
@@ -100,16 +100,18 @@ def rebuild_vectors(base: KnowledgeBase) -> VectorSpace | None:
     if space is not None:
         VectorSpace.objects.filter(pk=space.pk).update(attempt=0, next_attempt_at=None)
         tasks.wake_after_commit(tasks.build_space, space.pk)
-    _embed_what_could_not_be(base)
+    # Documents are locked before spaces, hence after the commit.
+    transaction.on_commit(lambda: _embed_what_could_not_be(base))
     return space
 
 
 def _embed_what_could_not_be(base: KnowledgeBase) -> None:
     """Documents that failed because there was no model to embed them get another chance."""
     for document in Document.objects.filter(
-        knowledge_base=base, status=DocumentStatus.FAILED, error_code=NO_EMBEDDER
+        knowledge_base=base.pk, status=DocumentStatus.FAILED, error_code=NO_EMBEDDER
     ):
-        retry_document(document)
+        with contextlib.suppress(NotFound):
+            retry_document(document)
 
 
 @transaction.atomic
@@ -125,6 +127,7 @@ def delete_base(base: KnowledgeBase, *, force: bool, by: Principal | None = None
         raise Conflict(
             text % {"name": base.name, "users": ", ".join(used_by)}, code="KNOWLEDGE_BASE_IN_USE"
         )
+    locks.lock_base(base.pk)
     documents = list(
         Document.objects.filter(knowledge_base=base).order_by("pk").select_for_update()
     )
@@ -203,8 +206,10 @@ def add_document(
 ) -> Document:
     """Stores a file as a document of the base and has it read.
 
-    Its type is that of the file's own name, or else of `name`, under which it is shown. Raises
-    UnsupportedMediaType, PayloadTooLarge, DuplicateDocument, NotFound, Unavailable.
+    Its type is that of the file's own name, or else of `name`, under which it is shown. It takes
+    the place of a document of the same bytes that failed or was cancelled: under another name they
+    may be read. Raises UnsupportedMediaType, PayloadTooLarge, DuplicateDocument, NotFound,
+    Unavailable.
     """
     document = Document(
         knowledge_base=base,
@@ -216,6 +221,7 @@ def add_document(
     document.file.name = document_path(document, name)
     try:
         with transaction.atomic():
+            _make_way(document)
             # The row first: a duplicate is refused before anything is written.
             document.save(force_insert=True)
             store(document.file, upload)
@@ -251,6 +257,17 @@ def _file_type(given: str | None, *names: str) -> str:
     return file_type_of(last)
 
 
+def _make_way(document: Document) -> None:
+    """Deletes the document of the same bytes that was not read to its end, if there is one."""
+    unread = (DocumentStatus.FAILED, DocumentStatus.CANCELLED)
+    same = Document.objects.filter(
+        knowledge_base=document.knowledge_base_id, sha256=document.sha256, status__in=unread
+    )
+    locks.hold_base(document.knowledge_base_id)
+    for row in same.select_for_update():
+        delete_document(row)
+
+
 def _refusal_of(document: Document) -> Conflict | NotFound:
     """Why the database did not take the document."""
     base_id = document.knowledge_base_id
@@ -274,15 +291,21 @@ def reindex_document(document: Document) -> Document:
 def retry_document(document: Document) -> Document:
     """Lets a document that failed or was cancelled go on: where embedding failed, with that."""
     last_run = document.stage_runs.order_by("-pk").first()
-    has_chunks = document.status == DocumentStatus.FAILED and document.chunks.exists()
-    goes_on = has_chunks and last_run is not None and last_run.stage == Stage.EMBEDDING
+    match document.status:
+        case DocumentStatus.FAILED:
+            lacks_vectors = last_run is not None and last_run.stage == Stage.EMBEDDING
+        case DocumentStatus.CANCELLED:
+            lacks_vectors = document.error_code == CANCELLED
+        case _:
+            lacks_vectors = False
+    goes_on = lacks_vectors and document.chunks.exists()
     return _restart(document, DocumentStatus.EMBEDDING if goes_on else DocumentStatus.UPLOADED)
 
 
 @transaction.atomic
 def _restart(document: Document, status: DocumentStatus) -> Document:
     row = _locked(document)
-    _end_stage(row, RESTARTED, _("The document was started anew."))
+    _end_stage(row, RESTARTED, gettext_noop("The document was started anew."))
     _change(
         row,
         status=status,
@@ -304,21 +327,29 @@ def cancel_document(document: Document) -> Document:
     What a first reading had stored so far is removed; a document that was ready before keeps what
     is found of it.
     """
+    locks.hold_base(document.knowledge_base_id)
     row = _locked(document)
     if row.status not in DocumentStatus.open():
         return row
-    _end_stage(row, CANCELLED, _("Cancelled."))
+    _end_stage(row, CANCELLED, gettext_noop("Cancelled."))
     is_first = row.processed_at is None
     if is_first:
         chunks.delete_of_document(row.pk, row.knowledge_base_id)
-    counts = {"chunks_total": 0, "chunks_embedded": 0} if is_first else {}
+        values: dict[str, Any] = {"chunks_total": 0, "chunks_embedded": 0}
+    elif row.status == DocumentStatus.EMBEDDING:
+        text = gettext_noop(
+            "Cancelled before all of it was embedded: some is found by its words only."
+        )
+        values = {"error_code": CANCELLED, "error_message": text}
+    else:
+        values = {}
     _change(
         row,
         status=DocumentStatus.CANCELLED,
         claim=None,
         lease_until=None,
         next_attempt_at=None,
-        **counts,
+        **values,
     )
     return row
 
@@ -329,6 +360,7 @@ def delete_document(document: Document) -> None:
 
     Raises NotFound.
     """
+    locks.hold_base(document.knowledge_base_id)
     row = _locked(document)
     chunks.delete_of_document(row.pk, row.knowledge_base_id)
     row.delete()

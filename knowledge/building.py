@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from knowledge import chunks, embedding, indexes, ingest, leases, spaces
 from knowledge.attempts import BACKOFF_S, Failure, failure_of
 from knowledge.leases import Lease, LeaseLost
-from knowledge.models import SpaceStatus, VectorSpace
+from knowledge.models import Document, DocumentStatus, SpaceStatus, VectorSpace
 from providers.registry import embedding_model
 from providers.specs import embedder_spec
 
@@ -69,12 +69,16 @@ class _Build:
     def __init__(self, lease: Lease[VectorSpace], space_id: int) -> None:
         self._lease = lease
         self._space_id = space_id
+        # Documents with a text that the model would not have: the others do not wait for them.
+        self._refused: set[str] = set()
 
     def run(self) -> list[int]:
         with asyncio.Runner() as runner:
             while True:
                 space = self._space()
-                lacking = spaces.lacking_documents(space, limit=_DOCUMENTS_AT_ONCE)
+                lacking = spaces.lacking_documents(
+                    space, limit=_DOCUMENTS_AT_ONCE, refused=self._refused
+                )
                 for document_id in lacking:
                     self._fill(runner, document_id)
                     if leases.STOPPING.is_set():
@@ -83,7 +87,7 @@ class _Build:
                 if not lacking:
                     if indexes.index_is_wanted(space):
                         indexes.build_index(space.pk)
-                    replaced = spaces.activate(space)
+                    replaced = spaces.activate(self._lease, refused=self._refused)
                     if replaced is not None:
                         spaces.heal_documents(space)
                         return replaced
@@ -95,7 +99,7 @@ class _Build:
             raise LeaseLost
         if spaces.is_stale(space):
             # The sweeper begins another in its place.
-            self._lease.release()
+            self._lease.release(next_attempt_at=Now() + datetime.timedelta(seconds=BACKOFF_S[0]))
             raise LeaseLost
         if not spaces.is_ready_for_use(space):
             raise spaces.NoEmbedder
@@ -108,7 +112,12 @@ class _Build:
         ):
             space = self._space()
             model = embedding_model(embedder_spec(space.embedder))
-            found = ingest.vectors_of(runner, model, texts, space)
+            try:
+                found = ingest.vectors_of(runner, model, texts, space)
+            except embedding.TextRefused as refusal:
+                runner.run(embedding.check_takes_texts(model))
+                self._leave_out(document_id, refusal)
+                return
             with transaction.atomic():
                 self._lease.lock()
                 chunks.add_vectors(space.pk, [text.chunk_id for text in texts], found.vectors)
@@ -118,3 +127,18 @@ class _Build:
             after = texts[-1].ordinal
             if leases.STOPPING.is_set():
                 return
+
+    def _leave_out(self, document_id: str, refusal: embedding.TextRefused) -> None:
+        """Fails the document, if nobody is about to embed it anyway; it is asked for by nobody."""
+        self._lease.check()
+        self._refused.add(document_id)
+        failure = failure_of(refusal)
+        Document.objects.filter(
+            pk=document_id, status__in=(DocumentStatus.READY, DocumentStatus.FAILED)
+        ).update(
+            status=DocumentStatus.FAILED,
+            chunks_embedded=chunks.count_vectors(document_id, self._space_id),
+            error_code=failure.code,
+            error_message=failure.message[:500],
+            updated_at=Now(),
+        )

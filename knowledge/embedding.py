@@ -24,6 +24,14 @@ _SHORTER_TRIES = 4
 _SHORTEST = 16
 
 
+# What a model that takes anything takes.
+_PLAIN_TEXT = "A plain text."
+
+
+class TextRefused(ProviderError):
+    """The vendor would not have one of the texts, nor its beginning."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Embedded:
     """One row for each text; `shortened` texts were too long and have the vector of their start."""
@@ -33,7 +41,7 @@ class Embedded:
 
 
 async def embed(model: EmbeddingModel, texts: Sequence[str]) -> Embedded:
-    """The vectors of the texts, of which there is at least one. Raises ProviderError.
+    """The vectors of the texts, of which there is at least one. Raises ProviderError, TextRefused.
 
     Where the vendor refuses the texts, halves of them are asked for, down to the one that is in the
     way; that one is shortened. The first text that is refused even so ends it all, so that a model
@@ -82,7 +90,14 @@ async def _shortened(model: EmbeddingModel, text: str, refusal: ProviderError) -
             continue
         _check(vectors)
         return Embedded(vectors, shortened=1)
-    raise refusal
+    raise TextRefused(
+        refusal.message, is_permanent=True, upstream_status=refusal.upstream_status
+    ) from refusal
+
+
+async def check_takes_texts(model: EmbeddingModel) -> None:
+    """Raises ProviderError where a text was refused because the model refuses all of them."""
+    await embed(model, [_PLAIN_TEXT])
 
 
 def check_size(vectors: npt.NDArray[np.float32], dimensions: int | None) -> None:

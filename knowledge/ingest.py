@@ -12,17 +12,16 @@ from typing import Literal
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from core.db import release_connections
-from knowledge import attempts, chunks, embedding, leases, spaces
+from knowledge import attempts, chunks, embedding, leases, locks, spaces
 from knowledge.leases import Lease, LeaseLost
 from knowledge.models import Document, DocumentStatus, KnowledgeBase, Stage, VectorSpace
 from knowledge.parse import ParseFailed, ocr_is_installed, parse_file
 from knowledge.split import split
 from knowledge.storage import local_path
 from knowledge.types import Parsed
+from knowledge.wording import CHUNKS_SHORTENED, PAGES_NOT_READ, PAGES_WITHOUT_TEXT
 from providers.interfaces import EmbeddingModel
 from providers.registry import embedding_model
 from providers.specs import embedder_spec
@@ -90,33 +89,27 @@ def _missing_pages(parsed: Parsed, *, with_ocr: bool) -> str:
     if not missing:
         return ""
     numbers = {"missing": missing, "total": parsed.page_count or missing}
-    if with_ocr:
-        text = ngettext(
-            "No text was recognised on %(missing)d of %(total)d pages.",
-            "No text was recognised on %(missing)d of %(total)d pages.",
-            missing,
-        )
-        return text % numbers
-    text = _(
-        "%(missing)d of %(total)d pages are images, which were not read: no OCR is installed"
-        " (requirements-ocr.txt)."
-    )
-    return text % numbers
+    return (PAGES_WITHOUT_TEXT if with_ocr else PAGES_NOT_READ) % numbers
 
 
 def _store(lease: Lease[Document], document: Document, parsed: Parsed) -> None:
-    """Replaces the document's chunks. Until the commit the row is not locked: it can be cancelled.
+    """Replaces the document's chunks.
 
-    A worker that was overtaken meanwhile finds its claim gone and stores nothing.
+    While they are cut nothing is locked: the document can be cancelled, and the base changed or
+    deleted. A worker that was overtaken meanwhile finds its claim gone and stores nothing.
     """
     base = document.knowledge_base
     pieces = split(parsed, size=base.chunk_size, overlap=base.chunk_overlap)
     with transaction.atomic():
-        if document.chunks.exists():
-            chunks.delete_of_document(document.pk, base.pk)
-        stored = chunks.store(document, pieces, check=lease.check)
+        is_again = document.chunks.exists()
+        stored = chunks.store(document, pieces, check=lease.check, aside=is_again)
         if not stored:
             raise ParseFailed("no_text")
+        if not locks.hold_base(base.pk):
+            raise LeaseLost
+        lease.lock()
+        if is_again:
+            chunks.replace(document.pk, base.pk)
         attempts.finish(
             lease,
             items=stored,
@@ -191,7 +184,7 @@ class _Embedding:
     ) -> None:
         with transaction.atomic():
             self._lease.lock()
-            if not spaces.hold(space.pk):
+            if not locks.hold_space(space.pk):
                 return
             added = chunks.add_vectors(space.pk, [text.chunk_id for text in texts], found.vectors)
             note_dimensions(space, found)
@@ -205,7 +198,7 @@ class _Embedding:
         with transaction.atomic():
             self._lease.lock()
             # Held until the document is ready, so that a space that takes over counts its chunks.
-            if not spaces.hold(space.pk):
+            if not locks.hold_space(space.pk):
                 return False
             if chunks.without_vector(self._document.pk, space.pk, after=-1, limit=1):
                 self._after = -1
@@ -246,9 +239,4 @@ def note_dimensions(space: VectorSpace, found: embedding.Embedded) -> None:
 def _with_shortened(warning: str, shortened: int) -> str:
     if not shortened:
         return warning
-    text = ngettext(
-        "%(count)d chunk was too long for the embedding model, which saw its beginning only.",
-        "%(count)d chunks were too long for the embedding model, which saw their beginnings only.",
-        shortened,
-    )
-    return f"{warning} {text % {'count': shortened}}".strip()[:500]
+    return f"{warning} {CHUNKS_SHORTENED % {'count': shortened}}".strip()[:500]

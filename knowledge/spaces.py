@@ -7,14 +7,19 @@ active one first, and are part of what the other still lacks.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
+from collections.abc import Collection
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from knowledge import chunks
+from core.http import OPERATOR_RULES_FRESH_S
+from knowledge import chunks, locks
+from knowledge.leases import Lease, LeaseLost
 from knowledge.models import (
     ChunkVector,
     DocumentStatus,
@@ -22,13 +27,14 @@ from knowledge.models import (
     SpaceStatus,
     VectorSpace,
 )
-from providers.models import Llm
+from providers.models import Llm, OutboundRule
 from providers.specs import default_embedder, embedder_spec, is_usable
 
 # A document that is being embedded finishes in whichever space is active then.
 _LACKING = """
 select distinct c.document_id from knowledge_chunk c
 join knowledge_document d on d.id = c.document_id and d.status <> %s
+  and (d.status = %s or d.id <> all(%s::text[]))
 where c.knowledge_base_id = %s
   and not exists (select from knowledge_chunkvector v where v.space_id = %s and v.chunk_id = c.id)
 limit %s
@@ -170,47 +176,56 @@ def _drop(space: VectorSpace | None) -> None:
         chunks.delete_spaces([space.pk])
 
 
-def hold(space_id: int) -> bool:
-    """Whether the space exists, and will until the end of the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("select from knowledge_vectorspace where id = %s for key share", [space_id])
-        return bool(cursor.rowcount)
+def lacking_documents(
+    space: VectorSpace, *, limit: int, refused: Collection[str] = ()
+) -> list[str]:
+    """Documents of the base with a chunk that the space has no vector of.
 
-
-def lacking_documents(space: VectorSpace, *, limit: int) -> list[str]:
-    """Documents of the base with a chunk that the space has no vector of."""
+    Those that the model `refused` are left out, unless they are ready again by now.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            _LACKING, [DocumentStatus.EMBEDDING, space.knowledge_base_id, space.pk, limit]
+            _LACKING,
+            [
+                DocumentStatus.EMBEDDING,
+                DocumentStatus.READY,
+                list(refused),
+                space.knowledge_base_id,
+                space.pk,
+                limit,
+            ],
         )
         return [str(row[0]) for row in cursor.fetchall()]
 
 
 @transaction.atomic
-def activate(space: VectorSpace) -> list[int] | None:
+def activate(lease: Lease[VectorSpace], *, refused: Collection[str] = ()) -> list[int] | None:
     """Lets a complete building space take over; the ids of the spaces that it replaced.
 
-    None where it lacks a vector by now. Documents finish while they hold their space, so that none
-    is ready in a space that is being replaced without being counted here.
+    None where it lacks a vector by now, those of documents that the model `refused` apart.
+    Documents finish while they hold their space, so that none is ready in a space that is being
+    replaced without being counted here. Raises LeaseLost.
     """
-    spaces = VectorSpace.objects.filter(knowledge_base=space.knowledge_base_id)
-    held = list(spaces.order_by("pk").select_for_update())
-    if space.pk not in {each.pk for each in held} or lacking_documents(space, limit=1):
+    lease.check()
+    base_id = lease.rows.values_list("knowledge_base_id", flat=True).first()
+    held = list(
+        VectorSpace.objects.filter(knowledge_base=base_id).order_by("pk").select_for_update()
+    )
+    space = lease.lock()
+    if space.status != SpaceStatus.BUILDING:
+        raise LeaseLost
+    if lacking_documents(space, limit=1, refused=refused):
         return None
     replaced = [each.pk for each in held if each.pk != space.pk]
     chunks.delete_spaces(replaced)
-    spaces.filter(pk=space.pk).update(
-        status=SpaceStatus.ACTIVE,
-        claim=None,
-        lease_until=None,
-        error_code="",
-        error_message="",
-    )
+    lease.release(status=SpaceStatus.ACTIVE, error_code="", error_message="")
     return replaced
 
 
+@transaction.atomic
 def heal_documents(space: VectorSpace) -> int:
     """Makes ready what failed to be embedded before and was embedded with the rest since."""
+    locks.hold_base(space.knowledge_base_id)
     with connection.cursor() as cursor:
         cursor.execute(
             _HEAL,
@@ -225,19 +240,44 @@ def heal_documents(space: VectorSpace) -> int:
         return int(cursor.rowcount)
 
 
+def hurry_changed() -> int:
+    """Lets spaces be tried now that failed before what they need was changed; how many.
+
+    That is their model, its provider, and the private addresses that may be reached.
+    """
+    # Until then workers may not know a new rule, and fail for want of it once more.
+    known_after = datetime.timedelta(seconds=2 * OPERATOR_RULES_FRESH_S)
+    rules = OutboundRule.objects.filter(
+        updated_at__gt=OuterRef("updated_at") - known_after, updated_at__lt=Now() - known_after
+    )
+    is_changed = (
+        Q(embedder__updated_at__gt=F("updated_at"))
+        | Q(embedder__provider__updated_at__gt=F("updated_at"))
+        | Exists(rules)
+    )
+    waiting = VectorSpace.objects.filter(is_changed, next_attempt_at__gt=Now())
+    ids = list(waiting.values_list("pk", flat=True))
+    return VectorSpace.objects.filter(pk__in=ids).update(next_attempt_at=None)
+
+
 def bases_to_reconcile() -> list[str]:
-    """Bases whose active space may not be what they want: a few too many, never too few."""
+    """Bases with a space that may not be what they want: a few too many, never too few."""
+    active = VectorSpace.objects.filter(
+        knowledge_base=OuterRef("knowledge_base"), status=SpaceStatus.ACTIVE
+    )
     suspects = (
-        VectorSpace.objects.filter(status=SpaceStatus.ACTIVE)
-        .filter(
-            Q(embedder__updated_at__gt=F("created_at"))
+        VectorSpace.objects.filter(
+            Q(status=SpaceStatus.BUILDING)
+            | Q(embedder__updated_at__gt=F("created_at"))
             | Q(embedder__provider__updated_at__gt=F("created_at"))
             | ~Q(knowledge_base__embedder=F("embedder"))
         )
         .select_related("embedder__provider", "knowledge_base")
+        .annotate(begun=Subquery(active.values("embedder")))
     )
-    return [
+    unwanted = (
         space.knowledge_base_id
         for space in suspects
-        if is_stale(space) or space.knowledge_base.embedder_id not in (None, space.embedder_id)
-    ]
+        if is_stale(space) or space.embedder_id != (space.knowledge_base.embedder_id or space.begun)
+    )
+    return list(dict.fromkeys(unwanted))

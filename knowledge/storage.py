@@ -69,16 +69,22 @@ def local_path(file: FieldFile) -> Iterator[Path]:
 
     Raises FileNotFoundError where the file is gone.
     """
-    try:
-        yield Path(file.path)
+    path = _path_here(file)
+    if path is not None:
+        yield path
         return
-    except NotImplementedError:
-        pass
     with tempfile.NamedTemporaryFile(suffix=Path(file.name or "").suffix) as copy:
         with file.storage.open(file.name or "") as stored:
             shutil.copyfileobj(stored, copy)
         copy.flush()
         yield Path(copy.name)
+
+
+def _path_here(file: FieldFile) -> Path | None:
+    try:
+        return Path(file.path)
+    except NotImplementedError:
+        return None
 
 
 def remove_after_commit(file: FieldFile) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -349,6 +352,107 @@ def test_a_worker_that_was_overtaken_ends_quietly_and_stores_nothing(
     kept = 5 if (stage, end) == ("embedding", DocumentStatus.UPLOADED) else 0
     assert Chunk.objects.count() == kept
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
+
+
+def elsewhere(action: Callable[[], object]) -> Future[object]:
+    """Begins it on another connection; it may have to wait for this one."""
+
+    def act() -> object:
+        try:
+            return action()
+        finally:
+            connections.close_all()
+
+    pool = ThreadPoolExecutor(1)
+    begun = pool.submit(act)
+    pool.shutdown(wait=False)
+    return begun
+
+
+def await_waiting_lock_or(done: Future[object]) -> None:
+    """Until a statement of another connection waits for a lock, or it is done without."""
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline and not done.done():
+            cursor.execute("select count(*) from pg_locks where not granted")
+            if cursor.fetchone()[0]:
+                return
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda row: actions.delete_base(row.knowledge_base, force=True),
+        actions.delete_document,
+        actions.cancel_document,
+        lambda row: actions.update_base(row.knowledge_base, {"name": "Other"}),
+    ],
+    ids=["base deleted", "deleted", "cancelled", "base changed"],
+)
+@pytest.mark.parametrize("at", ["store", "replace"])
+def test_nobody_who_changes_something_meets_a_second_reading_in_a_deadlock(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, action: Any, at: str
+) -> None:
+    document = work_on(add(base))
+    actions.reindex_document(document)
+    begun: list[Future[object]] = []
+    real = getattr(chunks, at)
+
+    def meddled_with(*arguments: object, **options: object) -> object:
+        result = real(*arguments, **options)
+        if not begun:
+            row = Document.objects.select_related("knowledge_base").get(pk=document.pk)
+            begun.append(elsewhere(lambda: action(row)))
+            if at == "store":
+                begun[0].result(timeout=10)  # nothing of it waits while chunks are made
+            else:
+                await_waiting_lock_or(begun[0])
+        return result
+
+    monkeypatch.setattr(chunks, at, meddled_with)
+    ingest.prepare(document.pk)
+    begun[0].result(timeout=10)
+    for run in StageRun.objects.all():
+        assert run.error_code in ("", "restarted", "cancelled")
+
+
+def test_a_change_of_model_meets_a_deletion_in_no_deadlock(
+    alice: User, embedder: Llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Llm.objects.update(is_enabled=False)
+    base = actions.create_base(alice.pk, {"name": "Any"})
+    failed, other = work_on(add(base)), work_on(add(base, topic="owl"))
+    assert failed.error_code == other.error_code == "no_embedder"
+    Llm.objects.update(is_enabled=True)
+    begun: list[Future[object]] = []
+    delete = chunks.delete_of_document
+
+    def meanwhile(*arguments: str) -> None:
+        row = KnowledgeBase.objects.get(pk=base.pk)
+        begun.append(elsewhere(lambda: actions.update_base(row, {"embedder_id": embedder.pk})))
+        await_waiting_lock_or(begun[0])
+        delete(*arguments)
+
+    monkeypatch.setattr(chunks, "delete_of_document", meanwhile)
+    actions.delete_document(failed)
+    begun[0].result(timeout=10)
+    other.refresh_from_db()
+    assert other.status == DocumentStatus.EMBEDDING
+    assert list(Document.objects.all()) == [other]
+
+
+def test_a_second_reading_that_was_cancelled_while_it_was_embedded_goes_on_there(
+    base: KnowledgeBase,
+) -> None:
+    document = work_on(add(base))
+    actions.reindex_document(document)
+    ingest.prepare(document.pk)
+    document = actions.cancel_document(document)
+    assert document.error_message.startswith("Cancelled before all of it was embedded")
+    document = actions.retry_document(document)
+    assert (document.status, document.error_message) == (DocumentStatus.EMBEDDING, "")
+    assert work_on(document).status == DocumentStatus.READY
+    assert ChunkVector.objects.count() == 5
 
 
 def test_deleting_many_chunks_takes_a_handful_of_statements(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 
 from accounts.models import User
-from knowledge import actions, building, embedding, indexes, ingest, leases, spaces, tasks
+from knowledge import actions, building, embedding, indexes, ingest, leases, spaces, tasks, upkeep
+from knowledge.leases import Lease, LeaseLost
 from knowledge.models import (
     Chunk,
     Document,
@@ -21,7 +24,7 @@ from knowledge.models import (
     VectorSpace,
 )
 from providers.fakes import FakeUpstream, Step
-from providers.models import Llm, LlmType, Provider
+from providers.models import Llm, LlmType, OutboundRule, Provider
 from tests.knowledge.documents import add, make_due, vectors_in, work_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -187,10 +190,12 @@ def test_a_document_that_is_ready_between_the_last_batch_and_the_switch_is_not_l
     activate = spaces.activate
     late: list[Document] = []
 
-    def after_one_more(space: VectorSpace) -> list[int] | None:
+    def after_one_more(
+        lease: Lease[VectorSpace], *, refused: Collection[str] = ()
+    ) -> list[int] | None:
         if not late:
             late.append(work_on(add(switching, topic="bat")))
-        return activate(space)
+        return activate(lease, refused=refused)
 
     monkeypatch.setattr(spaces, "activate", after_one_more)
     building.build(building_of(switching).pk)
@@ -373,6 +378,80 @@ def test_a_builder_that_lost_its_lease_stores_nothing(
     assert vectors_in(to_vendor) == 0
 
 
+def test_one_refused_text_costs_its_document_and_not_the_new_model(
+    vendor_base: KnowledgeBase, vendor_embedder: Llm, upstream: FakeUpstream
+) -> None:
+    documents = [work_on(add(vendor_base, topic=topic)) for topic in ("fox", "owl", "hen")]
+    vendor_embedder.model_name = "better"
+    vendor_embedder.save()
+    tasks.sweep()
+    no, yes = Step(status=400), Step()
+    # Five; two; one, its beginning; whether the model takes anything at all.
+    upstream.script("embeddings", no, no, no, no, yes)
+    space = building_of(vendor_base)
+    assert building.build(space.pk) != []
+    assert states_of(vendor_base) == [("Vendor's", SpaceStatus.ACTIVE)]
+    for document in documents:
+        document.refresh_from_db()
+    (failed,) = (each for each in documents if each.status == DocumentStatus.FAILED)
+    assert (failed.error_code, failed.chunks_embedded) == ("embedding_failed", 0)
+    assert failed.error_message
+    assert vectors_in(space) == 10
+    assert work_on(actions.retry_document(failed)).status == DocumentStatus.READY
+    assert is_complete(vendor_base)
+
+
+def test_a_model_that_refuses_everything_ends_the_build_and_no_document(
+    to_vendor: VectorSpace, upstream: FakeUpstream
+) -> None:
+    upstream.script("embeddings", *[Step(status=400)] * 50)
+    assert building.build(to_vendor.pk) == []
+    to_vendor.refresh_from_db()
+    assert (to_vendor.status, to_vendor.error_code) == (SpaceStatus.BUILDING, "embedding_failed")
+    assert upstream.stats.of("embeddings").requests < 10
+    assert set(Document.objects.values_list("status", flat=True)) == {DocumentStatus.READY}
+
+
+def test_a_refused_document_that_is_ready_again_is_waited_for(to_vendor: VectorSpace) -> None:
+    refused = [document.pk for document in Document.objects.all()]
+    assert len(spaces.lacking_documents(to_vendor, limit=9, refused=refused)) == 2
+    Document.objects.filter(pk=refused[0]).update(status=DocumentStatus.FAILED)
+    assert spaces.lacking_documents(to_vendor, limit=9, refused=refused) == refused[1:]
+    assert len(spaces.lacking_documents(to_vendor, limit=9)) == 2
+
+
+def test_only_who_holds_a_space_lets_it_take_over(to_vendor: VectorSpace) -> None:
+    late = leases.take(VectorSpace, to_vendor.pk, leases.due())
+    assert late is not None
+    make_due(to_vendor)
+    assert building.build(to_vendor.pk) != []
+    with pytest.raises(LeaseLost):
+        spaces.activate(late)
+    active = leases.take(VectorSpace, to_vendor.pk, leases.due())
+    assert active is not None
+    with pytest.raises(LeaseLost):
+        spaces.activate(active)
+    assert VectorSpace.objects.count() == 1
+
+
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_a_model_that_is_edited_back_ends_what_was_begun(
+    vendor_base: KnowledgeBase, vendor_embedder: Llm, is_chosen: bool
+) -> None:
+    work_on(add(vendor_base))
+    if not is_chosen:
+        KnowledgeBase.objects.update(embedder=None)
+    for name, states in (
+        ("better", [SpaceStatus.ACTIVE, SpaceStatus.BUILDING]),
+        ("fake-model", [SpaceStatus.ACTIVE]),
+    ):
+        vendor_embedder.model_name = name
+        vendor_embedder.save()
+        upkeep.spaces_to_build()
+        assert [status for _name, status in states_of(vendor_base)] == states
+    assert spaces.bases_to_reconcile() == []
+
+
 def test_a_large_space_gets_its_index_before_it_is_used(
     to_vendor: VectorSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,3 +459,35 @@ def test_a_large_space_gets_its_index_before_it_is_used(
     building.build(to_vendor.pk)
     to_vendor.refresh_from_db()
     assert (to_vendor.status, to_vendor.index_state) == (SpaceStatus.ACTIVE, "ready")
+
+
+def test_it_tries_again_soon_after_what_was_missing_is_there(
+    vendor_base: KnowledgeBase, vendor_embedder: Llm
+) -> None:
+    now = timezone.now()
+    space = VectorSpace.objects.create(
+        knowledge_base=vendor_base,
+        embedder=vendor_embedder,
+        fingerprint=spaces.fingerprint(vendor_embedder),
+        status=SpaceStatus.BUILDING,
+    )
+    rule = OutboundRule.objects.create(network="127.0.0.1", port=11434)
+
+    def is_hurried(*, failed: float, allowed: float, edited: float = 600) -> bool:
+        """All in seconds ago."""
+        ago = (now - datetime.timedelta(seconds=each) for each in (failed, allowed, edited))
+        failed_at, allowed_at, edited_at = ago
+        later = now + datetime.timedelta(hours=1)
+        VectorSpace.objects.update(updated_at=failed_at, next_attempt_at=later)
+        OutboundRule.objects.filter(pk=rule.pk).update(updated_at=allowed_at)
+        Llm.objects.filter(pk=vendor_embedder.pk).update(updated_at=edited_at)
+        spaces.hurry_changed()
+        space.refresh_from_db()
+        return space.next_attempt_at is None
+
+    assert is_hurried(failed=60, allowed=30)
+    assert not is_hurried(failed=60, allowed=120)
+    # Workers may not know the rule yet, or did not when they failed.
+    assert not is_hurried(failed=60, allowed=1)
+    assert is_hurried(failed=28, allowed=30)
+    assert is_hurried(failed=60, allowed=120, edited=30)

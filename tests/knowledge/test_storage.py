@@ -55,6 +55,12 @@ def test_a_file_here_is_read_where_it_is(base: KnowledgeBase) -> None:
     assert path.exists()
 
 
+def test_what_its_reader_raises_is_the_readers(base: KnowledgeBase) -> None:
+    document = add(base)
+    with pytest.raises(NotImplementedError), storage.local_path(document.file):
+        raise NotImplementedError
+
+
 def test_a_file_that_is_gone_is_missing() -> None:
     file = kept_in(Elsewhere(), "knowledge/a/b.txt")
     with pytest.raises(FileNotFoundError), storage.local_path(file):
