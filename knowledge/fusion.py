@@ -77,6 +77,10 @@ class _Fingerprint:
     def is_like(self, other: _Fingerprint) -> bool:
         if (self.numbers, self.heading) != (other.numbers, other.heading):
             return False
+        fewer, more = sorted((len(self.runs), len(other.runs)))
+        # What texts of other lengths can share at most is too little, and need not be looked for.
+        if fewer < _SAME_FROM * more:
+            return False
         shared = len(self.runs & other.runs)
         return shared >= _SAME_FROM * (len(self.runs) + len(other.runs) - shared)
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
+from psycopg.errors import QueryCanceled
 
 from core.db import in_db
 from core.errors import ProviderError
@@ -55,11 +56,12 @@ _MAX_QUERY_CHARS, _MAX_CJK_CHARS = 2_000, 480
 # Local to the transaction that Postgres makes of one string: connections are pooled. The index scan
 # goes on until it has enough; without sorting, an index that is there is taken whatever the planner
 # expects. Scans of whole tables, parallel workers and compiled expressions cost more to begin with
-# than a search of milliseconds has.
+# than a search of milliseconds has. Nobody waits for one of many seconds.
 _SETTINGS = """
 set local hnsw.ef_search = 100; set local hnsw.iterative_scan = relaxed_order;
 set local hnsw.max_scan_tuples = 40000; set local enable_sort = off; set local enable_seqscan = off;
 set local max_parallel_workers_per_gather = 0; set local jit = off;
+set local statement_timeout = '10s';
 """
 
 # Of each base, what is older than the records that are kept.
@@ -141,12 +143,11 @@ async def search(request: SearchRequest) -> SearchOutcome:
     )
     embedded = await _embed(query, plan.spaces, within_s=embed_s)
     embed_ms, finding = embedding.ms, _Clock()
-    found, incomplete = await in_db(_find, plan, embedded, limit=_needed(request))
+    found, find_notes = await in_db(_best, plan, embedded, request)
     database_ms += finding.ms
-    passing = [hit for hit in found if fusion.passes(hit, request)]
     reranking = _Clock()
     rerank_s = clock.limit_s(request, at_most_s=RERANK_WITHIN_S)
-    hits, rerank_notes = await _rerank(query, passing, request, within_s=rerank_s)
+    hits, rerank_notes = await _rerank(query, found, request, within_s=rerank_s)
     rerank_ms, joining = reranking.ms, _Clock()
     hits, trim_notes = await _trim(hits, request)
     return SearchOutcome(
@@ -157,7 +158,7 @@ async def search(request: SearchRequest) -> SearchOutcome:
             rerank_ms=rerank_ms if request.reranker else 0,
             total_ms=clock.ms,
         ),
-        notes=(*plan.notes, *embedded.notes, *incomplete, *rerank_notes, *trim_notes),
+        notes=(*plan.notes, *embedded.notes, *find_notes, *rerank_notes, *trim_notes),
     )
 
 
@@ -297,6 +298,27 @@ async def _embed_with(
 # --- The statement ------------------------------------------------------------------------------
 
 
+def _best(
+    plan: _Plan, embedded: _Embedded, request: SearchRequest
+) -> tuple[list[Hit], list[SearchNote]]:
+    """The hits to choose from, good enough and distinct; none where it takes too long.
+
+    Comparing texts takes a processor's time, of which the event loop has none to spare.
+    """
+    try:
+        found, notes = _find(plan, embedded, limit=_needed(request))
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        logger.warning("a search in %s took too long", list(plan.names))
+        text = _("The search took too long and was stopped.")
+        return [], [SearchNote("search_stopped", text)]
+    passing = (hit for hit in found if fusion.passes(hit, request))
+    hits = fusion.distinct(passing, neighbours=request.neighbours)
+    count = max(RERANKED_HITS, request.limit) if request.reranker else request.limit
+    return list(itertools.islice(hits, count)), notes
+
+
 def _find(plan: _Plan, embedded: _Embedded, *, limit: int) -> tuple[list[Hit], list[SearchNote]]:
     """The fused hits. An index that gives fewer than there are is not believed."""
     branches = [
@@ -388,15 +410,11 @@ def _hit(row: Row, plan: _Plan) -> Hit:
 
 
 async def _rerank(
-    query: str, found: Iterable[Hit], request: SearchRequest, *, within_s: float
+    query: str, judged: list[Hit], request: SearchRequest, *, within_s: float
 ) -> tuple[list[Hit], list[SearchNote]]:
-    """The distinct hits up to the limit, in the reranker's order if there is one."""
-    hits = fusion.distinct(found, neighbours=request.neighbours)
-    if request.reranker is None:
-        return list(itertools.islice(hits, request.limit)), []
-    judged = list(itertools.islice(hits, max(RERANKED_HITS, request.limit)))
-    if not judged:
-        return [], []
+    """The hits up to the limit, in the reranker's order if there is one."""
+    if request.reranker is None or not judged:
+        return judged, []
     texts = [f"{hit.heading}\n{hit.content}" if hit.heading else hit.content for hit in judged]
     try:
         async with asyncio.timeout(within_s):

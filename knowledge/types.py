@@ -105,7 +105,9 @@ class Hit:
     rerank_score: float | None = None
 
 
-NoteCode = Literal["vector_skipped", "rerank_skipped", "index_incomplete", "budget_reached"]
+NoteCode = Literal[
+    "vector_skipped", "rerank_skipped", "index_incomplete", "budget_reached", "search_stopped"
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import pytest
 
 from knowledge import fusion
 from knowledge.fusion import Neighbour
@@ -28,6 +31,13 @@ VALUES: dict[str, Any] = {
     "fused_score": 0.1,
 }
 LONG = "The quick brown fox jumps over the lazy dog and runs away into the wood, where it sleeps."
+
+
+class Uncompared(frozenset[str]):
+    """Runs of characters that nobody may compare."""
+
+    def __and__(self, other: object) -> frozenset[str]:
+        raise AssertionError
 
 
 def hit(number: int = 1, content: str = "text", **values: Any) -> Hit:
@@ -65,6 +75,16 @@ class TestCopies:
     def test_texts_that_differ_in_a_word_are_one(self) -> None:
         assert kept(LONG * 3, LONG * 3 + " Now.") == [LONG * 3]
         assert kept(LONG, f"  {LONG.upper()}!") == [LONG]
+
+    def test_texts_of_other_lengths_are_not_compared(self) -> None:
+        short, long = (
+            dataclasses.replace(made, runs=Uncompared(made.runs))
+            for made in map(fusion._Fingerprint.of, (hit(1, LONG), hit(2, LONG + LONG[::-1])))
+        )
+        assert not short.is_like(long)
+        assert not long.is_like(short)
+        with pytest.raises(AssertionError):
+            short.is_like(short)
 
     def test_another_number_is_another_fact(self) -> None:
         assert len(kept(f"{LONG} Version 1.2", f"{LONG} Version 1.3")) == 2

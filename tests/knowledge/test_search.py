@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from psycopg_pool import ConnectionPool
 
 from accounts.models import User
+from knowledge import fusion
 from knowledge import search as search_module
 from knowledge.models import (
     Chunk,
@@ -130,6 +132,33 @@ class TestHits:
     def test_it_prefers_a_word_of_few_chunks(self, alice: User) -> None:
         base = make_base(alice, [*(f"the manual, part {at}" for at in range(9)), "the valve"])
         assert texts_of(find("the manual of the valve", base))[0] == "the valve"
+
+
+class TestCost:
+    def test_texts_are_compared_off_the_event_loop(
+        self, shop: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        threads: list[threading.Thread] = []
+
+        def distinct(hits: Iterable[Hit], *, neighbours: int = 0) -> Iterator[Hit]:
+            threads.append(threading.current_thread())
+            yield from hits
+
+        monkeypatch.setattr(fusion, "distinct", distinct)
+        assert find("coffee", shop).hits
+        assert threads
+        assert threading.main_thread() not in threads
+
+    @pytest.mark.parametrize("is_slow", [False, True])
+    def test_a_statement_that_takes_too_long_is_stopped(
+        self, shop: KnowledgeBase, monkeypatch: pytest.MonkeyPatch, *, is_slow: bool
+    ) -> None:
+        if is_slow:
+            impatient = search_module._SETTINGS.replace("timeout = '10s'", "timeout = '50ms'")
+            monkeypatch.setattr(search_module, "_SETTINGS", impatient + "select pg_sleep(60);")
+        outcome = find("coffee", shop)
+        assert bool(outcome.hits) != is_slow
+        assert [note.code for note in outcome.notes] == ["search_stopped"] * is_slow
 
 
 class TestExactness:
