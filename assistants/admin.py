@@ -7,9 +7,11 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
@@ -18,6 +20,7 @@ from assistants.actions import check_brain, checked_origins, speak_opener_after_
 from assistants.models import Assistant, ConfigMode, OpenerAudio
 from core.console import ConsoleAdmin, ConsoleForm
 from core.errors import InvalidRequest
+from knowledge.fusion import FITTING_SHARE
 from providers.models import LlmType
 from providers.validation import checked_url
 from tooling.catalogue import name_to_read
@@ -83,7 +86,7 @@ class AssistantAdmin(ConsoleAdmin):
     autocomplete_fields = ["owner", "asr", "voice"]
     filter_horizontal = ["tools", "knowledge_bases"]
     readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
-    actions_detail = ["talk"]
+    actions_detail = ["talk", "search_knowledge"]
     fieldsets = [
         (None, {"fields": ["name", "language", "prompt", "owner"]}),
         (
@@ -211,3 +214,19 @@ class AssistantAdmin(ConsoleAdmin):
     @action(description=_("Talk"), icon="mic", url_path="talk")
     def talk(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(f"/talk/{object_id}")
+
+    @action(description=_("Search its knowledge"), icon="search", url_path="search")
+    def search_knowledge(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """To the playground, filled in with what this assistant searches and keeps."""
+        assistant = self.get_object(request, object_id)
+        if assistant is None:
+            raise Http404
+        settings = {
+            "bases": list(assistant.knowledge_bases.values_list("pk", flat=True)),
+            "limit": assistant.knowledge_limit,
+            "min_score": assistant.knowledge_min_score,
+            "word_share": FITTING_SHARE,
+            "reranker": assistant.reranker_id or "",
+        }
+        playground = reverse("admin:knowledge_searchrecord_changelist")
+        return redirect(f"{playground}?{urlencode(settings, doseq=True)}")

@@ -22,6 +22,7 @@ from conversations.models import Call, CallStatus, Message
 from knowledge.admin import states
 from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
 from knowledge.search import KEPT_RECORDS
+from knowledge.wording import in_readers_language
 from providers.models import Asr, Llm, LlmType, Voice
 
 TREND_DAYS = 14
@@ -264,7 +265,7 @@ def _knowledge_problems() -> Iterator[Problem]:
     for space in failing[:MAX_FAILURES]:
         values = {
             "name": space.knowledge_base.name,
-            "error": space.error_message or space.index_error,
+            "error": in_readers_language(space.error_message or space.index_error),
         }
         yield Problem(
             _("Vectors of %(name)s: %(error)s") % values,

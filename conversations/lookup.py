@@ -20,13 +20,12 @@ from conversations.history import context_tokens
 from conversations.queries import queries_for
 from core.db import in_db
 from core.errors import AppError
-from knowledge.fusion import within_budget
+from knowledge.fusion import OVERSAMPLING, fitting, within_budget
 from knowledge.search import left_out, search
 from knowledge.types import Hit, SearchOutcome, SearchRequest
 from providers.passages import Passage, find_passages, render_passages
 from providers.tokens import estimate_tokens
 from providers.types import ChatMessage, ToolMessage, UserMessage
-from providers.wording import shares
 from tooling.catalogue import Text
 from tooling.types import ToolResult, ToolSpec
 
@@ -44,11 +43,6 @@ CONTEXT_SHARE = 0.5
 LEAST_TOKENS = 100
 # Passages have numbers of at most three digits: longer ones would be read out as years.
 MAX_INDEX = 999
-# So many times more are found than are shown: what has nothing to do with the question goes.
-OVERSAMPLING = 3
-# A passage that has one of three words that tell may be what was asked for in other words: the
-# model can still leave it aside.
-FITTING_SHARE = 0.3
 
 SEARCH_TOOL = "search_knowledge"
 # The registry's own tool of that purpose; an assistant that has it searches by that name.
@@ -256,8 +250,8 @@ class Lookup:
 
     async def _search(self, use: KnowledgeUse, request: SearchRequest) -> SearchOutcome:
         found = await search(request)
-        fitting = _fitting(request.query, found.hits, min_score=use.min_score)
-        outcome = dataclasses.replace(found, hits=tuple(fitting[: use.limit]))
+        kept = fitting(request.query, found.hits, min_score=use.min_score)
+        outcome = dataclasses.replace(found, hits=tuple(kept[: use.limit]))
         self._made.append((request, outcome))
         return outcome
 
@@ -301,20 +295,6 @@ def _citation(hit: Hit, index: int) -> Citation:
         page=hit.page,
         score=None if hit.score is None else round(hit.score, 4),
     )
-
-
-def _fitting(query: str, hits: Sequence[Hit], *, min_score: float) -> list[Hit]:
-    """The hits that are similar enough, or have enough of what the query is about.
-
-    The search's own share of keywords counts every word of the query, so that in a small base
-    "what is the" outweighs the one word that matters.
-    """
-    texts = [f"{hit.document_name}\n{hit.heading}\n{hit.content}" for hit in hits]
-    return [
-        hit
-        for hit, share in zip(hits, shares(query, texts), strict=True)
-        if share >= FITTING_SHARE or (hit.score is not None and hit.score >= min_score)
-    ]
 
 
 def _merged(outcomes: Sequence[SearchOutcome], *, limit: int) -> list[Hit]:

@@ -28,6 +28,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from core.db import in_db
 from core.errors import OutboundRefused, ResponseTooLarge
@@ -48,7 +49,11 @@ __all__ = [
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_OPERATOR_RULES_FRESH_S = 3.0
+NOT_PUBLIC = gettext_noop(
+    "%(address)s is not a public address. An operator can allow it in the console under "
+    "“Allowed private addresses” or with OUTBOUND_ALLOW."
+)
+OPERATOR_RULES_FRESH_S = 3.0
 _MAX_REDIRECTS = 3
 # What a redirect to another origin may take along; anything else could be somebody's secret.
 _HARMLESS_HEADERS = frozenset(
@@ -117,7 +122,7 @@ class _OperatorRules:
     async def current(self) -> tuple[AllowRule, ...]:
         if not settings.OUTBOUND_RULES_SOURCE:
             return ()
-        if time.monotonic() - self.read_at > _OPERATOR_RULES_FRESH_S:
+        if time.monotonic() - self.read_at > OPERATOR_RULES_FRESH_S:
             source = import_string(settings.OUTBOUND_RULES_SOURCE)
             try:
                 texts = await in_db(lambda: tuple(source()))
@@ -176,11 +181,7 @@ async def _check(address: Address, *, host: str, port: int) -> None:
         return
     # What a name of the inner network resolves to is for the operator only.
     logger.warning("Refused an outbound connection to %s port %d (%s)", host, port, inner)
-    text = _(
-        "%(address)s is not a public address. An operator can allow it in the console under "
-        "“Allowed private addresses” or with OUTBOUND_ALLOW."
-    )
-    raise OutboundRefused(text % {"address": f"{host}:{port}"})
+    raise OutboundRefused(_(NOT_PUBLIC) % {"address": f"{host}:{port}"})
 
 
 # --- Connecting --------------------------------------------------------------------------------

@@ -9,6 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from knowledge.types import Hit, SearchRequest
 from providers.tokens import estimate_tokens
+from providers.wording import shares
+
+# What conversations keep of a search. So many times more are found than are shown: what has nothing
+# to do with the question goes.
+OVERSAMPLING = 3
+# A passage that has one of three words that tell may be what was asked for in other words: the
+# model can still leave it aside.
+FITTING_SHARE = 0.3
 
 # Of the runs of characters of two texts; copies that differ in a word or two reach it.
 _SAME_FROM = 0.9
@@ -40,6 +48,27 @@ def passes(hit: Hit, request: SearchRequest) -> bool:
         return True
     share = request.keeps_keyword_share
     return share is not None and hit.keyword_rank is not None and hit.keyword_share >= share
+
+
+def fitting(
+    query: str, hits: Sequence[Hit], *, min_score: float | None, share: float = FITTING_SHARE
+) -> list[Hit]:
+    """The hits that are similar enough, or have enough of what the query is about.
+
+    The search's own share of keywords counts every word of the query, so that in a small base
+    "what is the" outweighs the one word that matters.
+    """
+    return [
+        hit
+        for hit, found in zip(hits, told_shares(query, hits), strict=True)
+        if found >= share
+        or (min_score is not None and hit.score is not None and hit.score >= min_score)
+    ]
+
+
+def told_shares(query: str, hits: Iterable[Hit]) -> list[float]:
+    """How much of what the query is about each hit has, 0 to 1; words of every question aside."""
+    return shares(query, [f"{hit.document_name}\n{hit.heading}\n{hit.content}" for hit in hits])
 
 
 def distinct(hits: Iterable[Hit], *, neighbours: int = 0) -> Iterator[Hit]:

@@ -11,7 +11,10 @@ from knowledge.models import Document, DocumentStatus, KnowledgeBase, SpaceStatu
 
 
 class BaseState(models.TextChoices):
-    """A base is indexing while any of it is under way; else it shows whether something failed."""
+    """A base is indexing while any of it is under way, and in error where nothing of it is of use.
+
+    A few documents that could not be read among others leave it active: they show it themselves.
+    """
 
     ACTIVE = "active", _("Active")
     INDEXING = "indexing", _("Indexing")
@@ -25,8 +28,8 @@ def with_overview(rows: QuerySet[KnowledgeBase]) -> QuerySet[KnowledgeBase]:
     is_indexing = Exists(documents.filter(status__in=DocumentStatus.open())) | Exists(
         spaces.filter(_goes_on, status=SpaceStatus.BUILDING)
     )
-    has_failed = Exists(documents.filter(status=DocumentStatus.FAILED)) | Exists(
-        spaces.exclude(_goes_on)
+    all_failed = Exists(documents.filter(status=DocumentStatus.FAILED)) & ~Exists(
+        documents.filter(status=DocumentStatus.READY)
     )
     return rows.annotate(
         doc_count=_total(documents, Count("pk")),
@@ -34,7 +37,7 @@ def with_overview(rows: QuerySet[KnowledgeBase]) -> QuerySet[KnowledgeBase]:
         byte_count=_total(documents, Sum("size")),
         state=Case(
             When(is_indexing, then=Value(BaseState.INDEXING)),
-            When(has_failed, then=Value(BaseState.ERROR)),
+            When(all_failed | Exists(spaces.exclude(_goes_on)), then=Value(BaseState.ERROR)),
             default=Value(BaseState.ACTIVE),
         ),
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from core.console import ConsoleAdmin, ConsoleForm
 from core.errors import InvalidRequest
+from core.http import parse_rule
 from providers.actions import check_model
 from providers.models import (
     Asr,
@@ -24,7 +27,7 @@ from providers.models import (
     Reranker,
     Voice,
 )
-from providers.profiles import Kind, VendorProfile
+from providers.profiles import PROFILES, VENDOR_CHOICES, Kind, VendorProfile
 from providers.validation import checked_url, require_endpoint, vendor_named
 
 MAX_TESTED = 10
@@ -62,8 +65,14 @@ class ModelRowForm(ProviderForm):
         super().__init__(*args, **kwargs)
         vendor = self.fields["vendor"]
         vendor.required = False
+        capable = [(slug, label) for slug, label in VENDOR_CHOICES if self._is_offered(slug)]
+        vendor.choices = [("", _("As the provider")), *capable]
         if self.instance._state.adding:
             vendor.initial = self.initial["vendor"] = ""
+
+    def _is_offered(self, slug: str) -> bool:
+        """Whether the vendor has models of this kind. A row keeps what it has."""
+        return self.kind in PROFILES[slug].kinds or slug == self.instance.vendor
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -281,9 +290,39 @@ class VoiceAdmin(ModelRowAdmin):
     ]
 
 
+class OutboundRuleForm(ConsoleForm):
+    """Takes an address with its port in one box, as addresses are written and copied."""
+
+    network = forms.CharField(
+        label=_("network"),
+        max_length=80,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_(
+            "An address or CIDR, with a port or without: 127.0.0.1:11434, 192.168.1.20, "
+            "10.0.0.0/8:8080, [fd00::5]:8000."
+        ),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            rule = parse_rule(cleaned.get("network", ""))
+        except ValueError:
+            # The model's own check says what is expected.
+            return cleaned
+        if rule.port is None:
+            return cleaned
+        if cleaned.get("port") not in (None, rule.port):
+            self.add_error("port", _("The address names another port."))
+        is_single = rule.network.num_addresses == 1
+        network = rule.network.network_address if is_single else rule.network
+        return {**cleaned, "network": str(network), "port": rule.port}
+
+
 @admin.register(OutboundRule)
 class OutboundRuleAdmin(ConsoleAdmin):
     """Private addresses that models and tools may be reached at."""
 
+    form = OutboundRuleForm
     list_display = ["network", "port", "note", "created_at"]
     search_fields = ["network", "note"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
@@ -23,6 +25,13 @@ from knowledge.models import Chunk, Document, IndexState, KnowledgeBase, SpaceSt
 
 class BaseForm(ConsoleForm):
     """Checks what the API checks."""
+
+    class Meta:
+        help_texts: ClassVar = {
+            "owner": gettext_lazy(
+                "Without an owner it is the system's: every user can search it and read its files."
+            )
+        }
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or self.cleaned_data
@@ -97,6 +106,10 @@ class KnowledgeBaseAdmin(ConsoleAdmin):
     class Media:
         js = ["knowledge/live.js"]
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        # What is in a base is for its owner alone, unless it is given to all on purpose.
+        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
+
     # --- the list --------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[KnowledgeBase]:
         return states.with_figures(super().get_queryset(request))
@@ -154,6 +167,26 @@ class KnowledgeBaseAdmin(ConsoleAdmin):
     @display(description=gettext_lazy("last search"), ordering="last_search")
     def show_last_search(self, base: Any) -> Any:
         return base.last_search or "-"
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "<path:object_id>/retry-vectors/",
+            self.admin_site.admin_view(require_POST(self.retry_vectors)),
+            name="knowledge_retry_vectors",
+        )
+        return [own, *super().get_urls()]
+
+    def retry_vectors(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Lets a build that waits be tried at once, whatever it waits for."""
+        base = self.get_object(request, unquote(object_id))
+        if base is None:
+            raise Http404
+        if rebuild_vectors(base) is None:
+            self.message_user(request, _("There is nothing to build."), messages.INFO)
+        else:
+            self.message_user(request, _("The vectors are being built."), messages.SUCCESS)
+        url = reverse("admin:knowledge_knowledgebase_change", args=[base.pk])
+        return HttpResponseRedirect(url)
 
     # --- settings --------------------------------------------------------------------------------
     @display(description=gettext_lazy("vectors"))

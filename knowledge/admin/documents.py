@@ -32,6 +32,7 @@ from knowledge.admin import adding, states
 from knowledge.admin.highlight import condensed
 from knowledge.links import signed_url
 from knowledge.models import Chunk, Document, DocumentStatus, KnowledgeBase, StageRun
+from knowledge.wording import in_readers_language
 
 BASE_PARAM = "knowledge_base__id__exact"
 CHUNKS_PER_PAGE = RUNS_PER_PAGE = 20
@@ -107,7 +108,7 @@ class StageInline(PartInline):
 
     @display(description=_("error"))
     def show_error(self, run: StageRun) -> str:
-        return run.error_message or run.error_code or "-"
+        return in_readers_language(run.error_message) or run.error_code or "-"
 
 
 class ChunkInline(PartInline):
@@ -314,6 +315,8 @@ class DocumentAdmin(ConsoleAdmin):
                 "subtitle": None,
                 "state": states.document_state(document),
                 "buttons": states.document_buttons(document),
+                # It stands among the buttons.
+                "show_delete": False,
             }
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response

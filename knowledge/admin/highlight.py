@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from knowledge.lexemes import query_words
+from providers.tokens import CJK
+from providers.wording import terms_of
+
 _BLANK_LINES = re.compile(r"\n\s*\n")
 # Between marks that are one: nothing, or what joins the parts of an identifier.
 _JOINTS = ("", "-", "_", ".", "/")
@@ -17,6 +21,14 @@ _LATIN = re.compile(r"[0-9a-z]", re.IGNORECASE)
 def condensed(text: str) -> str:
     """The text without blank lines, which take room on a page and tell nothing there."""
     return _BLANK_LINES.sub("\n", text).strip()
+
+
+def telling_words(query: str) -> tuple[str, ...]:
+    """The words of a query without those that every question has, unless it has no others."""
+    words = query_words(query)
+    about = {text for term in terms_of(query) for text in (term.text, *term.pairs)}
+    telling = [word for word in words if (word in about if CJK.match(word) else terms_of(word))]
+    return tuple(telling) or words
 
 
 def highlighted(text: str, words: Iterable[str]) -> SafeString:

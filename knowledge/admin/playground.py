@@ -6,7 +6,7 @@ It stands where the console would list the searches: they are on it as what was 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -29,8 +29,8 @@ from core.console import ReadOnlyAdmin
 from core.errors import AppError
 from core.loops import wait_for
 from knowledge.admin.documents import CHUNKS_PER_PAGE
-from knowledge.admin.highlight import condensed, highlighted
-from knowledge.lexemes import query_words
+from knowledge.admin.highlight import condensed, highlighted, telling_words
+from knowledge.fusion import FITTING_SHARE, OVERSAMPLING, fitting, told_shares
 from knowledge.models import KnowledgeBase, SearchRecord, SearchSource
 from knowledge.search import record_search, search
 from knowledge.types import Hit, SearchOutcome, SearchRequest
@@ -40,6 +40,8 @@ from providers.specs import reranker_spec
 MAX_BASES = 50
 RECENT = 20
 DEFAULT_LIMIT = 10
+# Where a session remembers them.
+LAST_BASES = "searched_bases"
 
 
 class SearchForm(forms.Form):
@@ -53,6 +55,7 @@ class SearchForm(forms.Form):
     bases = forms.ModelMultipleChoiceField(
         KnowledgeBase.objects.order_by("name"),
         label=_("Knowledge bases"),
+        error_messages={"required": _("Choose the knowledge bases to search.")},
         # The page holds those that were chosen; others are looked up by their name.
         widget=AutocompleteSelectMultiple(
             SearchRecord._meta.get_field("knowledge_base"),
@@ -74,6 +77,18 @@ class SearchForm(forms.Form):
         min_value=-1,
         max_value=1,
         help_text=_("Of the cosine, -1 to 1."),
+        widget=UnfoldAdminDecimalFieldWidget({"step": "0.05"}),
+    )
+    word_share = forms.FloatField(
+        label=_("Least share of words"),
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text=_(
+            "Of the words that tell. What has it is kept below the least score too, as assistants "
+            "do from %(share)s."
+        )
+        % {"share": FITTING_SHARE},
         widget=UnfoldAdminDecimalFieldWidget({"step": "0.05"}),
     )
     neighbours = forms.IntegerField(
@@ -108,18 +123,35 @@ class SearchForm(forms.Form):
             raise forms.ValidationError(text, params={"most": MAX_BASES})
         return bases
 
+    @property
+    def limit_of_hits(self) -> int:
+        return self.cleaned_data["limit"] or DEFAULT_LIMIT
+
     def request(self) -> SearchRequest:
-        """The search that a valid form asks for."""
+        """The search that a valid form asks for; with a share of words, as conversations search."""
         values = self.cleaned_data
-        reranker = values["reranker"]
+        reranker, is_sorted_out = values["reranker"], values["word_share"] is not None
         return SearchRequest(
             query=values["query"],
             knowledge_base_ids=tuple(base.pk for base in values["bases"]),
-            limit=values["limit"] or DEFAULT_LIMIT,
-            min_score=values["min_score"],
+            limit=self.limit_of_hits * (OVERSAMPLING if is_sorted_out else 1),
+            min_score=None if is_sorted_out else values["min_score"],
             neighbours=values["neighbours"] or 0,
             reranker=reranker_spec(reranker) if reranker else None,
         )
+
+    def sorted_out(self, outcome: SearchOutcome) -> SearchOutcome:
+        """The outcome with those hits that a conversation would keep, if that was asked for."""
+        values = self.cleaned_data
+        if values["word_share"] is None:
+            return outcome
+        kept = fitting(
+            values["query"],
+            outcome.hits,
+            min_score=values["min_score"],
+            share=values["word_share"],
+        )
+        return dataclasses.replace(outcome, hits=tuple(kept[: self.limit_of_hits]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,7 +164,7 @@ class ShownHit:
     url: str
     score_bar: int
     keyword_bar: int
-    fused_bar: int
+    word_bar: int
     rerank_bar: int
 
 
@@ -149,7 +181,7 @@ class SearchRecordAdmin(ReadOnlyAdmin):
 def show(request: HttpRequest, context: Mapping[str, Any]) -> HttpResponse:
     """The page; with a query in its address it shows what that finds."""
     bases = request.GET.getlist("bases")
-    form = SearchForm.from_query(request.GET) if "query" in request.GET else _empty_form(bases)
+    form = SearchForm.from_query(request.GET) if "query" in request.GET else _empty_form(request)
     outcome = _searched(request, form) if form.is_bound and form.is_valid() else None
     chosen = list(KnowledgeBase.objects.filter(pk__in=bases)[:MAX_BASES])
     only_base = chosen[0] if len(chosen) == 1 else None
@@ -168,15 +200,20 @@ def show(request: HttpRequest, context: Mapping[str, Any]) -> HttpResponse:
     return render(request, "knowledge/search.html", page)
 
 
-def _empty_form(bases: list[str]) -> SearchForm:
-    chosen = bases or list(KnowledgeBase.objects.order_by("name").values_list("pk", flat=True)[:1])
-    return SearchForm(initial={"bases": chosen})
+def _empty_form(request: HttpRequest) -> SearchForm:
+    """The form as the address fills it, else with the bases that were searched last."""
+    initial: dict[str, Any] = {
+        name: request.GET[name] for name in SearchForm.base_fields if name in request.GET
+    }
+    chosen = request.GET.getlist("bases") or request.session.get(LAST_BASES, [])
+    return SearchForm(initial={**initial, "bases": chosen})
 
 
 def _searched(request: HttpRequest, form: SearchForm) -> SearchOutcome | None:
     wanted = form.request()
+    request.session[LAST_BASES] = list(wanted.knowledge_base_ids)
     try:
-        outcome = wait_for(search(wanted))
+        outcome = form.sorted_out(wait_for(search(wanted)))
     except AppError as error:
         messages.error(request, error.message)
         return None
@@ -200,10 +237,8 @@ def _repeated(query: QueryDict) -> str:
     return kept.urlencode()
 
 
-def _shown(hits: Iterable[Hit], query: str) -> list[ShownHit]:
-    hits = list(hits)
-    words = query_words(query)
-    best = max((hit.fused_score for hit in hits), default=0.0)
+def _shown(hits: Sequence[Hit], query: str) -> list[ShownHit]:
+    words = telling_words(query)
     return [
         ShownHit(
             hit=hit,
@@ -212,10 +247,10 @@ def _shown(hits: Iterable[Hit], query: str) -> list[ShownHit]:
             url=_url_of(hit),
             score_bar=_percent(hit.score or 0.0),
             keyword_bar=_percent(hit.keyword_share),
-            fused_bar=_percent(hit.fused_score / best if best else 0.0),
+            word_bar=_percent(share),
             rerank_bar=_percent(hit.rerank_score or 0.0),
         )
-        for number, hit in enumerate(hits, 1)
+        for number, (hit, share) in enumerate(zip(hits, told_shares(query, hits), strict=True), 1)
     ]
 
 

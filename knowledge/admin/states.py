@@ -33,6 +33,7 @@ from knowledge.models import (
     VectorSpace,
 )
 from knowledge.spaces import is_stale
+from knowledge.wording import in_readers_language
 
 MAX_KEYS = 400
 # The sweeper looks every few seconds: whoever waits this long waits for something that is broken.
@@ -88,7 +89,11 @@ def document_state(document: Document) -> SafeString:
         document=document,
         colour=COLOURS[document.status],
         is_open=is_open(document),
+        is_counted=document.status == DocumentStatus.EMBEDDING and document.chunks_total,
+        is_worked_at=document.status in (DocumentStatus.PARSING, DocumentStatus.CHUNKING),
         percent=round(100 * document.progress),
+        error=in_readers_language(document.error_message),
+        warning=in_readers_language(document.warning),
     )
 
 
@@ -151,6 +156,18 @@ class SpaceState:
         return is_stale(self.space)
 
     @property
+    def is_due(self) -> bool:
+        """Whether a worker tries it any moment, a minute at most."""
+        at = self.space.next_attempt_at
+        return at is None or at < timezone.now() + dt.timedelta(minutes=1)
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong with the vectors, and with their index."""
+        stored = (self.space.error_message, self.space.index_error)
+        return [in_readers_language(text) for text in stored if text]
+
+    @property
     def percent(self) -> int:
         return round(100 * self.vectors / self.chunks) if self.chunks else 0
 
@@ -177,7 +194,7 @@ def space_states(base: KnowledgeBase) -> list[SpaceState]:
 
 def spaces(base: KnowledgeBase) -> SafeString:
     """Which vectors a base searches, and the progress of those that will replace them."""
-    return _drawn("knowledge/spaces.html", states=space_states(base))
+    return _drawn("knowledge/spaces.html", base=base, states=space_states(base))
 
 
 def _drawn(template: str, **context: Any) -> SafeString:

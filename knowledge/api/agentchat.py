@@ -39,10 +39,14 @@ from knowledge.models import Document, DocumentStatus, KnowledgeBase
 from knowledge.overview import with_overview
 from knowledge.types import Hit, SearchRequest
 from knowledge.unique_names import reserved_name
+from knowledge.wording import in_readers_language
 
 MAX_BASES = 50
 MAX_LISTED = 1000
+# In every language: clients compare it.
 NOTHING_FOUND = "No relevant documents found."
+# OpenAPI knows no body of DELETE.
+_IN_QUERY = "May also be sent in a JSON body."
 DEFAULT_MIN_SCORE = 0.2
 # Words may be all that query and chunk have in common: a number, a name, whatever a small
 # embedding model does not understand.
@@ -218,7 +222,10 @@ class KnowledgeDeleteView(APIView):
 
     serializer_class = KnowledgeIdBody
 
-    @extend_schema(request=KnowledgeIdBody, responses={200: None})
+    @extend_schema(
+        parameters=[OpenApiParameter("knowledge_id", str, required=True, description=_IN_QUERY)],
+        responses={200: None},
+    )
     def delete(self, request: Request) -> Response:
         fields = sent(request, KnowledgeIdBody)
         with naming("knowledge_id"):
@@ -404,7 +411,7 @@ class FileStatusView(APIView):
                 "status": agentchat_word(DocumentStatus(row.status)),
                 "stage": row.status,
                 "progress": row.progress,
-                "error_message": row.error_message,
+                "error_message": in_readers_language(row.error_message),
                 "chunk_count": row.chunks_total,
             }
         )
@@ -415,7 +422,12 @@ class FileDeleteView(APIView):
 
     serializer_class = FileIdBody
 
-    @extend_schema(request=FileIdBody, responses={200: None})
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("knowledge_file_id", str, required=True, description=_IN_QUERY)
+        ],
+        responses={200: None},
+    )
     def delete(self, request: Request) -> Response:
         fields = sent(request, FileIdBody)
         with naming("knowledge_file_id"):

@@ -123,9 +123,11 @@ class KnowledgeBaseViewSet(PlatformViewSet[KnowledgeBase]):
         """The row with a page of its documents."""
         shown = ShownDocuments().paginate_queryset(documents_of(row), self.request)
         context = self.get_serializer_context()
+        # The one in use first, which the alphabet happens to give.
+        spaces = row.spaces.order_by("status", "pk")
         return {
             **KnowledgeBaseSerializer(row, context=context).data,
-            "vectorSpaces": VectorSpaceSerializer(row.spaces.all(), many=True).data,
+            "vectorSpaces": VectorSpaceSerializer(spaces, many=True).data,
             "documents": DocumentSerializer(shown, many=True, context=context).data,
         }
 

@@ -29,3 +29,18 @@ def test_it_shows_a_deletion_with_the_kind_of_id_that_is_answered(
     gone = data_of(alice_api.delete(f"{path}/{made['id']}"))
     assert isinstance(gone["id"], int if kind == "integer" else str)
     assert not Assistant.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("knowledge", "knowledge_id"), ("knowledge_file", "knowledge_file_id")],
+)
+def test_it_names_what_an_agentchat_deletion_needs(
+    alice_api: APIClient, path: str, name: str
+) -> None:
+    paths: dict[str, Any] = alice_api.get("/api/schema?format=json").json()["paths"]
+    (operation,) = [
+        methods["delete"] for url, methods in paths.items() if url.endswith(f"/{path}/delete")
+    ]
+    (parameter,) = operation["parameters"]
+    assert (parameter["in"], parameter["name"], parameter["required"]) == ("query", name, True)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from assistants.models import Assistant
 from knowledge.actions import add_text
+from knowledge.fusion import FITTING_SHARE
 from knowledge.lexemes import vector_literal
 from knowledge.models import (
     Chunk,
@@ -27,6 +28,7 @@ from knowledge.models import (
     Upload,
     VectorSpace,
 )
+from knowledge.spaces import fingerprint
 from providers.catalogue import sync_builtin_models
 from providers.models import Llm, LlmType
 
@@ -237,6 +239,48 @@ def test_it_shows_why_a_document_failed_and_what_it_lacks(
     assert "Try again" in page
 
 
+def test_it_says_why_a_document_failed_in_the_operators_language(
+    operator: Client, base: KnowledgeBase
+) -> None:
+    document = make_document(
+        base,
+        status=DocumentStatus.FAILED,
+        error_message="No text was found in the file.",
+        warning="3 of 9 pages are images, which were not read: no OCR is installed"
+        " (requirements-ocr.txt).",
+    )
+    StageRun.objects.create(
+        document=document, stage=Stage.PARSING, attempt=1, error_message="The file is empty."
+    )
+    url = reverse("admin:knowledge_document_change", args=[document.pk])
+    english = ("No text was found", "pages are images", "The file is empty.")
+    page = page_of(operator, url)
+    assert all(text in page for text in english)
+    chinese = operator.get(url, headers={"Accept-Language": "zh-hans"}).content.decode()
+    assert not any(text in chinese for text in english)
+
+
+def test_it_counts_what_can_be_counted_and_no_more(operator: Client, base: KnowledgeBase) -> None:
+    document = make_document(base, status=DocumentStatus.CHUNKING)
+    for status, is_counted in ((DocumentStatus.CHUNKING, False), (DocumentStatus.EMBEDDING, True)):
+        Document.objects.update(status=status, chunks_total=8, chunks_embedded=2)
+        page = page_of(operator, list_url(base))
+        assert ("2 / 8" in page, "aria-valuenow" in page) == (is_counted, is_counted)
+        assert ("is-uncounted" in page) is not is_counted
+        assert "15 %" not in page
+    assert str(document) == "Guide.txt"
+
+
+def test_it_offers_to_delete_a_document_once_and_names_it_as_it_is(
+    operator: Client, base: KnowledgeBase
+) -> None:
+    document = make_document(base, "coffee manual.txt", status=DocumentStatus.READY)
+    page = page_of(operator, reverse("admin:knowledge_document_change", args=[document.pk]))
+    assert page.count(reverse("admin:knowledge_document_delete", args=[document.pk])) == 1
+    assert "coffee manual.txt" in page
+    assert "Coffee manual.txt" not in page
+
+
 # --- refreshing ----------------------------------------------------------------------------------
 def test_it_redraws_what_a_page_asks_for(operator: Client, base: KnowledgeBase) -> None:
     document = make_document(
@@ -362,6 +406,18 @@ def test_it_hands_out_the_file_under_its_name(operator: Client, base: KnowledgeB
 SETTINGS = {"description": "", "owner": "", "chunk_size": "400", "chunk_overlap": "40"}
 
 
+def test_a_new_base_is_its_operators_unless_it_is_given_to_all(
+    operator: Client, base: KnowledgeBase, carol: User
+) -> None:
+    page = operator.get(reverse("admin:knowledge_knowledgebase_add"))
+    form = page.context["adminform"].form
+    assert form.get_initial_for_field(form.fields["owner"], "owner") == carol.pk
+    assert "every user can search it" in page.content.decode()
+    sent = {**SETTINGS, "name": "For all", "embedder": ""}
+    operator.post(reverse("admin:knowledge_knowledgebase_add"), sent)
+    assert KnowledgeBase.objects.get(name="For all").owner is None
+
+
 def test_it_leads_from_a_new_base_to_adding_documents(
     operator: Client, base: KnowledgeBase
 ) -> None:
@@ -405,6 +461,38 @@ def test_it_builds_new_vectors_beside_the_present_ones(
     assert "New vectors are built" in page
     assert "0 vectors of 2 chunks" in page
     assert "2 vectors of 2 chunks" in page
+
+
+def test_it_tries_a_build_again_at_once_when_asked(operator: Client, base: KnowledgeBase) -> None:
+    present = Llm.objects.get(type=LlmType.EMBEDDING)
+    other = Llm.objects.create(name="Other", type=LlmType.EMBEDDING, vendor="openai")
+    document = make_document(base, status=DocumentStatus.READY)
+    add_chunks(document, 1)
+    active = VectorSpace.objects.create(
+        knowledge_base=base, embedder=present, fingerprint="", status="active", dimensions=4
+    )
+    active.chunkvector_set.create(chunk=Chunk.objects.get(), embedding=[1, 0, 0, 0])
+    space = VectorSpace.objects.create(
+        knowledge_base=base,
+        embedder=other,
+        fingerprint=fingerprint(other),
+        status="building",
+        error_code="embedding_failed",
+        error_message="Refused.",
+        next_attempt_at=timezone.now() + dt.timedelta(minutes=58, seconds=30),
+    )
+    KnowledgeBase.objects.filter(pk=base.pk).update(embedder=other)
+    page = page_of(operator, reverse("admin:knowledge_knowledgebase_change", args=[base.pk]))
+    assert "Tried again in 58\xa0minutes." in page
+    url = reverse("admin:knowledge_retry_vectors", args=[base.pk])
+    assert f'formaction="{url}"' in page
+    assert operator.get(url).status_code == 405
+    assert operator.post(url.replace(base.pk, "unknown")).status_code == 404
+    space.refresh_from_db()
+    assert space.next_attempt_at is not None
+    assert "The vectors are being built." in operator.post(url, follow=True).content.decode()
+    space.refresh_from_db()
+    assert space.next_attempt_at is None
 
 
 def test_it_deletes_a_base_without_loading_its_chunks(
@@ -458,6 +546,47 @@ def test_it_searches_and_keeps_what_was_asked(operator: Client, base: KnowledgeB
     assert "Playground" in page_of(operator, f"{url}?bases={base.pk}")
     limited = operator.get(url, {"bases": base.pk, "query": "bronze", "limit": "1"})
     assert limited.content.decode().count('class="hit"') == 1
+
+
+def test_it_asks_for_bases_and_remembers_them(operator: Client, base: KnowledgeBase) -> None:
+    url = reverse("admin:knowledge_searchrecord_changelist")
+    chosen = f'<option value="{base.pk}" selected'
+    assert chosen not in page_of(operator, url)
+    asked = operator.get(url, {"query": "bronze"}).content.decode()
+    assert "Choose the knowledge bases to search." in asked
+    assert not base.searches.exists()
+    operator.get(url, {"query": "bronze", "bases": base.pk})
+    assert chosen in page_of(operator, url)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_searches_by_the_rule_of_an_assistant(
+    operator: Client, base: KnowledgeBase, alice: User
+) -> None:
+    add_chunks(make_document(base, "Rooms.txt", status=DocumentStatus.READY), 3)
+    assistant = Assistant.objects.create(
+        name="Guide", owner=alice, knowledge_limit=2, knowledge_min_score=0.6
+    )
+    assistant.knowledge_bases.add(base)
+    detail = page_of(operator, reverse("admin:assistants_assistant_change", args=[assistant.pk]))
+    url = reverse("admin:assistants_assistant_search_knowledge", args=[assistant.pk])
+    assert url in detail
+    filled = operator.get(url)
+    assert filled.status_code == 302
+    assert f"word_share={FITTING_SHARE}" in filled["Location"]
+    form = page_of(operator, filled["Location"])
+    for name, value in (("limit", "2"), ("min_score", "0.6"), ("word_share", "0.3")):
+        assert f'name="{name}" value="{value}"' in form
+    for query, number in (("What is the weather in the garden", 0), ("the bronze", 2)):
+        page = page_of(operator, f"{filled['Location']}&query={query}")
+        assert page.count('class="hit"') == number, query
+        assert "<mark>the</mark>" not in page.lower()
+    everything = page_of(
+        operator,
+        f"{reverse('admin:knowledge_searchrecord_changelist')}?bases={base.pk}"
+        "&query=What is the weather in the garden",
+    )
+    assert everything.count('class="hit"') == 3
 
 
 @pytest.mark.parametrize(

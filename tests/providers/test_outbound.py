@@ -6,7 +6,10 @@ import ipaddress
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
+from django.urls import reverse
 
+from accounts.models import User
 from core.http import parse_rule
 from providers.models import OutboundRule
 from providers.outbound import operator_rules
@@ -40,6 +43,31 @@ def test_it_leaves_out_a_rule_that_is_no_address() -> None:
     OutboundRule.objects.create(network="printer.local")
     OutboundRule.objects.create(network="192.168.1.20")
     assert operator_rules() == ("192.168.1.20/32",)
+
+
+@pytest.mark.parametrize(
+    ("network", "port", "stored"),
+    [
+        ("127.0.0.1:11434", "", ("127.0.0.1", 11434)),
+        ("10.0.0.0/8:8080", "", ("10.0.0.0/8", 8080)),
+        ("[fd00::5]:8000", "8000", ("fd00::5", 8000)),
+        ("192.168.1.20", "", ("192.168.1.20", None)),
+        ("192.168.1.20", "80", ("192.168.1.20", 80)),
+        ("127.0.0.1:11434", "80", None),
+        ("127.0.0.1:99999", "", None),
+        ("printer:80", "", None),
+    ],
+)
+def test_it_takes_an_address_with_its_port_in_one_box(
+    carol: User, network: str, port: str, stored: tuple[str, int | None] | None
+) -> None:
+    client = Client()
+    client.force_login(carol)
+    sent = {"network": network, "port": port, "note": ""}
+    answer = client.post(reverse("admin:providers_outboundrule_add"), sent)
+    assert answer.status_code == (302 if stored else 200)
+    expected = [stored] if stored else []
+    assert list(OutboundRule.objects.values_list("network", "port")) == expected
 
 
 @pytest.mark.parametrize(("network", "is_accepted"), [("10.0.0.0/8", True), ("printer", False)])

@@ -143,7 +143,9 @@ class TestOverview:
             (["ready", "cancelled"], "active"),
             (["ready", "uploaded"], "indexing"),
             (["failed", "embedding"], "indexing"),
-            (["failed", "ready"], "error"),
+            (["failed", "ready"], "active"),
+            (["failed", "cancelled"], "error"),
+            (["failed", "failed"], "error"),
         ],
     )
     def test_it_tells_how_the_base_is_doing(
@@ -183,6 +185,16 @@ class TestOverview:
         assert shown["vectorSpaces"][0]["errorMessage"] == "The key is wrong."
         VectorSpace.objects.update(next_attempt_at=timezone.now())
         assert data_of(alice_api.get(f"{PATH}/{base.pk}"))["status"] == "indexing"
+
+    def test_it_names_the_vectors_in_use_first(
+        self, alice_api: APIClient, base: KnowledgeBase, alice: User
+    ) -> None:
+        for status in ("building", "active"):
+            VectorSpace.objects.create(
+                knowledge_base=base, embedder=make_embedder(alice), status=status
+            )
+        shown = data_of(alice_api.get(f"{PATH}/{base.pk}"))["vectorSpaces"]
+        assert [space["status"] for space in shown] == ["active", "building"]
 
     def test_it_refuses_a_status_that_there_is_not(self, alice_api: APIClient) -> None:
         error = error_of(alice_api.get(f"{PATH}?status=perhaps"), 400)
