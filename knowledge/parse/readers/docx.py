@@ -237,19 +237,29 @@ class _Walk:
                 case "footnoteReference" | "endnoteReference":
                     yield self._note(inner)
                 case "drawing" | "pict" | "object":
-                    self._pending += [("", box) for box in inner.iter("{*}txbxContent")]
+                    self._pending += [("", box) for box in _boxes(inner)]
                 case "f" | "sSup" | "sSub" | "rad" | "d" | "nary" | "func" | "num" | "den" | "e":
                     yield from (text.text or "" for text in inner.iter("{*}t"))
 
     def _note(self, reference: etree._Element) -> str:
         kind = local(reference).removesuffix("Reference")
-        note = self._notes[kind].get(attribute(reference, "id") or "")
+        # Once: a note may refer to itself.
+        note = self._notes[kind].pop(attribute(reference, "id") or "", None)
         if note is None:
             return ""
         self._note_count += 1
         mark = f"[{self._note_count}]"
         self._pending.append((mark, note))
         return mark
+
+
+def _boxes(drawing: etree._Element) -> Iterator[etree._Element]:
+    """Its text boxes, without those inside of them: these hang on a paragraph of the outer one."""
+    for element in drawing:
+        if local(element) == "txbxContent":
+            yield element
+        else:
+            yield from _boxes(element)
 
 
 def _content(container: etree._Element) -> Iterator[etree._Element]:

@@ -13,12 +13,13 @@ from knowledge.parse.wire import Order
 _FRONT_MATTER = re.compile(
     r"\A---[^\S\n]*\n(?P<body>.{0,20000}?\n)(?:---|\.\.\.)[^\S\n]*(?:\n|\Z)", re.S
 )
-_FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)\Z")
-_HEADING = re.compile(r" {0,3}(?P<marks>#{1,6})(?:[ \t]+(?P<text>.*?))?(?:[ \t]+#+)?[ \t]*\Z")
+# Of a line of a hundred thousand marks or spaces, no pattern may try every part.
+_FENCE = re.compile(r" {0,3}(?P<mark>`{3,}+|~{3,}+)(?P<info>[^`]*+)\Z")
+_HEADING = re.compile(r" {0,3}(?P<marks>#{1,6}+)(?:[ \t]++(?P<text>.*))?\Z")
 _UNDERLINE = re.compile(r" {0,3}(?P<mark>=+|-{2,})[ \t]*\Z")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
-_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
+_DELIMITER_CELL = re.compile(r"[ \t]*+:?-++:?[ \t]*+")
 
 
 def read(order: Order, draft: Draft) -> None:
@@ -62,7 +63,8 @@ class _Scanner:
             return self._take_code(lines, at, fence["mark"])
         if heading := _HEADING.match(line):
             self._flush()
-            self._draft.add("heading", heading["text"] or "", level=len(heading["marks"]))
+            title = _without_closing(heading["text"] or "")
+            self._draft.add("heading", title, level=len(heading["marks"]))
             return at + 1
         if self._lines and not self._is_item and (underline := _UNDERLINE.match(line)):
             title, self._lines = " ".join(part.strip() for part in self._lines), []
@@ -103,8 +105,16 @@ class _Scanner:
         self._lines, self._is_item = [], False
 
 
+def _without_closing(title: str) -> str:
+    """The title of a heading without the marks that may close it, as in `# Title #`."""
+    title = title.rstrip(" \t")
+    before = title.rstrip("#")
+    return before.rstrip(" \t") if before.endswith((" ", "\t")) or not before else title
+
+
 def _is_delimiter(line: str) -> bool:
-    return "-" in line and "|" in line and _DELIMITER.match(line) is not None
+    cells = line.strip(" \t").removeprefix("|").removesuffix("|").split("|")
+    return "|" in line and all(map(_DELIMITER_CELL.fullmatch, cells))
 
 
 def _rows(lines: list[str], at: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 from pytest_django import Settings
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.bounded import in_time
 from tests.knowledge.parse import made
 from tests.knowledge.parse.conftest import Read, Refuse, told
 
@@ -261,3 +262,56 @@ def test_it_reads_comments_that_never_end_in_one_pass(read: Read) -> None:
 
 def test_it_reads_names_of_charsets_that_never_end(read: Read) -> None:
     assert read("<meta " * 500_000 + "><p>text", "html").text == "text"
+
+
+@pytest.mark.parametrize("depth", [1, 14])
+def test_text_boxes_in_text_boxes_are_read_once(read: Read, depth: int) -> None:
+    body = PARAGRAPH.format("In the box.")
+    for _level in range(depth):
+        box = f"<w:pict><w:txbxContent>{body}</w:txbxContent></w:pict>"
+        body = f"<w:p><w:r>{box}</w:r></w:p>"
+    assert told(read(made.word_xml(body), "docx")) == [("paragraph", "In the box.")]
+
+
+def test_notes_that_refer_to_themselves_are_read_once(read: Read) -> None:
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    reference = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+    note = f"<w:p><w:r><w:t>The proof.</w:t></w:r>{reference * 2}</w:p>"
+    notes = f'<w:footnotes {space}><w:footnote w:id="2">{note}</w:footnote></w:footnotes>'
+    claim = f"<w:p><w:r><w:t>Claim</w:t></w:r>{reference}</w:p>"
+    body = claim + PARAGRAPH.format("More.") * 16
+    parsed = read(made.word_xml(body, parts={"footnotes.xml": notes}), "docx")
+    assert told(parsed) == [
+        ("paragraph", "Claim[1]"),
+        ("paragraph", "[1] The proof."),
+        *[("paragraph", "More.")] * 16,
+    ]
+
+
+LINES = """
+from pathlib import Path
+from knowledge.parse.draft import Draft
+from knowledge.parse.readers import markdown
+from knowledge.parse.wire import Order
+
+many = 100_000
+lines = [
+    "# a" + " " * many + "b",
+    "# a" + " #" * many + "b",
+    "~" * many + "`",
+    " " * many + "x-|",
+    "-|-" + " " * many + "x",
+    "* " * many + "x",
+    "=" * many + "x",
+    "-" * many + "x",
+]
+path = Path({path!r})
+path.write_text("|\\n".join(lines) + "\\n\\n" + "\\n".join(lines))
+order = Order(str(path), "md", False, 600, 60, 10, 10_000_000)
+markdown.read(order, Draft(order))
+print("done")
+"""
+
+
+def test_no_line_of_markdown_takes_long(tmp_path: Path) -> None:
+    assert in_time(LINES.replace("{path!r}", repr(str(tmp_path / "a.md")))).split() == ["done"]

@@ -208,3 +208,28 @@ def test_it_refuses_bytes_that_are_no_text(content: bytes, refuse: Refuse) -> No
 def test_text_may_begin_like_a_program_or_an_image(read: Read) -> None:
     for text in ("MZ is how a program begins.", "BM is a bitmap.", "RIFF is a guitar's.", "PK 12"):
         assert read(text, "txt").text == text
+
+
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [
+        ("# Title", "Title"),
+        ("# Title #", "Title"),
+        ("# Title ## \t", "Title"),
+        ("# C#", "C#"),
+        ("# One # two", "One # two"),
+    ],
+)
+def test_it_leaves_out_the_marks_that_close_a_heading(read: Read, line: str, title: str) -> None:
+    assert told(read(f"{line}\n\nText.", "md"))[0] == ("heading 1", title)
+
+
+@pytest.mark.parametrize("line", ["---|---", "| :-: | - |", "|-|", " :---|:--- "])
+def test_it_knows_the_line_under_the_head_of_a_table(read: Read, line: str) -> None:
+    assert told(read(f"a | b\n{line}\n1 | 2", "md"))[1] == ("table_row", "1 | 2")
+
+
+@pytest.mark.parametrize("line", ["---", "|", "||", "a|-", "--|- -", "-|:"])
+def test_other_lines_are_not_under_the_head_of_a_table(read: Read, line: str) -> None:
+    kinds = [kind for kind, _text in told(read(f"a | b\n{line}\n1 | 2", "md"))]
+    assert "table_row" not in kinds
