@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import itertools
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import Error as DatabaseFault
@@ -26,6 +25,7 @@ from knowledge.leases import Lease, LeaseLost
 from knowledge.models import Document, DocumentStatus, Stage, StageRun
 from knowledge.parse import ParseFailed
 from knowledge.spaces import NoEmbedder
+from knowledge.wording import WORKER_DIED
 
 MAX_ATTEMPTS = 5
 # A reader that was too slow twice will be too slow again.
@@ -88,7 +88,8 @@ def begin(document_id: str, stage: Stage, condition: Q, **values: Any) -> Lease[
         ended_at=Now(), error_code=WORKER_LOST, error_message=_("The worker died.")
     )
     if lost and _in_vain(document, stage, document.attempt - 1) >= MAX_ATTEMPTS:
-        _give_up(lease, Failure(WORKER_LOST, _too_many_deaths(), is_permanent=True))
+        message = WORKER_DIED % {"count": MAX_ATTEMPTS}
+        _give_up(lease, Failure(WORKER_LOST, message, is_permanent=True))
         return None
     _start(document, stage)
     return lease
@@ -182,12 +183,25 @@ def _open_runs(document: Document) -> QuerySet[StageRun]:
 def _in_vain(document: Document, stage: Stage, attempts: int) -> int:
     """How many of the latest attempts at the stage failed in a row and brought nothing."""
     is_embedding = stage == Stage.EMBEDDING
-    runs = document.stage_runs.exclude(error_code__in=("", WORKER_STOPPED)).order_by("-pk")
-    stages = [Stage.EMBEDDING] if is_embedding else [Stage.PARSING, Stage.CHUNKING]
-    items = runs.filter(stage__in=stages).values_list("items", flat=True)[: max(0, attempts)]
-    if not is_embedding:
-        return len(items)
-    return sum(1 for _brought in itertools.takewhile(lambda count: count == 0, items))
+    in_vain = 0
+    for run in _latest_runs(document, stage, attempts):
+        if is_embedding and run.items:
+            break
+        if run.error_code not in ("", WORKER_STOPPED):
+            in_vain += 1
+    return in_vain
+
+
+def _latest_runs(document: Document, stage: Stage, attempts: int) -> Iterator[StageRun]:
+    """The stage's runs since its attempts were last counted from one, the latest first."""
+    stages = [Stage.EMBEDDING] if stage == Stage.EMBEDDING else [Stage.PARSING, Stage.CHUNKING]
+    before = (attempts + 1, 0)
+    for run in document.stage_runs.filter(stage__in=stages).order_by("-pk")[: 2 * attempts]:
+        place = (run.attempt, stages.index(Stage(run.stage)))
+        if place >= before:
+            return
+        before = place
+        yield run
 
 
 def _wait_s(in_vain: int, retry_after_s: int | None) -> float:
@@ -202,8 +216,3 @@ def _give_up(lease: Lease[Document], failure: Failure) -> None:
         error_code=failure.code,
         error_message=failure.message[:500],
     )
-
-
-def _too_many_deaths() -> str:
-    text = _("The worker died %(count)d times over this document.")
-    return text % {"count": MAX_ATTEMPTS}

@@ -68,7 +68,9 @@ def build_index(space_id: int) -> None:
         if space is None or space.dimensions is None or space.dimensions > MAX_DIMENSIONS:
             return
         if not _is_large(space_id):
+            # It has shrunk; what a killed build of it left goes as well.
             _note(space_id, IndexState.NONE)
+            _drop(space_id)
             return
         try:
             _build(space_id, space.dimensions)
@@ -83,18 +85,40 @@ def build_index(space_id: int) -> None:
 def drop_index(space_id: int) -> None:
     """Drops the index of a deleted space, after the caller's transaction.
 
-    It waits for searches that use the table, and for a build that is on.
+    It waits for searches that use the table. While an index is built it does nothing, as the two
+    would wait for each other: `drop_stray_indexes` comes by later.
     """
-    transaction.on_commit(functools.partial(_drop, space_id))
+    transaction.on_commit(functools.partial(_drop_alone, space_id))
+
+
+def set_aside(space_id: int) -> None:
+    """Drops the index of a space that is about to grow by much; searches are exact until another.
+
+    Whoever asks `index_is_wanted` gets it built again. Does nothing while an index is built. Takes
+    no transaction of the caller.
+    """
+    with _alone() as is_alone:
+        if is_alone and _note(space_id, IndexState.NONE):
+            _drop(space_id)
 
 
 def drop_stray_indexes() -> int:
     """Drops indexes whose space is gone, as a killed worker leaves them; how many.
 
-    None while an index is built: it would wait for that, and there is time.
+    None while an index is built: they would wait for each other, and there is time.
     """
-    if _somebody_builds():
-        return 0
+    with _alone() as is_alone:
+        return _drop_strays() if is_alone else 0
+
+
+def count_vectors(space_id: int) -> int:
+    """How many vectors the space has."""
+    with connection.cursor() as cursor:
+        cursor.execute("select count(*) from knowledge_chunkvector where space_id = %s", [space_id])
+        return int(cursor.fetchone()[0])
+
+
+def _drop_strays() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "select substr(indexrelid::regclass::text, %s)::bigint from pg_index"
@@ -135,7 +159,14 @@ def _statement(space_id: int, dimensions: int) -> sql.Composed:
     )
 
 
+def _drop_alone(space_id: int) -> None:
+    with _alone() as is_alone:
+        if is_alone:
+            _drop(space_id)
+
+
 def _drop(space_id: int) -> None:
+    """The caller is alone: dropping and building wait for each other's transactions."""
     statement = "drop index concurrently if exists {}"
     with connection.cursor() as cursor:
         name = sql.Identifier(index_name(space_id))
@@ -173,9 +204,10 @@ def _note(space_id: int, state: IndexState, error: str = "") -> bool:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[bool]:
-    """Whether this is the only build. The lock dies with the session, a killed worker's as well:
+    """Whether nobody else builds or drops an index.
 
-    the server ends an orphaned build first, and the next one finds its index valid.
+    The lock dies with the session, a killed worker's as well: the server ends an orphaned build
+    first, and the next one finds its index valid.
     """
     with connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_lock(%s)", [_LOCK])
@@ -207,9 +239,7 @@ def _settings(space_id: int, dimensions: int) -> Iterator[None]:
     processors. The session goes back to a pool, hence the end.
     """
     with connection.cursor() as cursor:
-        cursor.execute("select count(*) from knowledge_chunkvector where space_id = %s", [space_id])
-        (rows,) = cursor.fetchone()
-        needed_mb = rows * (2 * dimensions + 600) * 5 // 4 // 2**20
+        needed_mb = count_vectors(space_id) * (2 * dimensions + 600) * 5 // 4 // 2**20
         memory_mb = min(_MAX_MEMORY_MB, max(_MIN_MEMORY_MB, needed_mb))
         cursor.execute(f"set maintenance_work_mem = '{memory_mb}MB'")
         cursor.execute("set max_parallel_maintenance_workers = 0")

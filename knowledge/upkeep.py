@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import connection
-from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import Now
+from django.db.models import Count, F, Q, QuerySet, Sum, Window
+from django.db.models.functions import Now, Random, RowNumber
 from django.utils import timezone
 
 from knowledge import indexes, ingest, leases, spaces
@@ -30,6 +30,8 @@ from knowledge.storage import DOCUMENTS_FOLDER, UPLOADS_FOLDER, files_below
 
 # Of one base, so that a slow model of one user leaves room for the documents of others.
 MAX_EMBEDDING_PER_BASE = 4
+# Waiting documents of one base beyond which an upload wakes nobody.
+MAX_WOKEN_PER_BASE = 2
 # A file is written before its row is committed; nothing takes this long.
 ORPHAN_AFTER = datetime.timedelta(hours=1)
 # Of one document: what was tried for days against a vendor that was away is of no interest.
@@ -42,6 +44,11 @@ delete from knowledge_stagerun r using (
 ) each where each.id = r.id and each.number > %s
 """
 _FEW_VECTORS = 1_000
+# Of those present. With 1,024 dimensions 30 a second are added to an index, 520 without, and 220 a
+# second are built into one: from here on, to add them first and to build all anew takes less.
+_SHARE = 0.2
+# Comparing with so many stays below 100 ms (see `indexes.INDEXED_FROM`): bearable meanwhile.
+_EXACT_UP_TO = 50_000
 _UPLOADS_AT_ONCE = 500
 _FILES_AT_ONCE = 500
 
@@ -52,10 +59,10 @@ logger = logging.getLogger(__name__)
 
 
 def waiting_documents(step: ingest.Step, *, limit: int) -> list[Document]:
-    """The oldest documents that wait for the step."""
+    """Documents that wait for the step, of each base in turn the oldest."""
     if step == "embed":
         return waiting_to_be_embedded(limit=limit)
-    return _oldest(needs(step), limit)
+    return _in_turn(needs(step), limit)
 
 
 def needs(step: ingest.Step) -> Q:
@@ -78,8 +85,8 @@ def _to_prepare(*, with_ocr: bool) -> Q:
 
 
 def waiting_to_be_embedded(*, limit: int) -> list[Document]:
-    """The oldest documents that wait for vectors, of bases that have room."""
-    return _oldest(needs("embed") & ~Q(knowledge_base__in=_busy_bases()), limit)
+    """As `waiting_documents`, for vectors, of bases that have room."""
+    return _in_turn(needs("embed") & ~Q(knowledge_base__in=_busy_bases()), limit)
 
 
 def is_base_busy(document_id: str) -> bool:
@@ -100,21 +107,49 @@ def _busy_bases() -> QuerySet[Document, str]:
     )
 
 
-def _oldest(condition: Q, limit: int) -> list[Document]:
-    waiting = Document.objects.filter(condition & leases.due())
-    return list(waiting.order_by("created_at", "pk")[:limit])
+def is_near_the_front(document: Document) -> bool:
+    """Whether so few of its base wait before it that a worker may be woken for it at once.
+
+    The others wait for their base's turn: the files of one user do not stand in a queue before
+    those of everybody else.
+    """
+    step = ingest.next_step(document)
+    if step is None:
+        return False
+    others = Document.objects.filter(
+        needs(step) & leases.due(), knowledge_base=document.knowledge_base_id
+    ).exclude(pk=document.pk)
+    return others[:MAX_WOKEN_PER_BASE].count() < MAX_WOKEN_PER_BASE
+
+
+def _in_turn(condition: Q, limit: int) -> list[Document]:
+    """The oldest of each base, then the second of each; bases come in any order."""
+    place = Window(RowNumber(), partition_by="knowledge_base", order_by=[F("created_at"), F("pk")])
+    waiting = Document.objects.filter(condition & leases.due()).annotate(place=place)
+    return list(waiting.order_by("place", Random())[:limit])
 
 
 # --- Spaces and indexes ------------------------------------------------------------------------
 
 
-def spaces_to_build() -> list[int]:
-    """Spaces that wait to be built, those included that a base has just come to want."""
+def spaces_to_build(*, limit: int) -> list[int]:
+    """Spaces that wait to be built, those included that a base has just come to want.
+
+    No more than `limit` less those that are being built.
+    """
     for base_id in spaces.bases_to_reconcile():
         with contextlib.suppress(KnowledgeBase.DoesNotExist):
             spaces.reconcile(base_id)
-    building = VectorSpace.objects.filter(leases.due(), status=SpaceStatus.BUILDING)
-    return list(building.values_list("pk", flat=True))
+    spaces.hurry_changed()
+    return waiting_spaces(limit=limit)
+
+
+def waiting_spaces(*, limit: int) -> list[int]:
+    """Spaces that are due to be built: no more than `limit` less those that are being built."""
+    building = VectorSpace.objects.filter(status=SpaceStatus.BUILDING)
+    room = max(0, limit - building.filter(lease_until__gte=Now()).count())
+    due = building.filter(leases.due()).order_by("updated_at", "pk")
+    return list(due.values_list("pk", flat=True)[:room])
 
 
 def spaces_without_index(document_id: str) -> list[int]:
@@ -124,7 +159,24 @@ def spaces_without_index(document_id: str) -> list[int]:
 
 def indexes_to_build() -> list[int]:
     """Spaces whose index was begun or is wanted, and is not ready."""
-    return _to_index(~Q(index_state=IndexState.READY))
+    # Each is then looked at by queries of its own: not all the small ones, every few seconds.
+    chunks = Sum("knowledge_base__documents__chunks_total")
+    large = (
+        VectorSpace.objects.annotate(chunks=chunks)
+        .filter(chunks__gt=indexes.INDEXED_FROM)
+        .values("pk")
+    )
+    return _to_index(~Q(index_state=IndexState.READY) & Q(pk__in=large))
+
+
+def indexes_in_the_way(document_id: str) -> list[int]:
+    """The active space of a document's base, if it grows so much that its index should go first."""
+    indexed = VectorSpace.objects.filter(
+        knowledge_base__documents=document_id,
+        status=SpaceStatus.ACTIVE,
+        index_state=IndexState.READY,
+    )
+    return [space.pk for space in indexed if _is_better_later(space, is_there=True)]
 
 
 def _to_index(condition: Q) -> list[int]:
@@ -134,7 +186,23 @@ def _to_index(condition: Q) -> list[int]:
     """
     active = VectorSpace.objects.filter(condition, status=SpaceStatus.ACTIVE)
     wanted = (space for space in active if indexes.index_is_wanted(space))
-    return [space.pk for space in wanted if _missing_soon(space) < _FEW_VECTORS]
+    return [space.pk for space in wanted if not _is_better_later(space)]
+
+
+def _is_better_later(space: VectorSpace, *, is_there: bool = False) -> bool:
+    """Whether the index would be in the way of what is added soon.
+
+    Not for ever, where documents keep coming: only while exact searches are quick, or most of the
+    vectors are still missing and no index `is_there` that spares searches the others.
+    """
+    missing = _missing_soon(space)
+    if missing < _FEW_VECTORS:
+        return False
+    present = indexes.count_vectors(space.pk)
+    is_quick = missing + present <= _EXACT_UP_TO
+    if is_quick:
+        return missing >= present * _SHARE
+    return missing >= present and not is_there
 
 
 def _missing_soon(space: VectorSpace) -> int:

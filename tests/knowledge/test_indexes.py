@@ -216,6 +216,30 @@ class TestOtherBuilds:
             assert not index_is_wanted(space)
         assert index_is_wanted(space)
 
+    def test_an_index_is_not_dropped_while_another_is_built(self, space: VectorSpace) -> None:
+        build_index(space.pk)
+        gone = VectorSpace(pk=space.pk)
+        space.delete()
+        with indexes._alone():
+            elsewhere(lambda: drop_index(gone.pk))
+            elsewhere(lambda: indexes.set_aside(gone.pk))
+            assert indexes_of(gone) == [True]
+        elsewhere(lambda: drop_index(gone.pk))
+        assert indexes_of(gone) == []
+
+    def test_strays_stay_while_an_index_is_built(self, space: VectorSpace) -> None:
+        build_index(space.pk)
+        gone = VectorSpace(pk=space.pk)
+        space.delete()
+        with indexes._alone():
+            elsewhere(assert_no_strays_dropped)
+        assert indexes_of(gone) == [True]
+        assert drop_stray_indexes() == 1
+
+
+def assert_no_strays_dropped() -> None:
+    assert drop_stray_indexes() == 0
+
 
 class TestFailures:
     def test_the_error_is_on_the_row_and_it_is_tried_again_later(self, space: VectorSpace) -> None:
@@ -244,6 +268,23 @@ class TestFailures:
 
 
 class TestDropping:
+    def test_a_space_that_shrank_keeps_nothing_of_a_killed_build(
+        self, space: VectorSpace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build_index(space.pk)
+        VectorSpace.objects.update(index_state=IndexState.BUILDING)
+        monkeypatch.setattr(indexes, "INDEXED_FROM", LARGE)
+        build_index(space.pk)
+        assert state_of(space) == (IndexState.NONE, "")
+        assert indexes_of(space) == []
+
+    def test_an_index_that_is_set_aside_is_wanted_again(self, space: VectorSpace) -> None:
+        build_index(space.pk)
+        indexes.set_aside(space.pk)
+        assert state_of(space) == (IndexState.NONE, "")
+        assert indexes_of(space) == []
+        assert index_is_wanted(space)
+
     def test_an_index_goes_after_the_transaction_of_its_space(self, space: VectorSpace) -> None:
         build_index(space.pk)
         space_id = space.pk

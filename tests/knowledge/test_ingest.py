@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.utils import timezone
 
-from knowledge import actions, embedding, ingest, spaces, upkeep
+from knowledge import actions, attempts, embedding, ingest, leases, spaces, upkeep
 from knowledge.attempts import MAX_ATTEMPTS
 from knowledge.models import (
     Chunk,
@@ -207,6 +207,28 @@ def test_a_failure_of_the_machine_is_tried_five_times(
         work_on(document)
     assert (document.status, document.attempt) == (DocumentStatus.FAILED, MAX_ATTEMPTS)
     assert [run[1] for run in runs_of(document)] == [1, 2, 3, 4, 5]
+
+
+def test_a_worker_that_was_stopped_does_not_bring_back_failures_of_before(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = add(base)
+    parser_that(monkeypatch, ParseFailed("killed"))
+    for _attempt in range(MAX_ATTEMPTS):
+        make_due(document)
+        ingest.prepare(document.pk)
+    document = actions.retry_document(document)
+    lease = attempts.begin(document.pk, Stage.PARSING, leases.due())
+    assert lease is not None
+    attempts.stop(lease)
+    for attempt in range(2, MAX_ATTEMPTS + 2):
+        document.refresh_from_db()
+        assert document.status != DocumentStatus.FAILED
+        make_due(document)
+        ingest.prepare(document.pk)
+        document.refresh_from_db()
+        assert document.attempt == attempt
+    assert document.status == DocumentStatus.FAILED
 
 
 def test_an_error_nobody_foresaw_is_logged_and_not_shown(

@@ -120,7 +120,7 @@ def test_the_sweeper_does_not_multiply_a_backlog(
         add(base, topic=str(number))
     for _sweep in range(3):
         tasks.sweep()
-    assert waiting_in("parse") == 5
+    assert waiting_in("parse") == 3
     redis_sync().flushdb()
     for _sweep in range(3):
         tasks.sweep()
@@ -155,6 +155,57 @@ def test_an_index_is_built_when_the_large_document_that_wants_it_is_done(
     active = spaces.active_space(base)
     assert active is not None
     assert upkeep.indexes_to_build() == upkeep.spaces_without_index(document.pk) == [active.pk]
+
+
+def test_an_index_is_built_though_documents_keep_coming(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "INDEXED_FROM", 9)
+    monkeypatch.setattr(upkeep, "_FEW_VECTORS", 2)
+    work_on(add(base, 10))
+    active = spaces.active_space(base)
+    assert active is not None
+    monkeypatch.setattr(upkeep, "_EXACT_UP_TO", 10)
+    ingest.prepare(add(base, 8, topic="owl").pk)
+    assert upkeep.indexes_to_build() == [active.pk]
+    ingest.prepare(add(base, 5, topic="hen").pk)
+    assert upkeep.indexes_to_build() == []
+
+
+def test_an_index_is_set_aside_while_a_space_grows_by_much(
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "INDEXED_FROM", 9)
+    monkeypatch.setattr(upkeep, "_FEW_VECTORS", 2)
+    work_on(add(base, 30))
+    active = spaces.active_space(base)
+    assert active is not None
+    tasks.build_index(active.pk)
+    few, many = add(base, 5, topic="owl"), add(base, 8, topic="hen")
+    ingest.prepare(few.pk)
+    assert upkeep.indexes_in_the_way(few.pk) == []
+    tasks.embed(few.pk)
+    ingest.prepare(many.pk)
+    monkeypatch.setattr(upkeep, "_EXACT_UP_TO", 42)
+    assert upkeep.indexes_in_the_way(many.pk) == []
+    monkeypatch.setattr(upkeep, "_EXACT_UP_TO", 43)
+    assert upkeep.indexes_in_the_way(many.pk) == [active.pk]
+    tasks.embed(many.pk)
+    assert index_names() == set()
+    assert upkeep.spaces_without_index(many.pk) == [active.pk]
+    tasks.build_index(active.pk)
+    assert index_names() == {indexes.index_name(active.pk)}
+    actions.delete_base(base, force=True)
+    tasks.tidy()
+
+
+def test_the_sweepers_look_at_indexes_costs_one_query_however_many_spaces_are_small(
+    alice: User, base: KnowledgeBase, django_assert_num_queries: Any
+) -> None:
+    work_on(add(base))
+    work_on(add(actions.create_base(alice.pk, {"name": "Other"})))
+    with django_assert_num_queries(1):
+        assert upkeep.indexes_to_build() == []
 
 
 def test_the_sweepers_look_at_documents_uses_the_index_of_open_ones(base: KnowledgeBase) -> None:
@@ -206,6 +257,56 @@ def test_one_base_leaves_room_for_the_documents_of_others(
     tasks.embed(waiting.pk)
     waiting.refresh_from_db()
     assert waiting.status == DocumentStatus.READY
+
+
+def test_the_files_of_one_base_do_not_stand_before_those_of_others(
+    base: KnowledgeBase, vendor_base: KnowledgeBase
+) -> None:
+    many = [add(base, topic=str(number)) for number in range(6)]
+    assert waiting_in("parse") == upkeep.MAX_WOKEN_PER_BASE
+    late = add(vendor_base)
+    assert waiting_in("parse") == upkeep.MAX_WOKEN_PER_BASE + 1
+    in_turn = [row.pk for row in upkeep.waiting_documents("prepare", limit=9)]
+    assert set(in_turn[:2]) == {many[0].pk, late.pk}
+    assert in_turn[2:] == [row.pk for row in many[1:]]
+
+
+def test_each_document_that_is_read_wakes_a_worker_for_another(base: KnowledgeBase) -> None:
+    first, _second, _third = (add(base, topic=str(number)) for number in range(3))
+    redis_sync().flushdb()
+    tasks.prepare(first.pk)
+    assert (waiting_in("parse"), waiting_in("ingest")) == (1, 1)
+
+
+def test_changes_of_models_leave_threads_for_documents(
+    alice: User, base: KnowledgeBase, vendor_embedder: Llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_BUILDS_AT_ONCE", 2)
+    changed = [base, *(actions.create_base(alice.pk, {"name": str(at)}) for at in range(3))]
+    for each in changed:
+        KnowledgeBase.objects.filter(pk=each.pk).update(embedder=base.embedder)
+        work_on(add(each))
+        actions.update_base(
+            KnowledgeBase.objects.get(pk=each.pk), {"embedder_id": vendor_embedder.pk}
+        )
+    redis_sync().flushdb()
+    tasks.sweep()
+    assert waiting_in("ingest") == 2
+    space_ids = upkeep.waiting_spaces(limit=9)
+    assert len(space_ids) == 4
+    for slots in ("_EMBEDDING_SLOTS", "_BUILDING_SLOTS"):
+        with monkeypatch.context() as patch:
+            full = threading.BoundedSemaphore(1)
+            patch.setattr(tasks, slots, full)
+            with full:
+                tasks.build_space(space_ids[0])
+        assert len(upkeep.waiting_spaces(limit=9)) == 4
+    redis_sync().flushdb()
+    tasks.build_space(space_ids[0])
+    assert upkeep.waiting_spaces(limit=9) == space_ids[1:]
+    assert waiting_in("ingest") == 2  # the index of the old space, and the next space
+    assert leases.take(VectorSpace, space_ids[1], leases.due()) is not None
+    assert upkeep.waiting_spaces(limit=2) == [space_ids[2]]
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_document_back(
