@@ -315,3 +315,29 @@ print("done")
 
 def test_no_line_of_markdown_takes_long(tmp_path: Path) -> None:
     assert in_time(LINES.replace("{path!r}", repr(str(tmp_path / "a.md")))).split() == ["done"]
+
+
+ENVIRONMENT = """
+import ctypes, os, sys
+from knowledge.parse.limits import confine
+from knowledge.parse.wire import Order
+
+if ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) < 1:
+    print("unknown")
+    sys.exit()
+theirs = f"/proc/{os.getppid()}/environ"
+print(len(open(theirs, "rb").read()) > 0)
+confine(Order("a.txt", "txt", False, 1024, 50, 10, 100))
+try:
+    open(theirs, "rb").read()
+except PermissionError:
+    print("refused")
+print(len(open("/proc/self/status").read()) > 0)
+"""
+
+
+def test_it_cannot_read_what_its_parent_knows() -> None:
+    told = in_time(ENVIRONMENT).split()
+    if told == ["unknown"]:
+        pytest.skip("this kernel has no Landlock")
+    assert told == ["True", "refused", "True"]
