@@ -387,7 +387,7 @@ def test_one_refused_text_does_not_keep_the_others_back(
     upstream.script("embeddings", no, yes, no, yes, no, yes)
     work_on(prepared)
     assert (prepared.status, prepared.chunks_embedded) == (DocumentStatus.READY, 8)
-    assert prepared.warning.startswith("1 chunk was too long")
+    assert prepared.warning.startswith("Chunks that were too long")
 
 
 def test_a_model_that_refuses_everything_is_not_asked_for_each_text(
