@@ -85,9 +85,12 @@ class Corpus:
         return _unit(vectors + _QUERY_SPREAD * noise / np.sqrt(self.dimensions))
 
     def question(self, sample: Sample) -> str:
-        """A snippet of the chunk, as short as a question's subject, wrapped in filler."""
+        """A snippet of the chunk, as short as a question's subject, wrapped in filler.
+
+        14 characters of Chinese; five words of English, at most one of which is filler itself.
+        """
         snippet = self._snippet(sample)
-        while len(set(snippet.split()) - self._filler) < 3 and sample.language == "en":
+        while len(set(snippet.split()) - self._filler) < 4 and sample.language == "en":
             snippet = self._snippet(sample)
         return _FILLED[sample.language].format(snippet)
 
