@@ -67,7 +67,7 @@ def _announced_size(scope: HTTPScope) -> int:
 
 async def _refuse(scope: HTTPScope, send: ASGISendCallable) -> None:
     request = ASGIRequest(scope, io.BytesIO())
-    response = error_response(body_too_large(), request)
+    response = error_response(body_too_large(limit=HARD_BODY_LIMIT_BYTES), request)
     headers = [(name.encode(), value.encode()) for name, value in response.items()]
     # The rest of the body is not read, so the connection is of no further use.
     headers += [(b"connection", b"close"), (b"content-length", b"%d" % len(response.content))]

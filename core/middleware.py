@@ -101,7 +101,9 @@ class FamilyErrorMiddleware:
             error = errors.InvalidRequest(_("The query string contains a NUL character."))
             return error_response(error, request)
         if _body_size(request) > _body_limit(request):
-            return error_response(body_too_large(_hint(request)), request)
+            return error_response(
+                body_too_large(_hint(request), limit=_body_limit(request)), request
+            )
         return None
 
     def _shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -131,16 +133,17 @@ def route_not_found() -> errors.RouteNotFound:
     return errors.RouteNotFound(_("There is no such path in this API."))
 
 
-def body_too_large(hint: StrOrPromise = "") -> errors.PayloadTooLarge:
-    return errors.PayloadTooLarge(hint or _("The request body is too large."))
+def body_too_large(text: StrOrPromise = "", *, limit: int) -> errors.PayloadTooLarge:
+    """The refusal of more than `limit` bytes; `text` may say what to do about it."""
+    text = text or _("The request body is too large; {limit} MB are possible.")
+    return errors.PayloadTooLarge(format_lazy(text, limit=limit // 2**20))
 
 
 def _hint(request: HttpRequest) -> StrOrPromise:
     """What to do about a body that is too large, where something can be done."""
     if _is_form(request) or not _FILE_PATHS.fullmatch(request.path_info):
         return ""
-    text = _("The request body is too large; send more than {limit} MB as a file, in a form.")
-    return format_lazy(text, limit=_body_limit(request) // 2**20)
+    return _("The request body is too large; send more than {limit} MB as a file, in a form.")
 
 
 def _is_bare_error(response: HttpResponseBase) -> bool:
@@ -165,7 +168,7 @@ def _error_for(request: HttpRequest, status: int) -> errors.AppError:
         case 405:
             return method_not_allowed()
         case 413:
-            return body_too_large()
+            return body_too_large(limit=_body_limit(request))
         case _ if status < 500:
             return errors.InvalidRequest(_("The request is malformed."))
         case _:

@@ -71,6 +71,7 @@ async def test_it_refuses_an_announced_size_without_reading() -> None:
     status, body = await ask(reader, b"x", announced=LIMIT + 1)
     assert status == 413
     assert json.loads(body)["status_code"] == 413
+    assert f"{LIMIT // 2**20} MB" in body.decode()
     assert reader.size == 0
 
 
