@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from accounts.principals import Principal
 from core.errors import InvalidRequest, NotFound
 from core.loops import wait_for
@@ -30,8 +32,8 @@ def reranker_named(principal: Principal, llm_id: str | None, *, param: str) -> R
         return None
     try:
         row = access_llm(principal, llm_id, type=LlmType.RERANK)
-    except NotFound as error:
-        raise InvalidRequest(error.message, param=param) from None
+    except NotFound:
+        raise InvalidRequest(_("Unknown rerank model."), param=param) from None
     require_usable(principal, row)
     return reranker_spec(row)
 

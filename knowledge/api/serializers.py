@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from core.casing import to_snake
 from core.serializers import WireSerializer
 from knowledge.api.words import DOCUMENT_WORDS, platform_word
 from knowledge.links import signed_url
@@ -24,6 +25,7 @@ from knowledge.models import (
 )
 from knowledge.overview import BaseState
 from knowledge.parse import FILE_TYPES
+from knowledge.wording import in_readers_language
 
 MAX_QUERY = 4000
 MAX_RESULTS = 50
@@ -74,6 +76,13 @@ class KnowledgeBaseSerializer(WireSerializer):
     updatedAt = serializers.DateTimeField(source="updated_at", read_only=True)
 
 
+class StoredText(serializers.CharField):
+    """What a worker wrote, in the language of the one who reads it."""
+
+    def to_representation(self, value: Any) -> str:
+        return in_readers_language(str(value))
+
+
 class VectorSpaceSerializer(WireSerializer):
     """The vectors of a base by one model: those in use, and those being built beside them."""
 
@@ -84,7 +93,7 @@ class VectorSpaceSerializer(WireSerializer):
     errorMessage = serializers.SerializerMethodField(method_name="error_of")
 
     def error_of(self, row: VectorSpace) -> str:
-        return row.error_message or row.index_error
+        return in_readers_language(row.error_message or row.index_error)
 
 
 # --- Documents ---------------------------------------------------------------------------------
@@ -100,7 +109,7 @@ class StageSerializer(WireSerializer):
     durationMs = serializers.SerializerMethodField(method_name="duration_ms")
     items = serializers.IntegerField()
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message")
+    errorMessage = StoredText(source="error_message")
 
     def duration_ms(self, row: StageRun) -> int | None:
         if row.ended_at is None:
@@ -128,9 +137,9 @@ class DocumentSerializer(WireSerializer):
     chunksEmbedded = serializers.IntegerField(source="chunks_embedded")
     pageCount = serializers.IntegerField(source="page_count", allow_null=True)
     charCount = serializers.IntegerField(source="char_count", allow_null=True)
-    warning = serializers.CharField()
+    warning = StoredText()
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message")
+    errorMessage = StoredText(source="error_message")
     stages = serializers.SerializerMethodField(method_name="latest_stages")
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
@@ -187,7 +196,7 @@ class TextFormSerializer(WireSerializer):
 
 
 class SearchSerializer(WireSerializer):
-    """What is looked for in a base."""
+    """What is looked for in a base. `limit` and `top_k` mean `n_results`."""
 
     query = serializers.CharField(max_length=MAX_QUERY)
     n_results = serializers.IntegerField(min_value=1, max_value=MAX_RESULTS, default=5)
@@ -219,6 +228,15 @@ class SearchSerializer(WireSerializer):
     rerank_model_id = serializers.CharField(
         max_length=64, required=False, allow_null=True, allow_blank=True, default=None
     )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            sent = {to_snake(str(name)): name for name in data}
+            alias = next((sent[name] for name in ("limit", "top_k") if name in sent), None)
+            if alias is not None and "n_results" not in sent:
+                data = data.copy()
+                data["n_results"] = data[alias]
+        return super().to_internal_value(data)
 
 
 class HitMetadataSerializer(WireSerializer):

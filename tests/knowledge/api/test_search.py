@@ -35,7 +35,7 @@ def search_in(base: KnowledgeBase) -> str:
 @pytest.fixture
 def filled(base: KnowledgeBase) -> KnowledgeBase:
     """A base of alice that words find something in."""
-    make_chunks(make_document(base, "pumps.txt"), *TEXTS)
+    make_chunks(make_document(base, "machines.txt"), *TEXTS)
     return base
 
 
@@ -90,7 +90,7 @@ def test_it_says_of_each_result_why_it_was_found(
     assert answer["notes"][0]["knowledge_base_id"] == filled.pk
 
 
-@pytest.mark.parametrize("name", ["n_results", "nResults"])
+@pytest.mark.parametrize("name", ["n_results", "nResults", "limit", "topK", "top_k"])
 def test_it_gives_as_many_as_asked(alice_api: APIClient, filled: KnowledgeBase, name: str) -> None:
     for count, given in ((1, 1), (50, 2)):
         answer = data_of(alice_api.post(search_in(filled), {"query": "the pump", name: count}))
@@ -137,6 +137,7 @@ def test_it_is_among_the_recent_searches(alice_api: APIClient, filled: Knowledge
         ({"n_results": 0}, "n_results"),
         ({"n_results": 51}, "n_results"),
         ({"nResults": "many"}, "n_results"),
+        ({"limit": 0}, "n_results"),
         ({"min_score": 1.1}, "min_score"),
         ({"min_score": "NaN"}, "min_score"),
         ({"neighbours": -1}, "neighbours"),
@@ -213,7 +214,9 @@ class TestReranking:
             return alice_api.post(search_in(filled), body)
 
         unknown = ask("000000000000")
-        assert list(error_of(unknown, 400)["details"]) == ["rerank_model_id"]
+        error = error_of(unknown, 400)
+        assert list(error["details"]) == ["rerank_model_id"]
+        assert error["message"] == "Unknown rerank model."
         for row in (self.model(vendor, bob), self.model(vendor, alice, type="text")):
             assert ask(row.pk).json() == unknown.json()
         data_of(ask(self.model(vendor, alice).pk))
