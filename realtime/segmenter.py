@@ -15,8 +15,8 @@ _CLAUSE_MARKS = ",;:" + _CLAUSE_MARKS_CJK
 # What may stand between a stop and the end of its sentence: quotes, brackets, markdown emphasis.
 _CLOSERS = "\"'”’」』】）》〉)]}*_`~"
 
-# How an answer cites its sources: [1], [2, 3], [4-6], 【7】. `static/realtime/sources.js` reads them
-# alike, which tests/realtime/marks.py holds. No source has a number of more than three digits.
+# How an answer cites its sources: [1], [2, 3], [4-6], 【7】; no number has more than three digits.
+# `static/realtime/sources.js` reads them alike, which tests/realtime/marks.py holds.
 _BETWEEN = r",，、;；~～\u2010-\u2014-"
 _MARK = rf"[\[［【]\s?[0-9]{{1,3}}(?:\s?[{_BETWEEN}]\s?[0-9]{{1,3}})*\s?[\]］】]"
 _MARKS_AT_END = re.compile(rf"(?:\s?{_MARK})+$")
