@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from django.utils.translation import gettext, gettext_noop, override
 
@@ -38,7 +38,7 @@ def in_readers_language(stored: str) -> str:
         return str(FAILURES[failure].message)
     text = stored
     for template, pattern in _counting().items():
-        text = pattern.sub(lambda found, known=template: _filled(known, found), text)
+        text = pattern.sub(partial(_filled, template), text)
     return gettext(text) if text == stored else text
 
 

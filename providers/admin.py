@@ -66,13 +66,16 @@ class ModelRowForm(ProviderForm):
         vendor = self.fields["vendor"]
         vendor.required = False
         capable = [(slug, label) for slug, label in VENDOR_CHOICES if self._is_offered(slug)]
+        assert isinstance(vendor, forms.ChoiceField)
         vendor.choices = [("", _("As the provider")), *capable]
         if self.instance._state.adding:
-            vendor.initial = self.initial["vendor"] = ""
+            real = next(slug for slug, _label in capable if slug != "builtin")
+            vendor.initial = self.initial["vendor"] = real
 
     def _is_offered(self, slug: str) -> bool:
         """Whether the vendor has models of this kind. A row keeps what it has."""
-        return self.kind in PROFILES[slug].kinds or slug == self.instance.vendor
+        own = getattr(self.instance, "vendor", "")
+        return self.kind in PROFILES[slug].kinds or slug == own
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
@@ -84,11 +85,13 @@ class SearchForm(forms.Form):
         required=False,
         min_value=0,
         max_value=1,
-        help_text=_(
-            "Of the words that tell. What has it is kept below the least score too, as assistants "
-            "do from %(share)s."
-        )
-        % {"share": FITTING_SHARE},
+        help_text=format_lazy(
+            _(
+                "Of the words that tell. What has it is kept below the least score too, as "
+                "assistants do from {share}."
+            ),
+            share=FITTING_SHARE,
+        ),
         widget=UnfoldAdminDecimalFieldWidget({"step": "0.05"}),
     )
     neighbours = forms.IntegerField(

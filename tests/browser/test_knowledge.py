@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenWindow
+from tests.browser.conftest import MakeAssistant, OpenWindow
 from tests.browser.product import Product, Web
 from tests.browser.talkpage import PHONE
 
@@ -54,3 +54,17 @@ def test_it_takes_files_shows_their_progress_and_finds_what_is_in_them(
     expect(page.locator(".chunk-content").first).to_contain_text("青铜神树")
     width = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert width <= 0
+
+
+@pytest.mark.parametrize("width", [1360, 390])
+def test_it_lets_tools_and_knowledge_be_chosen_without_moving_the_page(
+    product: Product, web: Web, window: OpenWindow, assistant: MakeAssistant, width: int
+) -> None:
+    console = window(size={"width": width, "height": 900})
+    console.sign_in(web.url, product.login.username, product.login.password)
+    page = console.page
+    console.open(f"{web.url}/admin/assistants/assistant/{assistant()}/change/")
+    for tab in ("Tools", "Knowledge"):
+        page.locator("#content-main").get_by_text(tab, exact=True).first.click()
+        expect(page.locator(".selector:visible")).to_have_count(1)
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -134,6 +134,22 @@ def test_it_speaks_chinese_when_asked(operator: Client) -> None:
     assert "助手" in page.content.decode()
 
 
+@pytest.mark.parametrize(
+    ("model", "first", "missing"),
+    [
+        ("reranker", "dashscope", "openai"),
+        ("embedder", "openai", "anthropic"),
+        ("llm", "openai", "voyage"),
+    ],
+)
+def test_it_offers_the_vendors_that_have_such_models(
+    operator: Client, model: str, first: str, missing: str
+) -> None:
+    page = operator.get(reverse(f"admin:providers_{model}_add")).content.decode()
+    assert f'<option value="{first}" selected' in page
+    assert f'<option value="{missing}"' not in page
+
+
 # --- secrets -------------------------------------------------------------------------------------
 PROVIDER = {"name": "Ours", "vendor": "openai", "base_url": "", "is_enabled": "on", "owner": ""}
 
