@@ -24,10 +24,9 @@ from knowledge.lexemes import query_literal, query_words
 # The rarest of a query's words decide; more of them find nothing else and cost more.
 SCORED_WORDS = 8
 # How many chunks may hold one of the words that bring up candidates, as the statistics expect it.
+CANDIDATE_CHUNKS = 3_000
 # Those of all bases are read, except where the searched ones are small: there the index of the
 # bases sorts out the others, which would cost more than it saves in large ones.
-CANDIDATE_CHUNKS = 3_000
-CANDIDATE_CHUNKS_IF_SMALL = 8_000
 SMALL_ROWS = 5_000
 
 # Below so many chunks, words are counted: that is quick, and figures of small tables soon are old.
@@ -181,15 +180,14 @@ def choose(weighed: Sequence[Word], *, total: int, searched_rows: int, held: Hel
     """
     full_weight = sum(word.weight for word in weighed[:SCORED_WORDS])
     is_small = searched_rows <= SMALL_ROWS
-    allowed = CANDIDATE_CHUNKS_IF_SMALL if is_small else CANDIDATE_CHUNKS
     any_chunk = [word for word in weighed if word.share > 0]
-    rare = _first_held([each for each in any_chunk if each.share * total <= allowed], held)
-    common = [each for each in any_chunk if each.share * total > allowed]
+    rare = _first_held([each for each in any_chunk if each.share * total <= CANDIDATE_CHUNKS], held)
+    common = [each for each in any_chunk if each.share * total > CANDIDATE_CHUNKS]
     while not rare and common and not held(common[:1]):
         del common[0]
     present = [*rare, *common][:SCORED_WORDS]
     expected = list(itertools.accumulate(word.share * total for word in present))
-    count = max(1, sum(chunks <= allowed for chunks in expected))
+    count = max(1, sum(chunks <= CANDIDATE_CHUNKS for chunks in expected))
     return Keywords(
         candidates=tuple(present[:count]),
         refining=tuple(present[count:]),
