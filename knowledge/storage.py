@@ -84,6 +84,7 @@ def _path_here(file: FieldFile) -> Path | None:
     try:
         return Path(file.path)
     except NotImplementedError:
+        # How Django's storages say that their files have no path on this machine.
         return None
 
 

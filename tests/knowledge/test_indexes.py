@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -26,6 +26,7 @@ from knowledge.models import IndexState, VectorSpace
 from knowledge.search import search
 from knowledge.types import SearchRequest
 from tests.knowledge.corpus import drop_indexes, fill, make_base, make_embedder, make_space
+from tests.knowledge.threads import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,20 +68,6 @@ def indexes_of(space: VectorSpace) -> list[bool]:
 def state_of(space: VectorSpace) -> tuple[str, str]:
     space.refresh_from_db()
     return space.index_state, space.index_error
-
-
-def elsewhere(work: Callable[[], None]) -> None:
-    """Runs it on a connection of its own, as another process would."""
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
 
 
 def test_it_builds_and_searches_use_it(space: VectorSpace) -> None:

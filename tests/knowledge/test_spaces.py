@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,6 +25,7 @@ from knowledge.models import (
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm, LlmType, OutboundRule, Provider
 from tests.knowledge.documents import add, make_due, vectors_in, work_on
+from tests.knowledge.threads import elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,7 +215,7 @@ def test_a_document_whose_space_is_replaced_under_it_finishes_in_the_new_one(
     def and_switch_in_the_middle(*arguments: object) -> object:
         found = vectors_of(*arguments)  # type: ignore[arg-type]
         if next(calls) == 1:
-            in_a_thread(lambda: building.build(space_id))
+            elsewhere(lambda: building.build(space_id))
         return found
 
     document = add(switching, topic="bat")
@@ -226,18 +226,6 @@ def test_a_document_whose_space_is_replaced_under_it_finishes_in_the_new_one(
     assert (document.status, document.chunks_embedded) == (DocumentStatus.READY, 5)
     assert states_of(switching) == [("Built in", SpaceStatus.ACTIVE)]
     assert is_complete(switching)
-
-
-def in_a_thread(work: Callable[[], object]) -> None:
-    def run() -> None:
-        try:
-            work()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
 
 
 def test_uploads_and_deletions_during_the_switch_lose_nothing(switching: KnowledgeBase) -> None:
