@@ -16,7 +16,7 @@ from core.crypto import EncryptedTextField
 from core.models import OwnedQuerySet, OwnedRow
 from knowledge.models import KnowledgeBase
 from providers.models import Asr, Llm, Voice
-from tooling.models import Tool
+from tooling.models import McpServer, Tool
 
 MAX_PASSAGES = 20
 
@@ -162,6 +162,7 @@ class Assistant(OwnedRow):
     asr_interim_enabled = models.BooleanField(_("interim transcripts"), default=False)
 
     tools = models.ManyToManyField(Tool, blank=True, verbose_name=_("tools"))
+    mcp_servers = models.ManyToManyField(McpServer, blank=True, verbose_name=_("MCP servers"))
     knowledge_bases = models.ManyToManyField(
         KnowledgeBase, blank=True, related_name="assistants", verbose_name=_("knowledge bases")
     )

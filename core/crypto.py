@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django import forms
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 if TYPE_CHECKING:
     TextField = models.TextField[str, str]
+    AnyField = models.TextField[Any, Any]
 else:
-    TextField = models.TextField
+    TextField = AnyField = models.TextField
 
 MASK = "************"
 
@@ -80,4 +83,29 @@ class EncryptedTextField(TextField):
 
     def get_lookup(self, lookup_name: str) -> Any:
         # Two encryptions of one text differ, so a comparison in SQL would silently find nothing.
+        return super().get_lookup(lookup_name) if lookup_name == "isnull" else None
+
+
+class EncryptedJSONField(AnyField):
+    """JSON that is encrypted in the database as a whole, and clear on the instance."""
+
+    description = "Encrypted JSON"
+
+    def get_prep_value(self, value: Any) -> Any:
+        return encrypt(json.dumps(value, ensure_ascii=False)) if value is not None else None
+
+    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
+        return json.loads(decrypt(value)) if value is not None else None
+
+    def to_python(self, value: Any) -> Any:
+        return value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        raise TypeError("secrets are not serialised")
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return forms.JSONField(**{"required": not self.blank, "label": self.verbose_name} | kwargs)
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        # As of an encrypted text: nothing but null can be compared.
         return super().get_lookup(lookup_name) if lookup_name == "isnull" else None
