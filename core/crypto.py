@@ -49,6 +49,15 @@ def rotate(token: str) -> str:
     return _opened(token, _fernet(tuple(settings.FIELD_KEYS)).rotate) if token else ""
 
 
+def is_newest(token: str) -> bool:
+    """Whether the token is encrypted under the newest key already; so is an empty one."""
+    try:
+        _fernet(tuple(settings.FIELD_KEYS[:1])).decrypt(token.encode()) if token else b""
+    except InvalidToken:
+        return False
+    return True
+
+
 def _opened(token: str, use: Callable[[bytes], bytes]) -> str:
     try:
         return use(token.encode()).decode()

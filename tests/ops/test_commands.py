@@ -6,16 +6,12 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from cryptography.fernet import Fernet
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
-from pytest_django import Settings
 
 from accounts.models import ApiKey, User, hash_key
 from config.migrations import DatabaseIsNewer, migrate
-from providers.models import Llm, Provider
 
 pytestmark = pytest.mark.django_db
 
@@ -84,35 +80,6 @@ def test_create_api_key_refuses_a_name_that_no_user_can_have() -> None:
     with pytest.raises(CommandError):
         create_api_key("no spaces allowed", "--create-user")
     assert not User.objects.exists()
-
-
-def test_secrets_move_to_the_newest_key(settings: Settings) -> None:
-    provider = Provider.objects.create(name="one", vendor="openai", api_key="secret one")
-    model = Llm.objects.create(name="two", vendor="openai", api_key="secret two")
-    Llm.objects.create(name="none", vendor="openai")
-    old, new = settings.FIELD_KEYS, Fernet.generate_key().decode()
-
-    settings.FIELD_KEYS = [new, *old]
-    output = StringIO()
-    call_command("rotate_field_keys", stdout=output)
-    assert output.getvalue().startswith("2 ")
-
-    settings.FIELD_KEYS = [new]
-    assert Provider.objects.get(pk=provider.pk).api_key == "secret one"
-    assert Llm.objects.get(pk=model.pk).api_key == "secret two"
-    settings.FIELD_KEYS = old
-    with pytest.raises(ImproperlyConfigured):
-        Provider.objects.get(pk=provider.pk)
-
-
-def test_rotation_without_the_old_key_changes_nothing(settings: Settings) -> None:
-    provider = Provider.objects.create(name="one", vendor="openai", api_key="secret one")
-    old = settings.FIELD_KEYS
-    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
-    with pytest.raises(CommandError):
-        call_command("rotate_field_keys")
-    settings.FIELD_KEYS = old
-    assert Provider.objects.get(pk=provider.pk).api_key == "secret one"
 
 
 def test_migrations_of_a_newer_version_are_refused_and_known_ones_are_not() -> None:
