@@ -99,6 +99,11 @@ class EncryptedJSONField(AnyField):
     """JSON that is encrypted in the database as a whole, and clear on the instance."""
 
     description = "Encrypted JSON"
+    if TYPE_CHECKING:
+        # What django-stubs takes the type of a value from; a TextField's would be a text.
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
+        _pyi_lookup_exact_type: Any
 
     def get_prep_value(self, value: Any) -> Any:
         return encrypt(json.dumps(value, ensure_ascii=False)) if value is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
@@ -56,7 +57,7 @@ def rotate_all(*, batch_rows: int = BATCH_ROWS) -> Iterator[Moved]:
 
 def _rotate_table(model: Model, names: list[str], batch_rows: int) -> Moved:
     done = Moved(model._meta.label)
-    after: object = None
+    after: Any = None
     while True:
         with transaction.atomic():
             rows = _batch(model, names, after, batch_rows)
@@ -67,9 +68,7 @@ def _rotate_table(model: Model, names: list[str], batch_rows: int) -> Moved:
         after = rows[-1][0]
 
 
-def _batch(
-    model: Model, names: list[str], after: object, batch_rows: int
-) -> list[tuple[object, ...]]:
+def _batch(model: Model, names: list[str], after: Any, batch_rows: int) -> list[tuple[Any, ...]]:
     """Primary keys and raw tokens of the next rows, locked: nobody changes them meanwhile."""
     # The tokens themselves, not the secrets behind them: only `rotate` needs to open those.
     tokens = {f"token_of_{name}": Cast(name, models.TextField()) for name in names}
@@ -79,7 +78,7 @@ def _batch(
     return list(rows.values_list("pk", *tokens)[:batch_rows])
 
 
-def _rotate_row(model: Model, key: object, tokens: dict[str, str | None], done: Moved) -> None:
+def _rotate_row(model: Model, key: Any, tokens: dict[str, str | None], done: Moved) -> None:
     fresh = {}
     for name, token in tokens.items():
         if not token:
