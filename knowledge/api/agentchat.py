@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
-from django.http import QueryDict
 from django.template.defaultfilters import filesizeformat
 from django.utils import translation
 from drf_spectacular.types import OpenApiTypes
@@ -18,8 +16,7 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from accounts.permissions import principal_of
-from core.errors import NotFound
-from core.families import AgentChat
+from core.agentchat import IN_QUERY, IdField, answer, naming, owner_word, sent
 from core.serializers import WireSerializer
 from core.viewsets import positive_query
 from knowledge import actions
@@ -45,47 +42,10 @@ MAX_BASES = 50
 MAX_LISTED = 1000
 # In every language: clients compare it.
 NOTHING_FOUND = "No relevant documents found."
-# OpenAPI knows no body of DELETE.
-_IN_QUERY = "May also be sent in a JSON body."
 DEFAULT_MIN_SCORE = 0.2
 # Words may be all that query and chunk have in common: a number, a name, whatever a small
 # embedding model does not understand.
 _ENOUGH_WORDS = 0.25
-
-
-def answer(data: Any = None) -> Response:
-    return Response(AgentChat.success(data))
-
-
-def sent(request: Request, form: type[WireSerializer]) -> dict[str, Any]:
-    """The validated fields of the body, or of the query where a proxy dropped the body."""
-    data = request.data
-    if isinstance(data, QueryDict) or data == {}:
-        # A form may give several values for a name, and so may a query.
-        given = request.query_params.copy()
-        for name, values in dict(data).items():
-            given.setlist(name, values)
-        data = given
-    elif isinstance(data, Mapping):
-        data = {**request.query_params.dict(), **data}
-    body = form(data=data)
-    body.is_valid(raise_exception=True)
-    fields: dict[str, Any] = body.validated_data
-    return fields
-
-
-@contextmanager
-def naming(field: str) -> Iterator[None]:
-    """What is not found inside, is not found as the value of this field."""
-    try:
-        yield
-    except NotFound as error:
-        raise NotFound(f"{field}: {error.message}", code=error.error_code, param=field) from None
-
-
-class IdField(serializers.CharField):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=64, **kwargs)
 
 
 class IdsField(serializers.ListField):
@@ -113,11 +73,6 @@ def base_data(row: KnowledgeBase, overview: Any) -> dict[str, Any]:
         "create_time": row.created_at.isoformat(),
         "update_time": row.updated_at.isoformat(),
     }
-
-
-def owner_word(row: KnowledgeBase) -> str:
-    """The owner as this family names users; the system is user 0."""
-    return str(row.owner_id or 0)
 
 
 def human_size(size: int) -> str:
@@ -223,7 +178,7 @@ class KnowledgeDeleteView(APIView):
     serializer_class = KnowledgeIdBody
 
     @extend_schema(
-        parameters=[OpenApiParameter("knowledge_id", str, required=True, description=_IN_QUERY)],
+        parameters=[OpenApiParameter("knowledge_id", str, required=True, description=IN_QUERY)],
         responses={200: None},
     )
     def delete(self, request: Request) -> Response:
@@ -424,7 +379,7 @@ class FileDeleteView(APIView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("knowledge_file_id", str, required=True, description=_IN_QUERY)
+            OpenApiParameter("knowledge_file_id", str, required=True, description=IN_QUERY)
         ],
         responses={200: None},
     )
