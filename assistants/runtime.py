@@ -25,8 +25,8 @@ from providers.specs import (
     voice_spec,
 )
 from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
-from tooling.catalogue import BUILTIN_TOOLS, CLIENT_TIMEOUT_MS, SERVER_TIMEOUT_MS
-from tooling.models import Category, Tool
+from tooling.models import Tool
+from tooling.specs import named_apart, prefetch_parts, tool_spec
 from tooling.types import ToolSpec
 
 Language = Literal["zh", "en"]
@@ -124,7 +124,8 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
     language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
     voice = _voice(row)
     opener_audio = fresh_opener_audio(row, voice)
-    tools = tuple(_tool(tool, language) for tool in _tools(row))
+    rows = _tools(row)
+    tools = named_apart(tool_spec(tool, language) for tool in rows)
     llm = _llm(row)
     return AssistantRuntime(
         id=row.pk,
@@ -135,7 +136,9 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
         first_turn="bot_first" if row.first_turn_mode == FirstTurn.BOT else "user_first",
         opener=row.opener,
         generates_opener=row.generated_opener_enabled,
-        opener_tool_calls=_opener_tool_calls(row, tools),
+        opener_tool_calls=_opener_tool_calls(
+            row, {tool.pk: spec.id for tool, spec in zip(rows, tools, strict=False)}
+        ),
         opener_pcm=bytes(opener_audio.pcm) if opener_audio else None,
         llm=llm,
         recogniser=_recogniser(row),
@@ -196,13 +199,18 @@ def _embedder(row: Assistant) -> EmbedderSpec | None:
 
 def _tools(row: Assistant) -> list[Tool]:
     links = Assistant.tools.through.objects.filter(assistant_id=row.pk, tool__is_enabled=True)
-    return [link.tool for link in links.select_related("tool").order_by("pk")]
+    rows = [link.tool for link in links.select_related("tool__backend").order_by("pk")]
+    prefetch_parts(rows)
+    return rows
 
 
-def _opener_tool_calls(row: Assistant, tools: tuple[ToolSpec, ...]) -> tuple[OpenerToolCall, ...]:
+def _opener_tool_calls(row: Assistant, called: dict[str, str]) -> tuple[OpenerToolCall, ...]:
+    """The calls by what models call the tools; rows name them by id."""
     # Checked again: tools are disabled later, and the console edits the JSON by hand.
-    stored = normalise_calls(row.manual_opener_tool_calls, tool_ids={tool.id for tool in tools})
-    return tuple(OpenerToolCall(call["toolName"], call["arguments"]) for call in stored.calls)
+    stored = normalise_calls(row.manual_opener_tool_calls, tool_ids=called)
+    return tuple(
+        OpenerToolCall(called[call["toolName"]], call["arguments"]) for call in stored.calls
+    )
 
 
 def _knowledge(row: Assistant, llm: LlmSpec | None) -> KnowledgeUse | None:
@@ -218,21 +226,4 @@ def _knowledge(row: Assistant, llm: LlmSpec | None) -> KnowledgeUse | None:
         min_score=row.knowledge_min_score,
         token_budget=min(PASSAGE_TOKENS, context // 4) if context else PASSAGE_TOKENS,
         reranker=reranker_spec(reranker) if reranker else None,
-    )
-
-
-def _tool(tool: Tool, language: Language) -> ToolSpec:
-    builtin = BUILTIN_TOOLS.get(tool.pk) if tool.is_system else None
-    is_server = tool.category == Category.QUERY
-    return ToolSpec(
-        id=tool.pk,
-        name=builtin.name.get(language) if builtin else tool.name,
-        description=builtin.description.get(language) if builtin else tool.description,
-        parameters=builtin.parameters(language) if builtin else tool.parameter_schema,
-        defaults=tool.parameter_defaults,
-        executor="server" if is_server else "client",
-        wait_for_response=tool.wait_for_response,
-        timeout_ms=(
-            builtin.timeout_ms if builtin else SERVER_TIMEOUT_MS if is_server else CLIENT_TIMEOUT_MS
-        ),
     )
