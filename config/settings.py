@@ -475,6 +475,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 600.0},
     },
+    "tooling.sweep": {
+        "task": "tooling.sweep",
+        "schedule": 15.0,
+        "options": {"expires": 12.0},
+    },
 }
 CELERY_TIMEZONE = TIME_ZONE
 

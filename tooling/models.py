@@ -273,6 +273,11 @@ class RunStatus(models.TextChoices):
     FAILED = "failed", _("Failed")
     BROKEN = "broken", _("Broken off")
 
+    @classmethod
+    def open(cls) -> list[RunStatus]:
+        """Of runs that have not ended."""
+        return [cls.QUEUED, cls.RUNNING]
+
 
 class Trigger(models.TextChoices):
     API = "api", _("API")
@@ -321,6 +326,14 @@ class AutotestRun(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["subject", "subject_id", "-created_at"], name="autotest_history"),
             models.Index(fields=["-created_at"], name="autotest_latest"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["owner", "subject", "subject_id"],
+                condition=models.Q(status__in=["queued", "running"]),
+                name="autotest_once_at_a_time",
+                nulls_distinct=False,
+            )
         ]
 
     def __str__(self) -> str:

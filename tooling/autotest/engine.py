@@ -1,0 +1,187 @@
+"""Runs the tests of one thing: check after check, each outcome stored as soon as it is known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+
+from celery import current_app
+from django.db import transaction
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from kombu.exceptions import OperationalError as BrokerAway
+
+from core.db import in_db
+from core.errors import AppError
+from core.loops import wait_for
+from tooling.autotest import runs
+from tooling.autotest.cases import Case, Check, CheckFailed, Prepared, Tester
+from tooling.autotest.runs import Job
+from tooling.models import AutotestRun, RunStatus, Subject, Trigger
+
+__all__ = ["TESTERS", "Case", "Tester", "execute", "register", "run_now", "start", "wake"]
+
+logger = logging.getLogger(__name__)
+
+TASK = "tooling.autotest"
+HEARTBEAT_S = 5.0
+# Of all checks together; a scripted conversation has many.
+RUN_LIMIT_S = 900.0
+
+# Each kind is registered by the app that knows its things.
+TESTERS: dict[Subject, Tester] = {}
+
+
+def register(subject: Subject, tester: Tester) -> None:
+    """Has things of that kind tested so."""
+    TESTERS[subject] = tester
+
+
+# --- Starting ----------------------------------------------------------------------------------
+
+
+def start(
+    subject: Subject, subject_id: str, *, owner_id: int | None, trigger: Trigger
+) -> AutotestRun:
+    """A run that a worker takes up, or the one that is under way already. Returns at once.
+
+    `owner_id` is in whose history it goes: that of the thing's owner, unless somebody else asked.
+    """
+    run, is_new = runs.open_run(subject, subject_id, owner_id=owner_id, trigger=trigger)
+    if is_new:
+        transaction.on_commit(partial(wake, run.pk))
+    return run
+
+
+def run_now(
+    subject: Subject, subject_id: str, *, owner_id: int | None, trigger: Trigger = Trigger.API
+) -> AutotestRun:
+    """The finished run. Blocks as long as it takes. Raises Conflict while another is under way."""
+    run, _is_new = runs.open_run(subject, subject_id, owner_id=owner_id, trigger=trigger)
+    job = runs.claim(run.pk)
+    if job is None:
+        raise runs.being_tested()
+    wait_for(execute(job))
+    run.refresh_from_db()
+    return run
+
+
+def wake(run_id: str) -> None:
+    """Has a worker take the run up; where the broker is away, the sweeper does it later."""
+    try:
+        # By its name: the task calls this module.
+        current_app.send_task(TASK, [run_id, get_language()])
+    except BrokerAway as error:
+        logger.warning("Autotest %s waits for the sweeper: the broker is away (%s)", run_id, error)
+
+
+# --- Running -----------------------------------------------------------------------------------
+
+
+class _TakenAway(Exception):
+    """The sweeper took this process for dead and ended the run."""
+
+
+async def execute(job: Job) -> None:
+    """Runs a claimed run to its end. What goes wrong with what is tested is a failed case."""
+    started, cases, error = time.monotonic(), list[Case](), ""
+    prepared: Prepared | None = None
+    try:
+        async with asyncio.timeout(RUN_LIMIT_S), _beating(job.run_id):
+            tester = TESTERS[job.subject]
+            existence, prepared = await _existence(tester, job)
+            checks = prepared.checks if prepared else ()
+            async with aclosing(_cases(existence, checks)) as outcomes:
+                async for case in outcomes:
+                    cases.append(case)
+                    name = prepared.name if prepared else ""
+                    if not await in_db(
+                        runs.record, job.run_id, cases, name=name, expected=len(checks) + 1
+                    ):
+                        raise _TakenAway
+    except TimeoutError:
+        error = _("The tests took longer than %(minutes)d minutes.") % {
+            "minutes": RUN_LIMIT_S // 60
+        }
+    except _TakenAway:
+        logger.warning("Autotest %s was ended by the sweeper while it ran", job.run_id)
+        return
+    has_passed = not error and all(case.passed for case in cases)
+    await in_db(
+        runs.finish,
+        job.run_id,
+        status=RunStatus.PASSED if has_passed else RunStatus.FAILED,
+        duration_ms=_since_ms(started),
+        error=error,
+    )
+    if prepared is not None and prepared.note is not None and _may_note(job, prepared):
+        await in_db(prepared.note, has_passed, _summary(cases, error))
+
+
+async def _existence(tester: Tester, job: Job) -> tuple[Case, Prepared | None]:
+    started = time.monotonic()
+    prepared = await in_db(tester.prepare, job.subject_id, job.owner_id)
+    message = prepared.found if prepared else str(tester.missing)
+    case = Case(tester.existence, prepared is not None, message, _since_ms(started))
+    return case, prepared
+
+
+async def _cases(existence: Case, checks: tuple[Check, ...]) -> AsyncGenerator[Case, None]:
+    yield existence
+    for check in checks:
+        yield await _outcome(check)
+
+
+async def _outcome(check: Check) -> Case:
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(check.limit_s):
+            message, has_passed = await check.run(), True
+    except (AppError, CheckFailed) as error:
+        message, has_passed = str(error), False
+    except TimeoutError:
+        text = _("It did not finish within %(seconds)d seconds.")
+        message, has_passed = text % {"seconds": check.limit_s}, False
+    except Exception:  # the edge of one check: the others still tell something
+        logger.exception("The check %r itself failed", check.name)
+        message, has_passed = _("The check itself failed; the server's log says why."), False
+    return Case(check.name, has_passed, message, _since_ms(started))
+
+
+@asynccontextmanager
+async def _beating(run_id: str) -> AsyncIterator[None]:
+    """Gives signs of life while the body runs, also during a long check."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            await in_db(runs.beat, run_id)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+def _may_note(job: Job, prepared: Prepared) -> bool:
+    """Whether the run speaks for the row: what other users try of a shared one does not."""
+    return job.trigger != Trigger.API or job.owner_id == prepared.owner_id
+
+
+def _summary(cases: list[Case], error: str) -> str:
+    if error:
+        return error
+    for case in cases:
+        if not case.passed:
+            return f"{case.name}: {case.message}"
+    return _("%(count)d tests passed.") % {"count": len(cases)}
+
+
+def _since_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
