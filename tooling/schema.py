@@ -33,7 +33,7 @@ MAX_PATTERNS = 32
 # What a text may have to be matched with a pattern: ids, dates and numbers have far less.
 MAX_MATCHED_CHARS = 1000
 # Keywords looked at and items compared in one check; an ordinary one takes some dozens.
-MAX_STEPS = 200_000
+MAX_STEPS = 50_000
 
 _UNSUPPORTED = ("patternProperties", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef")
 UNUSABLE = "the tool's own parameter schema cannot be used"
@@ -180,7 +180,7 @@ def _pattern_problem(schema: object) -> str | None:
     return None
 
 
-def _problem(schema: object, schema_json: str) -> str | None:
+def _problem(schema: Any, schema_json: str) -> str | None:
     """Why this cannot be checked by: too large, or no JSON Schema."""
     if len(schema_json) > MAX_SCHEMA_CHARS:
         return f"is longer than {MAX_SCHEMA_CHARS} characters"
