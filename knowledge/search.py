@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from psycopg.errors import QueryCanceled
 
@@ -30,7 +30,6 @@ from knowledge.chunks import unit_vectors
 from knowledge.models import (
     Chunk,
     IndexState,
-    KnowledgeBase,
     SearchRecord,
     SearchSource,
     SpaceStatus,
@@ -58,10 +57,16 @@ _MAX_QUERY_CHARS, _MAX_CJK_CHARS = 2_000, 480
 # expects. Scans of whole tables, parallel workers and compiled expressions cost more to begin with
 # than a search of milliseconds has. Nobody waits for one of many seconds.
 _SETTINGS = """
-set local hnsw.ef_search = 100; set local hnsw.iterative_scan = relaxed_order;
+set local hnsw.ef_search = 64; set local hnsw.iterative_scan = relaxed_order;
 set local hnsw.max_scan_tuples = 40000; set local enable_sort = off; set local enable_seqscan = off;
 set local max_parallel_workers_per_gather = 0; set local jit = off;
 set local statement_timeout = '10s';
+"""
+
+_BASES = """
+select base.id, base.name, (select coalesce(sum(document.chunks_total), 0)::bigint
+  from knowledge_document document where document.knowledge_base_id = base.id)
+from knowledge_knowledgebase base where base.id = any(%s)
 """
 
 # Of each base, what is older than the records that are kept.
@@ -210,13 +215,11 @@ def _bases(base_ids: Sequence[str]) -> list[_Base]:
     spaces_of = {
         space.knowledge_base_id: space for space in active.select_related("embedder__provider")
     }
-    rows = KnowledgeBase.objects.filter(pk__in=wanted).annotate(
-        chunks=Sum("documents__chunks_total")
-    )
-    return [
-        _Base(pk, name, chunks or 0, spaces_of.get(pk))
-        for pk, name, chunks in rows.values_list("pk", "name", "chunks")
-    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_BASES, [wanted])
+        return [
+            _Base(pk, name, chunks, spaces_of.get(pk)) for pk, name, chunks in cursor.fetchall()
+        ]
 
 
 def _as_space(space: VectorSpace, dimensions: int) -> _Space:
