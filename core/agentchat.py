@@ -27,7 +27,8 @@ def answer(data: Any = None) -> Response:
 
 def sent(request: Request, form: type[WireSerializer]) -> dict[str, Any]:
     """The validated fields of the body, or of the query where a proxy dropped the body."""
-    return validated(request, form).validated_data
+    fields: dict[str, Any] = validated(request, form).validated_data
+    return fields
 
 
 def validated(request: Request, form: type[WireSerializer]) -> WireSerializer:

@@ -283,6 +283,11 @@ def normalise_tool_id(tool_id: str) -> str:
     return LEGACY_IDS.get(tool_id, tool_id)
 
 
+def is_builtin(tool: Tool) -> bool:
+    """Whether the row is one of the fifteen, which only `enabled` can be changed of."""
+    return tool.is_system and tool.pk in BUILTIN_TOOLS
+
+
 def name_to_read(tool: Tool) -> str:
     """A tool's name in the reader's language, where the tool has one in it."""
     builtin = BUILTIN_TOOLS.get(tool.pk)
