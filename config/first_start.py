@@ -17,6 +17,7 @@ from config.supervisor.secrets import write_private
 from config.vendors import add_named_vendors, named_vendors
 from providers.catalogue import sync_builtin_models
 from tooling.catalogue import sync_builtin_tools
+from tooling.mcp.stdio_file import sync_stdio_servers
 
 OPERATOR = "admin"
 LOGIN_FILE = "first-login.txt"
@@ -53,6 +54,7 @@ def _prepare(known_vendors: frozenset[str]) -> Prepared:
     never an operator whose password nobody was told.
     """
     sync_builtin_tools()
+    sync_stdio_servers()
     sync_builtin_models()
     added = add_named_vendors(known_vendors)
     lines = [f"added {vendor.name}, named by the environment" for vendor in added]

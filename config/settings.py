@@ -105,6 +105,12 @@ OUTBOUND_ALLOW = read(
     default="",
     help="Private addresses that outbound requests may reach: CIDR[:port], comma-separated.",
 )
+MCP_STDIO_FILE = read(
+    "MCP_STDIO_FILE",
+    str,
+    default="",
+    help="JSON file of MCP servers that are run as processes here; nothing else can name one.",
+)
 # A callable that adds what operators allowed in the console (core must not import providers).
 OUTBOUND_RULES_SOURCE = "providers.outbound.operator_rules"
 
@@ -511,5 +517,7 @@ LOGGING: dict[str, Any] = {
             ("psycopg.pool", "ERROR"),
             ("uvicorn", "WARNING"),
         )
-    },
+    }
+    # Its lines quote addresses and arguments, which hold users' secrets; what fails is said by us.
+    | {"mcp": {"level": "CRITICAL"}},
 }

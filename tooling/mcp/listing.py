@@ -1,0 +1,196 @@
+"""What servers can do, kept in their rows: listed now and then, offered as it was approved.
+
+A server may change its tools at any time, and what a model reads of them steers the model. So a
+tool is offered in the words that somebody saw: those of the first list, and those approved since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from core.errors import AppError, OutboundRefused, ProviderError
+from core.loops import wait_for
+from tooling.mcp.client import list_tools
+from tooling.mcp.endpoints import Filled, config_fields, filled, values_by_server
+from tooling.mcp.names import called
+from tooling.mcp.parameters import offered, problem_of
+from tooling.mcp.types import ListedTool, ToolRow
+from tooling.models import McpServer
+from tooling.redaction import redact
+from tooling.types import McpTarget, ToolSpec
+
+REFRESH_AFTER = timedelta(minutes=10)
+MAX_DESCRIPTION = 4_000
+MAX_NAMED = 5
+
+
+# --- What the rows say -------------------------------------------------------------------------
+
+
+def rows_of(server: McpServer) -> list[ToolRow]:
+    """The tools that the server listed last."""
+    return cast(list[ToolRow], server.tools)
+
+
+def is_approved(server: McpServer, tool: ToolRow) -> bool:
+    """Whether models may see the tool as it is now."""
+    return tool["digest"] in server.approved_digests
+
+
+def withheld(server: McpServer) -> list[ToolRow]:
+    """The tools that are new or changed since somebody approved them."""
+    return [tool for tool in rows_of(server) if not is_approved(server, tool)]
+
+
+def is_changed(server: McpServer) -> bool:
+    """Whether a tool waits for approval."""
+    return bool(withheld(server))
+
+
+def due_for_listing() -> QuerySet[McpServer]:
+    """The enabled servers whose list is old."""
+    old = Q(checked_at=None) | Q(checked_at__lt=timezone.now() - REFRESH_AFTER)
+    return McpServer.objects.filter(old, is_enabled=True).order_by("pk")
+
+
+# --- Listing and approving -----------------------------------------------------------------------
+
+
+def refresh(server: McpServer, *, user_id: int | None = None) -> McpServer:
+    """Asks the server for its tools and notes them, or why there are none, on the row.
+
+    With the settings of this user, or else of the owner. What fails leaves the earlier list.
+    """
+    try:
+        values = values_by_server([server], user_id, server.owner_id).get(server.pk)
+        reached = filled(server, values)
+        found = wait_for(list_tools(reached.endpoint))
+    except (ProviderError, OutboundRefused) as error:
+        return _note(server, error=error)
+    return _note(server, found=found, secrets=secrets_of(reached))
+
+
+def secrets_of(reached: Filled) -> list[str]:
+    """What must not be shown of what is sent to a server."""
+    sent = [*reached.endpoint.headers.values(), *reached.endpoint.environment.values()]
+    return [*sent, *(value for value in reached.fixed.values() if isinstance(value, str))]
+
+
+@transaction.atomic
+def _note(
+    server: McpServer,
+    *,
+    found: Sequence[ListedTool] = (),
+    secrets: Sequence[str] = (),
+    error: AppError | None = None,
+) -> McpServer:
+    row = McpServer.objects.select_for_update().filter(pk=server.pk).first()
+    if row is None or (row.url, row.transport) != (server.url, server.transport):
+        # Deleted or moved meanwhile: this is the answer of another server.
+        return row or server
+    row.checked_at, row.check_ok = timezone.now(), error is None
+    if error is not None:
+        row.check_message = _cut(error.message)
+    else:
+        tools = [tool for tool in found if problem_of(tool.input_schema) is None]
+        if row.listed_at is None:
+            row.approved_digests = [tool.digest for tool in tools]
+        row.tools, row.listed_at = [tool.row for tool in tools], row.checked_at
+        row.check_message = _cut(redact(_summary(row, found), secrets))
+    row.save(update_fields=[*_NOTED, "updated_at"])
+    return row
+
+
+_NOTED = ("tools", "approved_digests", "listed_at", "checked_at", "check_ok", "check_message")
+
+
+def _summary(row: McpServer, found: Sequence[ListedTool]) -> str:
+    count = len(row.tools)
+    parts = [ngettext("%(count)d tool.", "%(count)d tools.", count) % {"count": count}]
+    if waiting := [tool["name"] for tool in withheld(row)]:
+        text = _("New or changed, withheld until they are approved: %(names)s.")
+        parts.append(text % {"names": _named(waiting)})
+    kept = {tool["name"] for tool in rows_of(row)}
+    if unusable := [tool.name for tool in found if tool.name not in kept]:
+        text = _("Left out, because their parameters cannot be read: %(names)s.")
+        parts.append(text % {"names": _named(unusable)})
+    return " ".join(parts)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:64] for name in names[:MAX_NAMED])
+    return shown + (f" + {len(names) - MAX_NAMED}" if len(names) > MAX_NAMED else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 500 else text[:499] + "…"
+
+
+@transaction.atomic
+def approve(server: McpServer, digests: Collection[str] | None = None) -> McpServer:
+    """Lets models see the tools as they are listed now; only those with these digests, if given.
+
+    Pass what was looked at: the list may have changed again since.
+    """
+    row = McpServer.objects.select_for_update().get(pk=server.pk)
+    listed = [tool["digest"] for tool in rows_of(row)]
+    row.approved_digests = [
+        digest
+        for digest in listed
+        if digests is None or digest in digests or digest in row.approved_digests
+    ]
+    row.check_message = _cut(_summary(row, ())) if row.check_ok else row.check_message
+    row.save(update_fields=["approved_digests", "check_message", "updated_at"])
+    return row
+
+
+# --- Offering ------------------------------------------------------------------------------------
+
+
+def mcp_specs(servers: Iterable[McpServer], *user_ids: int | None) -> tuple[ToolSpec, ...]:
+    """The approved tools of these servers, each named `prefix__tool`. No server is asked.
+
+    Each server gets the settings of the first of these users who has any. Disabled servers, and
+    those that lack a setting, offer nothing.
+    """
+    enabled = [server for server in servers if server.is_enabled]
+    values = values_by_server(enabled, *user_ids)
+    specs: list[ToolSpec] = []
+    for server in enabled:
+        try:
+            reached = filled(server, values.get(server.pk))
+        except ProviderError:
+            continue
+        if not reached.missing:
+            specs += _specs(server, reached)
+    return tuple(specs)
+
+
+def _specs(server: McpServer, reached: Filled) -> Iterable[ToolSpec]:
+    # Also where it is not set: what a user may set is not the model's to choose.
+    hidden = {field["key"] for field in config_fields(server) if field["target"] == "parameter"}
+    for tool in rows_of(server):
+        if not is_approved(server, tool):
+            continue
+        parameters = offered(tool["input_schema"], hidden)
+        known: dict[str, Any] = tool["input_schema"].get("properties", {})
+        fixed = {name: value for name, value in reached.fixed.items() if name in known}
+        yield ToolSpec(
+            id=called(server.prefix, tool["name"]),
+            name=f"{server.name}: {tool['name']}",
+            description=tool["description"][:MAX_DESCRIPTION],
+            parameters=parameters,
+            defaults={},
+            executor="server",
+            wait_for_response=True,
+            timeout_ms=server.timeout_ms,
+            target=McpTarget(reached.endpoint, tool["name"], fixed),
+        )

@@ -1,0 +1,34 @@
+"""What a server says it can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypedDict
+
+
+class ToolRow(TypedDict):
+    """A tool as `McpServer.tools` keeps it."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedTool:
+    """A tool in a server's list. `digest` changes with anything that a model would read of it."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+    digest: str
+
+    @property
+    def row(self) -> ToolRow:
+        return ToolRow(
+            name=self.name,
+            description=self.description,
+            input_schema=self.input_schema,
+            digest=self.digest,
+        )
