@@ -22,7 +22,7 @@ from tooling.mcp.client import list_tools
 from tooling.mcp.endpoints import Filled, config_fields, filled, values_by_server
 from tooling.mcp.names import called
 from tooling.mcp.parameters import offered, problem_of
-from tooling.mcp.types import ListedTool, ToolRow
+from tooling.mcp.types import ListedTool, ToolRow, ToolWords
 from tooling.models import McpServer
 from tooling.redaction import redact
 from tooling.types import McpTarget, ToolSpec
@@ -103,10 +103,22 @@ def _note(
         tools = [tool for tool in found if problem_of(tool.input_schema) is None]
         if row.listed_at is None:
             row.approved_digests = [tool.digest for tool in tools]
-        row.tools, row.listed_at = [tool.row for tool in tools], row.checked_at
+        earlier = {tool["name"]: tool for tool in rows_of(row)}
+        row.tools = [_compared(row, tool.row, earlier.get(tool.name)) for tool in tools]
+        row.listed_at = row.checked_at
         row.check_message = _cut(redact(_summary(row, found), secrets))
     row.save(update_fields=[*_NOTED, "updated_at"])
     return row
+
+
+def _compared(server: McpServer, tool: ToolRow, earlier: ToolRow | None) -> ToolRow:
+    """The tool, with what was approved of it where that is something else."""
+    if earlier is None or is_approved(server, tool):
+        return tool
+    if is_approved(server, earlier):
+        words = ToolWords(description=earlier["description"], input_schema=earlier["input_schema"])
+        return {**tool, "before": words}
+    return {**tool, "before": earlier["before"]} if "before" in earlier else tool
 
 
 _NOTED = ("tools", "approved_digests", "listed_at", "checked_at", "check_ok", "check_message")

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
+
+
+class ToolWords(TypedDict):
+    """What a model reads of a tool."""
+
+    description: str
+    input_schema: dict[str, Any]
 
 
 class ToolRow(TypedDict):
-    """A tool as `McpServer.tools` keeps it."""
+    """A tool as `McpServer.tools` keeps it; `before` is how it was approved, if it has changed."""
 
     name: str
     description: str
     input_schema: dict[str, Any]
     digest: str
+    before: NotRequired[ToolWords]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
