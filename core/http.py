@@ -31,7 +31,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from core.db import in_db
-from core.errors import OutboundRefused, ResponseTooLarge
+from core.errors import OutboundRefused, ProviderError, ResponseTooLarge
 from core.loops import PerLoop
 from core.pool import ConnectionPool
 
@@ -39,6 +39,7 @@ __all__ = [
     "AllowRule",
     "OutboundRefused",
     "ResponseTooLarge",
+    "check_host",
     "guarded_client",
     "parse_rule",
     "send_following_redirects",
@@ -53,8 +54,12 @@ NOT_PUBLIC = gettext_noop(
     "%(address)s is not a public address. An operator can allow it in the console under "
     "“Allowed private addresses” or with OUTBOUND_ALLOW."
 )
+LEADS_ELSEWHERE = gettext_noop(
+    "The server redirects the request to another address; what was sent is not sent on to it."
+)
 OPERATOR_RULES_FRESH_S = 3.0
 _MAX_REDIRECTS = 3
+_READING_METHODS = frozenset({"GET", "HEAD"})
 # What a redirect to another origin may take along; anything else could be somebody's secret.
 _HARMLESS_HEADERS = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-length", "content-type", "host",
@@ -182,6 +187,22 @@ async def _check(address: Address, *, host: str, port: int) -> None:
     # What a name of the inner network resolves to is for the operator only.
     logger.warning("Refused an outbound connection to %s port %d (%s)", host, port, inner)
     raise OutboundRefused(_(NOT_PUBLIC) % {"address": f"{host}:{port}"})
+
+
+async def check_host(host: str, port: int) -> None:
+    """Whether a connection would be allowed, without making it. Raises OutboundRefused.
+
+    Raises ProviderError for a name that has no address. An answer for this moment only: whoever
+    connects later is checked again.
+    """
+    try:
+        addresses = await _resolve(host, port)
+    except httpcore.ConnectError:
+        raise ProviderError(
+            _("The name %(host)s has no address.") % {"host": host}, is_permanent=False
+        ) from None
+    for address in addresses:
+        await _check(address, host=host, port=port)
 
 
 # --- Connecting --------------------------------------------------------------------------------
@@ -378,7 +399,8 @@ async def send_following_redirects(
 ) -> httpx.Response:
     """Sends the request and follows redirects; another origin gets none of our secret headers.
 
-    Every hop is checked like a first request. Raises httpx.TooManyRedirects.
+    Nor does it get a body: a redirect that would take one there raises OutboundRefused. Every hop
+    is checked like a first request. Raises httpx.TooManyRedirects.
     """
     for _hop in range(max_redirects + 1):
         response = await client.send(request, stream=stream, follow_redirects=False)
@@ -387,10 +409,17 @@ async def send_following_redirects(
             return response
         await response.aclose()
         if _origin(following.url) != _origin(request.url):
+            if following.method not in _READING_METHODS or _has_body(following):
+                raise OutboundRefused(_(LEADS_ELSEWHERE))
             for name in [name for name in following.headers if name not in _HARMLESS_HEADERS]:
                 del following.headers[name]
         request = following
     raise httpx.TooManyRedirects("too many redirects", request=request)
+
+
+def _has_body(request: httpx.Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

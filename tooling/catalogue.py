@@ -17,6 +17,8 @@ from tooling.models import Category, Tool
 Language = Literal["zh", "en"]
 
 SERVER_TIMEOUT_MS = 10_000
+# A model translates a page in about this time.
+MODEL_TIMEOUT_MS = 30_000
 CLIENT_TIMEOUT_MS = 15_000
 # A person reads or hears the options first.
 CHOICE_TIMEOUT_MS = 60_000
@@ -153,6 +155,7 @@ BUILTIN_TOOLS: dict[str, BuiltinTool] = {
                 ),
             },
             ("text", "target_lang"),
+            timeout_ms=MODEL_TIMEOUT_MS,
         ),
         BuiltinTool(
             "knowledge",

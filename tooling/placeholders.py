@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -19,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from core.errors import InvalidRequest
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
 _URL = re.compile(r"(https?)://([^/?#\\]*)([^?#\\]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 # A JSON text with its quotes, which may be cut off by the end; or a placeholder outside of one.
 _JSON_TEXT_OR_PLACEHOLDER = re.compile(rf'"(?:[^"\\]|\\.)*"?|{_PLACEHOLDER.pattern}', re.DOTALL)
@@ -60,6 +62,18 @@ def is_sensitive(header_name: str) -> bool:
     return bool(_SENSITIVE.search(header_name))
 
 
+def secret_parts(value: str) -> Iterator[str]:
+    """What to keep from view of a secret value: it, and the credential after a scheme's name."""
+    yield value
+    scheme, _space, credential = value.strip().partition(" ")
+    if not credential:
+        return
+    yield credential
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            yield b64decode(credential, validate=True).decode().partition(":")[2]
+
+
 def header_problem(name: str) -> str | None:
     """Why no tool may send a header of that name, or None."""
     if not _HEADER_NAME.fullmatch(name):
@@ -90,10 +104,23 @@ def query_of(values: Values) -> str:
     )
 
 
-def fill_header(template: str, values: Values) -> str:
-    """A header's value, one line of ASCII. Raises InvalidRequest where a value is missing."""
-    filled = _filled(template, lambda name: quote(_needed(name, values), safe=_PLAIN_IN_HEADERS))
-    return filled.strip()
+def fill_header(template: str, values: Values, *, verbatim: Mapping[str, str]) -> str:
+    """A header's value, one line of printable ASCII: `values` escaped, `verbatim` as they are.
+
+    Raises InvalidRequest where a value is missing, or where the line would be none.
+    """
+
+    def put(name: str) -> str:
+        if name in verbatim:
+            return verbatim[name]
+        return quote(_needed(name, values), safe=_PLAIN_IN_HEADERS, errors="replace")
+
+    line = _filled(template, put).strip()
+    if not (line.isascii() and line.isprintable()):
+        raise InvalidRequest(
+            _("A header can have printable ASCII characters only."), param="http_headers"
+        )
+    return line
 
 
 def fill_json(template: str, values: Values) -> bytes:

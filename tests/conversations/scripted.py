@@ -21,7 +21,7 @@ from providers.types import (
     ToolCallPart,
     Usage,
 )
-from tooling.types import ToolSpec
+from tooling.types import BuiltinTarget, ToolSpec
 
 LLM = LlmSpec(Endpoint("row", "openai_compatible", "http://127.0.0.1:9/v1", "", "scripted"), "Llm")
 
@@ -86,6 +86,7 @@ def tool(tool_id: str = "calculator", **changes: Any) -> ToolSpec:
         executor="server",
         wait_for_response=False,
         timeout_ms=5000,
+        target=BuiltinTarget(tool_id),
     )
     return dataclasses.replace(spec, **changes)
 
@@ -95,6 +96,7 @@ def device_tool(tool_id: str, *, waits: bool, **changes: Any) -> ToolSpec:
         tool_id,
         executor="client",
         wait_for_response=waits,
+        target=None,
         parameters={"type": "object", "properties": {}, "required": []},
         **changes,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tooling.runner import MAX_RESULT_BYTES, capped, run_tool
-from tooling.types import ToolContext, ToolSpec
+from tooling.types import BuiltinTarget, ToolContext, ToolSpec
 
 CONTEXT = ToolContext(owner_id=1, assistant_id="a", language="en", time_zone="Asia/Tokyo")
 
@@ -21,6 +21,7 @@ def spec(tool_id: str) -> ToolSpec:
         executor="server",
         wait_for_response=True,
         timeout_ms=1000,
+        target=BuiltinTarget(tool_id),
     )
 
 
@@ -29,7 +30,7 @@ async def test_it_runs_a_built_in_tool() -> None:
     assert (result.output, result.code, result.message) == ("42", 200, "ok")
 
 
-@pytest.mark.parametrize("tool_id", ["search", "weather", "translate", "code_interpreter"])
+@pytest.mark.parametrize("tool_id", ["search", "weather", "knowledge", "unheard_of"])
 async def test_it_says_that_a_tool_is_not_configured(tool_id: str) -> None:
     result = await run_tool(spec(tool_id), {}, CONTEXT)
     assert result.code == 501
