@@ -486,6 +486,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 15.0,
         "options": {"expires": 12.0},
     },
+    "tooling.refresh_mcp_lists": {
+        "task": "tooling.refresh_mcp_lists",
+        "schedule": 60.0,
+        "options": {"expires": 50.0},
+    },
 }
 CELERY_TIMEZONE = TIME_ZONE
 

@@ -5,3 +5,10 @@ from django.utils.translation import gettext_lazy as _
 class ConversationsConfig(AppConfig):
     name = "conversations"
     verbose_name = _("Conversations")
+
+    def ready(self) -> None:
+        from conversations.scenario import TESTER
+        from tooling.autotest.engine import register
+        from tooling.models import Subject
+
+        register(Subject.ASSISTANT, TESTER)

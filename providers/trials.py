@@ -111,17 +111,31 @@ async def transcribe(spec: AsrSpec, pcm: bytes) -> Heard:
     return Heard(transcript, _since_ms(started))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a voice spoke, as PCM, and when its first sound came."""
+
+    pcm: bytes
+    first_ms: int
+
+
 async def speak(spec: VoiceSpec, text: str) -> bytes:
     """The spoken text as PCM. Raises ProviderError, also when nothing was spoken."""
-    pcm = bytearray()
+    return (await speak_timed(spec, text)).pcm
+
+
+async def speak_timed(spec: VoiceSpec, text: str) -> Spoken:
+    """The spoken text, and how long it took to begin. Raises ProviderError as `speak` does."""
+    started, first_ms, pcm = time.monotonic(), 0, bytearray()
     async with _limited(), speaker(spec).speak(text) as pieces:
         async for piece in pieces:
+            first_ms = first_ms or _since_ms(started)
             pcm += piece
             if len(pcm) > _MAX_SPEECH_BYTES:
                 raise ProviderError(_("The voice does not stop speaking."), is_permanent=False)
     if not pcm:
         raise ProviderError(_("The voice answered without audio."), is_permanent=False)
-    return bytes(pcm)
+    return Spoken(bytes(pcm), first_ms)
 
 
 async def try_llm(spec: LlmSpec) -> str:
@@ -151,14 +165,28 @@ async def try_reranker(spec: RerankerSpec) -> str:
     return _("Scored a text that answers %(fitting)s, one that does not %(other)s.") % scores
 
 
-async def try_asr(spec: AsrSpec) -> str:
-    """Lets a recogniser hear a sentence of the offline voice. Raises ProviderError."""
-    voice_key, sentence = _SAMPLE_SENTENCES["zh" if spec.language == "zh" else "en"]
+def _sample(language: str) -> tuple[str, str]:
+    return _SAMPLE_SENTENCES["zh" if language.startswith("zh") else "en"]
+
+
+def sample_sentence(language: str) -> str:
+    """A short sentence to be spoken in the language; English where we have none."""
+    return _sample(language)[1]
+
+
+async def sample_speech(language: str) -> bytes:
+    """That sentence, spoken by the offline voice. Raises ProviderError."""
+    voice_key, sentence = _sample(language)
     offline = Endpoint(
         row_id="builtin", vendor="builtin", base_url="", api_key="", model_name="espeak-ng"
     )
-    voice = VoiceSpec(endpoint=offline, name="", language=spec.language, voice_key=voice_key)
-    heard = await transcribe(spec, await speak(voice, sentence))
+    voice = VoiceSpec(endpoint=offline, name="", language=language, voice_key=voice_key)
+    return await speak(voice, sentence)
+
+
+async def try_asr(spec: AsrSpec) -> str:
+    """Lets a recogniser hear a sentence of the offline voice. Raises ProviderError."""
+    heard = await transcribe(spec, await sample_speech(spec.language))
     return _("Understood “%(text)s” from a synthetic voice.") % {
         "text": heard.transcript.text[:200]
     }
@@ -166,6 +194,5 @@ async def try_asr(spec: AsrSpec) -> str:
 
 async def try_voice(spec: VoiceSpec) -> str:
     """Lets a voice speak a sentence; how long it took to say. Raises ProviderError."""
-    _voice_key, sentence = _SAMPLE_SENTENCES["zh" if spec.language.startswith("zh") else "en"]
-    pcm = await speak(spec, sentence)
+    pcm = await speak(spec, sample_sentence(spec.language))
     return _("Spoke for %(seconds).1f s.") % {"seconds": duration_ms(pcm) / 1000}

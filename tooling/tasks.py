@@ -9,9 +9,14 @@ from django.utils import translation
 
 from core.loops import wait_for
 from tooling.autotest import engine, runs, schedules
+from tooling.autotest.cases import Asker
+from tooling.mcp import listing
 from tooling.models import AutotestSchedule, Subject, Trigger
 
 logger = logging.getLogger(__name__)
+
+# Of one round; the next finds the rest.
+_MOST_LISTED = 100
 
 
 @shared_task(name=engine.TASK)
@@ -31,7 +36,7 @@ def run_schedule(schedule_id: int) -> None:
     if schedule is None:
         return
     subject = Subject(schedule.subject)
-    prepared = engine.TESTERS[subject].prepare(schedule.subject_id, None)
+    prepared = engine.TESTERS[subject].prepare(schedule.subject_id, Asker(None))
     if prepared is None:
         logger.warning("The schedule of %s was disabled: it is gone", schedule)
         schedules.disable(schedule)
@@ -49,3 +54,21 @@ def sweep() -> None:
     runs.remove_old()
     if mended := schedules.reconcile():
         logger.info("Brought %d autotest schedules back in step", mended)
+
+
+# --- MCP -----------------------------------------------------------------------------------------
+
+
+@shared_task(name="tooling.refresh_mcp_lists")
+def refresh_mcp_lists() -> None:
+    """Has the servers whose lists are old asked for them, each by a task of its own."""
+    for server_id in listing.due_for_listing().values_list("pk", flat=True)[:_MOST_LISTED]:
+        refresh_mcp_list.delay(server_id)
+
+
+@shared_task(name="tooling.refresh_mcp_list", expires=300)
+def refresh_mcp_list(server_id: str) -> None:
+    """Asks a server for its tools, unless somebody just did."""
+    server = listing.due_for_listing().filter(pk=server_id).first()
+    if server is not None:
+        listing.refresh(server)

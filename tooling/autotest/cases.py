@@ -64,6 +64,18 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Asker:
+    """For whom something is tested: with whose settings, and in whose history it goes."""
+
+    owner_id: int | None
+    is_operator: bool = False
+
+    def speaks_for(self, row_owner_id: int | None) -> bool:
+        """Whether what is found may be noted on the row; what others find may be their doing."""
+        return self.is_operator or self.owner_id == row_owner_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
     """Something that exists and can be tested; its checks make no use of the database's objects.
 
@@ -82,10 +94,10 @@ class Tester:
     """How things of one kind are tested. Both functions are database work.
 
     `access` raises NotFound (alike for unknown and foreign ids) or Conflict where the principal may
-    not have it tested. `prepare(id, run's owner)` gives None for what does not exist.
+    not have it tested. `prepare` gives None for what does not exist.
     """
 
     existence: str
     missing: StrOrPromise
-    access: Callable[[Principal, str], None]
-    prepare: Callable[[str, int | None], Prepared | None]
+    access: Callable[[Principal, str], object]
+    prepare: Callable[[str, Asker], Prepared | None]

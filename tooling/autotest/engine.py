@@ -118,13 +118,13 @@ async def execute(job: Job) -> None:
         duration_ms=_since_ms(started),
         error=error,
     )
-    if prepared is not None and prepared.note is not None and _may_note(job, prepared):
+    if prepared and prepared.note and job.asker.speaks_for(prepared.owner_id):
         await in_db(prepared.note, has_passed, _summary(cases, error))
 
 
 async def _existence(tester: Tester, job: Job) -> tuple[Case, Prepared | None]:
     started = time.monotonic()
-    prepared = await in_db(tester.prepare, job.subject_id, job.owner_id)
+    prepared = await in_db(tester.prepare, job.subject_id, job.asker)
     message = prepared.found if prepared else str(tester.missing)
     case = Case(tester.existence, prepared is not None, message, _since_ms(started))
     return case, prepared
@@ -167,11 +167,6 @@ async def _beating(run_id: str) -> AsyncIterator[None]:
     finally:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
-
-
-def _may_note(job: Job, prepared: Prepared) -> bool:
-    """Whether the run speaks for the row: what other users try of a shared one does not."""
-    return job.trigger != Trigger.API or job.owner_id == prepared.owner_id
 
 
 def _summary(cases: list[Case], error: str) -> str:

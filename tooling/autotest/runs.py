@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from core.errors import Conflict
-from tooling.autotest.cases import MAX_MESSAGE_CHARS, Case
+from tooling.autotest.cases import MAX_MESSAGE_CHARS, Asker, Case
 from tooling.models import AutotestRun, RunStatus, Subject, Trigger
 
 # Of one thing and owner; a schedule of every 15 minutes fills five days.
@@ -36,20 +36,26 @@ class Job:
     run_id: str
     subject: Subject
     subject_id: str
-    owner_id: int | None
-    trigger: Trigger
+    asker: Asker
 
 
 def open_run(
     subject: Subject, subject_id: str, *, owner_id: int | None, trigger: Trigger
 ) -> tuple[AutotestRun, bool]:
-    """The run of this thing that the owner has under way, or a new one (then True).
+    """The run of this thing that is under way, or a new one (then True).
 
-    A thing has one open run per owner: what others test of a shared model is not their business.
+    Operators and schedules share one. Users that test what they share do not see, or wait for, each
+    other's.
     """
+    joined = Q(owner_id=owner_id)
+    if trigger != Trigger.API:
+        joined |= ~Q(trigger=Trigger.API)
     for _attempt in range(3):
         active = AutotestRun.objects.filter(
-            subject=subject, subject_id=subject_id, owner_id=owner_id, status__in=RunStatus.open()
+            joined,
+            subject=subject,
+            subject_id=subject_id,
+            status__in=RunStatus.open(),
         ).first()
         if active is not None:
             return active, False
@@ -88,7 +94,8 @@ def claim(run_id: str) -> Job | None:
     run = AutotestRun.objects.filter(pk=run_id).first()
     if run is None:
         return None
-    return Job(run.pk, Subject(run.subject), run.subject_id, run.owner_id, Trigger(run.trigger))
+    asker = Asker(run.owner_id, is_operator=run.trigger != Trigger.API)
+    return Job(run.pk, Subject(run.subject), run.subject_id, asker)
 
 
 def beat(run_id: str) -> bool:
