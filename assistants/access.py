@@ -13,6 +13,7 @@ from assistants.models import Assistant, AssistantQuerySet
 from core.errors import Forbidden, NotFound
 from core.models import OwnedQuerySet
 from knowledge.models import KnowledgeBase
+from tooling.models import McpServer
 
 NOT_FOUND_CODE = "ASSISTANT_NOT_FOUND"
 
@@ -80,3 +81,27 @@ def bases_for(owner: User | None) -> OwnedQuerySet[KnowledgeBase]:
     if owner is None or owner.is_operator:
         return KnowledgeBase.objects.all()
     return KnowledgeBase.objects.visible_to(owner.pk, is_operator=False)
+
+
+def usable_mcp_servers(assistant_id: str) -> list[McpServer]:
+    """The assistant's enabled MCP servers, in the order in which they were chosen.
+
+    As of knowledge bases: without those that its owner may not see (any more).
+    """
+    sees_it = (
+        Q(mcpserver__owner=None)
+        | Q(assistant__owner=None)
+        | Q(assistant__owner__is_staff=True)
+        | Q(mcpserver__owner=F("assistant__owner"))
+    )
+    links = Assistant.mcp_servers.through.objects.filter(
+        sees_it, assistant_id=assistant_id, mcpserver__is_enabled=True
+    )
+    return [link.mcpserver for link in links.select_related("mcpserver").order_by("pk")]
+
+
+def mcp_servers_for(owner: User | None) -> OwnedQuerySet[McpServer]:
+    """What an assistant of this owner can be given; without an owner, it is the system's."""
+    if owner is None or owner.is_operator:
+        return McpServer.objects.all()
+    return McpServer.objects.visible_to(owner.pk, is_operator=False)

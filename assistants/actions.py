@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.principals import Principal
 from assistants import tasks
-from assistants.access import bases_for
+from assistants.access import bases_for, mcp_servers_for
 from assistants.models import Assistant, ConfigMode, Language, OpenerAudio
 from assistants.opener import (
     has_fixed_opener,
@@ -29,6 +29,7 @@ from providers.models import LlmType
 from providers.validation import checked_url
 from tooling.access import visible_tools
 from tooling.catalogue import normalise_tool_id
+from tooling.mcp_access import visible_mcp_servers
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
 
@@ -102,16 +103,15 @@ def create_assistant(principal: Principal, values: AssistantValues) -> Saved:
 def save_assistant(principal: Principal, row: Assistant, values: AssistantValues) -> Saved:
     """The row with the values set and stored, and what follows from them.
 
-    Models, tools and knowledge bases must be visible to the principal: an id that is not is
-    answered like one that does not exist. Raises InvalidRequest naming every wrong field.
+    Models, tools, MCP servers and knowledge bases must be visible to the principal: an id that is
+    not is answered like one that does not exist. Raises InvalidRequest naming every wrong field.
     """
     problems = _Problems()
     given: dict[str, Any] = dict(values)
     tool_ids = _tools(principal, given.pop("tool_ids", None), problems)
     bases = _knowledge_bases(principal, row, given, problems)
+    servers = _mcp_servers(principal, row, given.pop("mcp_server_ids", None), problems)
     _check_models(principal, given, problems)
-    if given.pop("mcp_server_ids", []):
-        problems.add("mcp_server_ids", _("Unknown MCP server."))
     _check_addresses(given, problems)
     _check_brain(row, given, problems)
     problems.raise_any()
@@ -129,6 +129,8 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
         row.set_tools(tool_ids)
     if bases is not None:
         row.set_knowledge_bases(bases)
+    if servers is not None:
+        row.set_mcp_servers(servers)
     speak_opener_after_commit(row)
     return Saved(row, calls.warnings)
 
@@ -175,6 +177,19 @@ def _knowledge_bases(
             text = _("Unknown knowledge base: %(ids)s.") % {"ids": ", ".join(missing)}
             problems.add(field, text)
     return list(dict.fromkeys(([one] if one else []) + (several or [])))
+
+
+def _mcp_servers(
+    principal: Principal, row: Assistant, sent: list[str] | None, problems: _Problems
+) -> list[str] | None:
+    if sent is None:
+        return None
+    ids = list(dict.fromkeys(sent))
+    missing = _missing(visible_mcp_servers(principal) & mcp_servers_for(row.owner), ids)
+    if missing:
+        text = _("Unknown MCP server: %(ids)s.") % {"ids": ", ".join(missing)}
+        problems.add("mcp_server_ids", text)
+    return ids
 
 
 def _check_models(principal: Principal, given: dict[str, Any], problems: _Problems) -> None:

@@ -18,12 +18,14 @@ from unfold.decorators import action, display
 from assistants.access import bases_for
 from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
 from assistants.models import Assistant, ConfigMode, OpenerAudio
-from core.console import ConsoleAdmin, ConsoleForm
+from core.console import ConsoleForm
 from core.errors import InvalidRequest
 from knowledge.fusion import FITTING_SHARE
 from providers.models import LlmType
 from providers.validation import checked_url
+from tooling.admin.testing import Autotested
 from tooling.catalogue import name_to_read
+from tooling.models import Subject
 
 _TYPE_OF_FIELD = {
     "llm": LlmType.TEXT,
@@ -67,9 +69,10 @@ class AssistantForm(ConsoleForm):
 
 
 @admin.register(Assistant)
-class AssistantAdmin(ConsoleAdmin):
+class AssistantAdmin(Autotested):
     """Who talks: prompt, models, voice, tools, and how turns are taken."""
 
+    subject = Subject.ASSISTANT
     form = AssistantForm
     list_display = [
         "name",
@@ -84,7 +87,7 @@ class AssistantAdmin(ConsoleAdmin):
     list_select_related = ["owner", "llm"]
     search_fields = ["name", "prompt", "id"]
     autocomplete_fields = ["owner", "asr", "voice"]
-    filter_horizontal = ["tools", "knowledge_bases"]
+    filter_horizontal = ["tools", "mcp_servers", "knowledge_bases"]
     readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
     actions_detail = ["talk", "search_knowledge"]
     fieldsets = [
@@ -131,7 +134,7 @@ class AssistantAdmin(ConsoleAdmin):
                 ],
             },
         ),
-        (_("Tools"), {"classes": ["tab"], "fields": ["tools"]}),
+        (_("Tools"), {"classes": ["tab"], "fields": ["tools", "mcp_servers"]}),
         (
             _("Knowledge"),
             {

@@ -9,7 +9,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import OuterRef, Subquery, Value
+from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext_lazy as _
 
 from core.crypto import EncryptedTextField
@@ -52,10 +52,11 @@ class AssistantQuerySet(OwnedQuerySet["Assistant"]):
     """Assistants, and what a list of them shows without a query per row."""
 
     def for_display(self) -> Self:
-        """Adds the ids of tools and knowledge bases, in the order that they were given in."""
+        """Adds the ids of tools, knowledge bases and MCP servers, in the order of their choice."""
         assistant = {"assistant_id": OuterRef("pk")}
         tools = Assistant.tools.through.objects.filter(**assistant).order_by("pk")
         bases = Assistant.knowledge_bases.through.objects.filter(**assistant).order_by("pk")
+        servers = Assistant.mcp_servers.through.objects.filter(**assistant).order_by("pk")
         return (
             self.select_related("voice__provider", "opener_audio__voice__provider")
             .defer("opener_audio__pcm")
@@ -63,8 +64,7 @@ class AssistantQuerySet(OwnedQuerySet["Assistant"]):
                 tool_ids=ArraySubquery(tools.values("tool_id")),
                 knowledge_base_ids=ArraySubquery(bases.values("knowledgebase_id")),
                 knowledge_base_id=Subquery(bases.values("knowledgebase_id")[:1]),
-                # No MCP server can be registered yet.
-                mcp_server_ids=Value([], ArrayField(models.CharField())),
+                mcp_server_ids=ArraySubquery(servers.values("mcpserver_id")),
             )
         )
 
@@ -234,6 +234,15 @@ class Assistant(OwnedRow):
         links.bulk_create(
             Assistant.knowledge_bases.through(assistant_id=self.pk, knowledgebase_id=base_id)
             for base_id in knowledge_base_ids
+        )
+
+    def set_mcp_servers(self, server_ids: Sequence[str]) -> None:
+        """Replaces the MCP servers; the order is kept."""
+        links = Assistant.mcp_servers.through.objects
+        links.filter(assistant_id=self.pk).delete()
+        links.bulk_create(
+            Assistant.mcp_servers.through(assistant_id=self.pk, mcpserver_id=server_id)
+            for server_id in server_ids
         )
 
 

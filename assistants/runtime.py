@@ -8,7 +8,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from assistants.access import SearchedBase, searched_bases
+from assistants.access import SearchedBase, searched_bases, usable_mcp_servers
 from assistants.models import Assistant, ConfigMode, FirstTurn, KnowledgeMode
 from assistants.models import Language as AssistantLanguage
 from assistants.opener import chosen_voice, fresh_opener_audio, normalise_calls
@@ -25,6 +25,7 @@ from providers.specs import (
     voice_spec,
 )
 from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
+from tooling.mcp.listing import mcp_specs
 from tooling.models import Tool
 from tooling.specs import named_apart, prefetch_parts, tool_spec
 from tooling.types import ToolSpec
@@ -95,6 +96,8 @@ class AssistantRuntime:
     knowledge: KnowledgeUse | None
     embedder: EmbedderSpec | None
     time_zone: str
+    # Who talks to it; None without a credential.
+    caller_id: int | None = None
 
 
 _RELATED = (
@@ -107,8 +110,8 @@ _RELATED = (
 )
 
 
-def load_runtime(assistant_id: str) -> AssistantRuntime:
-    """The snapshot of an assistant, in one unit of database work.
+def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> AssistantRuntime:
+    """The snapshot of an assistant for a caller, in one unit of database work.
 
     Chosen models that are missing or disabled are replaced by the owner's defaults. Who may use the
     assistant is not asked here: `assistants.access` answers that. Raises NotFound.
@@ -116,16 +119,20 @@ def load_runtime(assistant_id: str) -> AssistantRuntime:
     row = Assistant.objects.select_related(*_RELATED).with_id(assistant_id)
     if row is None:
         raise NotFound(_("Assistant not found."), code="ASSISTANT_NOT_FOUND")
-    return runtime_of(row)
+    return runtime_of(row, caller_id=caller_id)
 
 
-def runtime_of(row: Assistant) -> AssistantRuntime:
-    """The snapshot of a row that is already at hand."""
+def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRuntime:
+    """The snapshot of a row that is already at hand.
+
+    MCP servers get what the caller set for them, or else what the owner did.
+    """
     language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
     voice = _voice(row)
     opener_audio = fresh_opener_audio(row, voice)
     rows = _tools(row)
-    tools = named_apart(tool_spec(tool, language) for tool in rows)
+    remote = mcp_specs(usable_mcp_servers(row.pk), caller_id, row.owner_id)
+    tools = named_apart([*(tool_spec(tool, language) for tool in rows), *remote])
     llm = _llm(row)
     return AssistantRuntime(
         id=row.pk,
@@ -154,6 +161,7 @@ def runtime_of(row: Assistant) -> AssistantRuntime:
         knowledge=_knowledge(row, llm),
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
+        caller_id=caller_id,
     )
 
 

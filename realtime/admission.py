@@ -237,7 +237,7 @@ def _load(principal: Principal | None, handshake: Handshake) -> AssistantRuntime
     row = access_assistant_to_talk(principal, handshake.assistant_id)
     if principal is None and not _is_origin_allowed(handshake, row.allowed_origins):
         raise Forbidden(_("Pages of this origin may not talk to this assistant."))
-    return load_runtime(row.pk)
+    return load_runtime(row.pk, caller_id=principal.user_id if principal else None)
 
 
 def _is_origin_allowed(handshake: Handshake, allowed: list[str]) -> bool:

@@ -88,7 +88,8 @@ class AssistantViewSet(PlatformViewSet[Assistant]):
     @extend_schema(responses=ConfigSerializer)
     def config(self, request: Request, pk: str) -> Response:
         """The assistant as a call would use it: defaults filled in, secrets left out."""
-        return success(render_config(load_runtime(self.get_object().pk)))
+        runtime = load_runtime(self.get_object().pk, caller_id=self.principal.user_id)
+        return success(render_config(runtime))
 
     @extend_schema(responses={(200, "audio/wav"): OpenApiTypes.BINARY})
     def opener_audio(self, request: Request, pk: str) -> HttpResponse:

@@ -13,7 +13,9 @@ def offered(input_schema: dict[str, Any], hidden: Collection[str] = ()) -> dict[
 
     The server checks its arguments itself; ours only spare it what a model can mend at once.
     """
-    schema = _without_odd_patterns({"type": "object", "properties": {}, **input_schema})
+    schema: dict[str, Any] = _without_odd_patterns(
+        {"type": "object", "properties": {}, **input_schema}
+    )
     properties = schema["properties"]
     if not isinstance(properties, dict):
         return schema
