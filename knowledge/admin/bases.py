@@ -104,7 +104,7 @@ class KnowledgeBaseAdmin(ConsoleAdmin):
     ]
 
     class Media:
-        js = ["knowledge/live.js"]
+        js = ["console/live.js"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         # What is in a base is for its owner alone, unless it is given to all on purpose.

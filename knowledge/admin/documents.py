@@ -178,7 +178,7 @@ class DocumentAdmin(ConsoleAdmin):
     ]
 
     class Media:
-        js = ["knowledge/live.js", "knowledge/adding.js"]
+        js = ["console/live.js", "knowledge/adding.js"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -1,6 +1,6 @@
 """How far a document, a base and its vectors have come, drawn for a page and for its refreshing.
 
-A page marks what it draws with a key (`data-live="document:…"`); static/knowledge/live.js asks for
+A page marks what it draws with a key (`data-live="document:…"`); static/console/live.js asks for
 the keys whose drawing says that work is open, until none does.
 """
 

@@ -434,7 +434,7 @@ def test_it_answers_addresses_with_a_nul_like_unknown_pages(operator: Client) ->
 
 
 def test_it_answers_unknown_pages_and_forbidden_ones_with_a_way_back(operator: Client) -> None:
-    for url, status in (("/admin/nope/", 404), (reverse("admin:tooling_tool_add"), 403)):
+    for url, status in (("/admin/nope/", 404), (reverse("admin:tooling_autotestrun_add"), 403)):
         page = operator.get(url)
         assert page.status_code == status
         assert 'href="/admin/"' in page.content.decode()

@@ -1,4 +1,4 @@
-/* Redraws what a page shows of documents, bases and vectors while work on them is open.
+/* Redraws what a page shows of documents, bases, vectors and autotests while work on them is open.
  *
  * An element with data-live="kind:id" is drawn by the server; as long as its drawing contains
  * [data-open], the server is asked for a new one. A hidden page asks for nothing.
@@ -10,7 +10,10 @@
   const LONGEST_PAUSE_MS = 15000;
   // 100 keys fit into an address that every proxy takes.
   const MOST_KEYS = 100;
-  const ADDRESS = "/admin/knowledge/document/live/";
+  const KNOWLEDGE = "/admin/knowledge/document/live/";
+  const RUNS = "/admin/tooling/autotestrun/live/";
+  // Who draws the kinds of keys; a page shows kinds of one of them.
+  const ADDRESSES = { document: KNOWLEDGE, base: KNOWLEDGE, spaces: KNOWLEDGE, run: RUNS, cases: RUNS };
   let pause = PAUSE_MS;
 
   const openKeys = () =>
@@ -38,7 +41,7 @@
     if (keys.length && !document.hidden) {
       const query = new URLSearchParams(keys.map((key) => ["key", key]));
       try {
-        const response = await fetch(`${ADDRESS}?${query}`, {
+        const response = await fetch(`${ADDRESSES[keys[0].split(":")[0]]}?${query}`, {
           headers: { Accept: "application/json" },
           redirect: "error",
         });

@@ -1,0 +1,76 @@
+"""What autotests test, as the console knows it: the page of each kind of thing.
+
+Kinds of higher floors (assistants) register themselves; nothing here knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.contrib.admin import ModelAdmin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+from tooling.models import Subject
+
+# At most so many of a kind can be chosen from a list.
+MAX_CHOICES = 500
+Key = tuple[str, str]
+
+_PAGES: dict[Subject, ModelAdmin[Any]] = {}
+
+
+def register(subject: Subject, page: ModelAdmin[Any]) -> None:
+    """Makes the page the one of that kind of thing."""
+    _PAGES[subject] = page
+
+
+def page_of(subject: str) -> ModelAdmin[Any] | None:
+    """The page of a kind of thing, or None where there is none."""
+    return _PAGES.get(Subject(subject)) if subject in Subject.values else None
+
+
+def url_of(subject: str, subject_id: str) -> str:
+    """Where the thing is edited; empty where it has no page."""
+    page = page_of(subject)
+    if page is None:
+        return ""
+    opts = page.model._meta
+    try:
+        return reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[subject_id])
+    except NoReverseMatch:
+        return ""
+
+
+def find(request: HttpRequest, subject: str, subject_id: str) -> Model | None:
+    """The row, if it is there."""
+    page = page_of(subject)
+    return page.get_object(request, subject_id) if page and "\0" not in subject_id else None
+
+
+def names(keys: Iterable[Key]) -> Mapping[Key, str]:
+    """The present names of these things, in one query per kind; what is gone is missing."""
+    wanted: dict[str, set[str]] = {}
+    for subject, subject_id in keys:
+        wanted.setdefault(subject, set()).add(subject_id)
+    found: dict[Key, str] = {}
+    for subject, ids in wanted.items():
+        if page := page_of(subject):
+            rows = page.model._default_manager.filter(pk__in=ids)
+            found |= {(subject, str(row.pk)): str(row) for row in rows}
+    return found
+
+
+def choices(request: HttpRequest) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Everything that can be tested, by kind, as a grouped select wants it: `kind:id`, name."""
+    groups = []
+    for subject, page in sorted(_PAGES.items(), key=lambda item: Subject.values.index(item[0])):
+        rows = page.get_queryset(request).order_by("pk")[:MAX_CHOICES]
+        options = sorted(
+            ((f"{subject}:{row.pk}", str(row)) for row in rows),
+            key=lambda option: option[1].lower(),
+        )
+        groups.append((str(subject.label), options))
+    return groups
