@@ -34,7 +34,12 @@ def read_only() -> Forbidden:
     return Forbidden(_("System tool is read-only"))
 
 
+def may_edit(principal: Principal, tool: Tool) -> bool:
+    """Whether somebody who sees the tool may also change it."""
+    return principal.is_operator or tool.owner_id == principal.user_id
+
+
 def require_editable(principal: Principal, tool: Tool) -> None:
     """Raises Forbidden where a visible tool may not be changed: the system's, by a user."""
-    if not principal.is_operator and tool.owner_id != principal.user_id:
+    if not may_edit(principal, tool):
         raise read_only()

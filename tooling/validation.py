@@ -20,7 +20,7 @@ from tooling.schema import argument_problems, schema_problem
 MAX_HEADERS = 30
 MAX_HEADER_LENGTH = 4000
 MAX_BODY_LENGTH = 20_000
-MAX_JSON_LENGTH = 50_000
+MAX_DEFAULTS_LENGTH = 20_000
 TOOL_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 # What model vendors accept; one bad name would make them refuse the whole request.
@@ -142,7 +142,7 @@ def _check_body(tool: Tool) -> None:
 
 def _check_arguments(tool: Tool) -> None:
     schema = tool.parameter_schema or empty_object_schema()
-    problem = _size_problem(schema) or schema_problem(schema)
+    problem = schema_problem(schema)
     if problem:
         raise InvalidRequest(problem, param="parameter_schema")
     for name in schema.get("properties", {}):
@@ -164,10 +164,10 @@ def defaults_problem(schema: dict[str, Any], defaults: object) -> str | None:
     if not isinstance(defaults, dict):
         return _("Expected an object of arguments.")
     single = {name: schema[name] for name in _OF_SINGLE_ARGUMENTS if name in schema}
-    return _size_problem(defaults) or argument_problems(single, defaults)
-
-
-def _size_problem(value: object) -> str | None:
-    if len(json.dumps(value, ensure_ascii=False)) <= MAX_JSON_LENGTH:
-        return None
-    return _("This is longer than %d characters.") % MAX_JSON_LENGTH
+    try:
+        is_long = len(json.dumps(defaults, ensure_ascii=False)) > MAX_DEFAULTS_LENGTH
+    except RecursionError:
+        return _("This is nested too deeply.")
+    if is_long:
+        return _("This is longer than %d characters.") % MAX_DEFAULTS_LENGTH
+    return argument_problems(single, defaults)
