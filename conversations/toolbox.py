@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import ToolCalled, ToolReturned
 from conversations.lookup import REGISTRY_TOOL, Lookup
+from conversations.tool_calls import MAX_NAME_CHARS, identity, is_returnable_id, parsed
 from core.errors import AppError
 from core.ids import prefixed_id
+from providers.results import framed
 from providers.types import ToolCall, ToolMessage, ToolSchema
-from tooling.runner import capped, run_tool
+from tooling.redaction import redact
+from tooling.runner import capped, run_tool, secrets_of
 from tooling.schema import argument_problems
-from tooling.types import ToolContext, ToolResult
+from tooling.types import ToolContext, ToolResult, ToolSpec
 
 logger = logging.getLogger(__name__)
 
-MAX_IDENTICAL_CALLS = 2
-MAX_ARGUMENT_CHARS = 32_000
-MAX_ARGUMENT_DEPTH = 64
+# The same call: in a row, and with others between.
+MAX_IDENTICAL_IN_A_ROW = 2
+MAX_IDENTICAL_CALLS = 3
+MAX_CALLS_IN_AN_ANSWER = 16
+MAX_CALLS_IN_A_TURN = 40
+MAX_MESSAGE_CHARS = 2_000
 
 Adopt = Callable[["asyncio.Task[ToolReturned]"], None]
 
@@ -65,15 +71,22 @@ class Toolbox:
         self._specs.pop(REGISTRY_TOOL, None)
         if search is not None:
             self._specs[search.id] = search
-        self._lookup, self._search_id = lookup, search.id if search else None
+        self._lookup, self.search_id = lookup, search.id if search else None
         self._client_tools = client_tools
         self._context = ToolContext(
-            runtime.owner_id, runtime.id, runtime.language, runtime.time_zone
+            runtime.owner_id,
+            runtime.id,
+            runtime.language,
+            runtime.time_zone,
+            user_id=runtime.caller_id,
+            llm=runtime.llm,
         )
-        self._last_call: tuple[str, str] | None = None
-        self._times_in_a_row = 0
+        # What tools are run with; the events show it without secrets.
+        self._arguments: dict[str, dict[str, Any]] = {}
+        self._repetition = _Repetition()
         self._used_ids: set[str] = set()
-        self.has_refused_repeat = False
+        self._refused_ids: set[str] = set()
+        self.must_close = False
 
     @property
     def schemas(self) -> tuple[ToolSchema, ...]:
@@ -82,40 +95,74 @@ class Toolbox:
             for spec in self._specs.values()
         )
 
-    def with_own_id(self, call: ToolCall) -> ToolCall:
-        """The call under an id that no other call of this turn has; vendors repeat some."""
-        if call.id and call.id not in self._used_ids:
-            self._used_ids.add(call.id)
-            return call
-        return dataclasses.replace(call, id=prefixed_id("call"))
+    @property
+    def brings_data(self) -> bool:
+        """Whether there are tools whose results are marked as data."""
+        return any(tool_id != self.search_id for tool_id in self._specs)
+
+    def admit_all(
+        self, calls: Sequence[ToolCall]
+    ) -> list[tuple[ToolCall, ToolCalled | ToolReturned]]:
+        """The calls of one answer, each under an id of its own and with what becomes of it.
+
+        Of more calls than anyone needs at once, the first beyond is refused and the others are
+        left out, as if the model had not made them.
+        """
+        considered = [self._with_own_id(call) for call in calls[: MAX_CALLS_IN_AN_ANSWER + 1]]
+        admitted = [(call, self.admit(call)) for call in considered[:MAX_CALLS_IN_AN_ANSWER]]
+        for call in considered[MAX_CALLS_IN_AN_ANSWER:]:
+            count = len(calls) - MAX_CALLS_IN_AN_ANSWER
+            message = (
+                f"At most {MAX_CALLS_IN_AN_ANSWER} calls at once: "
+                f"this and all after it ({count}) were not made."
+            )
+            admitted.append((call, self._refused(call, 429, message)))
+        return admitted
 
     def admit(self, call: ToolCall) -> ToolCalled | ToolReturned:
         """The checked call, ready to run; or the refusal, which says precisely what is wrong."""
         spec = self._specs.get(call.name)
+        arguments, problem = _read(call, spec)
+        if self._repetition.is_too_much(identity(call, arguments)):
+            self.must_close = True
+            return self._refused(
+                call, 429, "The same call was made again and again; answer with what you have."
+            )
         if spec is None:
             known = ", ".join(self._specs) or "none"
-            return _refused(call, 404, f"There is no tool {call.name[:64]!r}. Tools: {known}.")
-        try:
-            sent = _parsed(call.arguments)
-        except ValueError as error:
-            return _refused(call, 400, f"The arguments are not a JSON object: {error}.")
-        arguments = {**spec.defaults, **sent}
-        if self._is_repeated(call.name, arguments):
-            self.has_refused_repeat = True
-            return _refused(
-                call, 429, "The same call was just made twice; answer with what you have."
+            message = f"There is no tool {call.name[:MAX_NAME_CHARS]!r}. Tools: {known}."
+            return self._refused(call, 404, message)
+        if arguments is None or problem:
+            return self._refused(call, 400, problem)
+        if len(self._arguments) >= MAX_CALLS_IN_A_TURN:
+            self.must_close = True
+            return self._refused(
+                call, 429, f"{MAX_CALLS_IN_A_TURN} calls were made; answer with what you have."
             )
-        problems = argument_problems(spec.parameters, arguments)
-        if problems:
-            return _refused(call, 400, f"Invalid arguments: {problems}.")
+        self._arguments[call.id] = arguments
         return ToolCalled(
             call_id=call.id,
             name=spec.id,
-            arguments=arguments,
+            arguments=_without_secrets(arguments, tuple(secrets_of(spec.target))),
             executor=spec.executor,
             wait_for_response=spec.wait_for_response or spec.executor == "server",
             timeout_ms=spec.timeout_ms,
         )
+
+    def message(self, returned: ToolReturned) -> ToolMessage:
+        """The result as the model reads it: what came from outside is marked as such."""
+        is_error = returned.code >= 400
+        text = returned.output or returned.message
+        if is_error:
+            text = f"Error {returned.code}: {returned.message} {returned.output}".rstrip()
+        message = ToolMessage(returned.call_id, returned.name, text, is_error=is_error)
+        return message if returned.call_id in self._refused_ids else self.as_data(message)
+
+    def as_data(self, message: ToolMessage) -> ToolMessage:
+        """The result marked as data. Passages of our own search have marks of their own."""
+        if message.name == self.search_id:
+            return message
+        return dataclasses.replace(message, text=framed(message.text))
 
     async def run_all(
         self, calls: Sequence[ToolCalled], adopt: Adopt | None
@@ -131,8 +178,9 @@ class Toolbox:
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in running if task in done]:
-                    yield task.result()
+                    # First: what was given away is not handed over as well.
                     del running[task]
+                    yield task.result()
         finally:
             await _leave(running, adopt)
 
@@ -155,84 +203,91 @@ class Toolbox:
             output=result.output,
             executor=called.executor,
             code=result.code,
-            message=result.message,
+            message=result.message[:MAX_MESSAGE_CHARS],
             duration_ms=round((clock() - started) * 1000),
         )
 
     async def _dispatch(self, called: ToolCalled) -> ToolResult:
-        if called.name == self._search_id and self._lookup is not None:
+        arguments = self._arguments[called.call_id]
+        if called.name == self.search_id and self._lookup is not None:
             # As long as the token budget allows: passages that are cut off cannot be cited.
-            return await self._lookup.answer(called.call_id, called.arguments)
+            return await self._lookup.answer(called.call_id, arguments)
         if called.executor == "server":
-            return await run_tool(self._specs[called.name], called.arguments, self._context)
+            return await run_tool(self._specs[called.name], arguments, self._context)
         if not called.wait_for_response or self._client_tools is None:
             return ToolResult("", 200, "accepted")
         answer = await self._client_tools.call(called)
         return ToolResult(capped(answer.output), answer.code, answer.message)
 
-    def _is_repeated(self, name: str, arguments: dict[str, Any]) -> bool:
-        call = (name, json.dumps(arguments, sort_keys=True))
-        self._times_in_a_row = self._times_in_a_row + 1 if call == self._last_call else 1
-        self._last_call = call
-        return self._times_in_a_row > MAX_IDENTICAL_CALLS
+    def _with_own_id(self, call: ToolCall) -> ToolCall:
+        """The call under an id that no other call of this turn has; vendors repeat some."""
+        if not is_returnable_id(call.id) or call.id in self._used_ids:
+            call = dataclasses.replace(call, id=prefixed_id("call"))
+        self._used_ids.add(call.id)
+        return call
+
+    def _refused(self, call: ToolCall, code: int, message: str) -> ToolReturned:
+        self._refused_ids.add(call.id)
+        return ToolReturned(
+            call_id=call.id,
+            name=call.name[:MAX_NAME_CHARS],
+            output="",
+            executor="server",
+            code=code,
+            message=message,
+            duration_ms=0,
+        )
 
 
-def tool_message(returned: ToolReturned) -> ToolMessage:
-    """The result as the model reads it."""
-    if returned.code >= 400:
-        text = f"Error {returned.code}: {returned.message} {returned.output}".rstrip()
-        return ToolMessage(returned.call_id, returned.name, text, is_error=True)
-    return ToolMessage(returned.call_id, returned.name, returned.output or returned.message)
+class _Repetition:
+    """Counts calls that ask the same, one after the other and with others between."""
+
+    def __init__(self) -> None:
+        self._times: Counter[tuple[str, str]] = Counter()
+        self._last: tuple[str, str] | None = None
+        self._in_a_row = 0
+
+    def is_too_much(self, call: tuple[str, str]) -> bool:
+        """Takes note of one more call."""
+        self._in_a_row = self._in_a_row + 1 if call == self._last else 1
+        self._last = call
+        self._times[call] += 1
+        return self._in_a_row > MAX_IDENTICAL_IN_A_ROW or self._times[call] > MAX_IDENTICAL_CALLS
 
 
-def is_json_object(arguments: str) -> bool:
-    """Whether a vendor would take these arguments back."""
+def _read(call: ToolCall, spec: ToolSpec | None) -> tuple[dict[str, Any] | None, str]:
+    """The arguments over the tool's defaults, and what is wrong with them, or ""."""
     try:
-        _parsed(arguments)
-    except ValueError:
-        return False
-    return bool(arguments)
+        sent = parsed(call.arguments)
+    except ValueError as error:
+        return None, f"The arguments are not a JSON object: {error}."
+    if spec is None:
+        return sent, ""
+    arguments = {**spec.defaults, **sent}
+    problems = argument_problems(spec.parameters, arguments)
+    return arguments, f"Invalid arguments: {problems}." if problems else ""
 
 
-def _parsed(arguments: str) -> dict[str, Any]:
-    if len(arguments) > MAX_ARGUMENT_CHARS:
-        raise ValueError(f"longer than {MAX_ARGUMENT_CHARS} characters")
-    try:
-        value = json.loads(arguments or "{}")
-        is_deep = _is_deeper(value, MAX_ARGUMENT_DEPTH)
-    except RecursionError:
-        is_deep = True
-    if is_deep:
-        raise ValueError("nested too deeply")
-    if not isinstance(value, dict):
-        raise ValueError(f"{type(value).__name__} instead of an object")
-    return value
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    if levels == 0:
-        return True
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_is_deeper(item, levels - 1) for item in inner)
-
-
-def _refused(call: ToolCall, code: int, message: str) -> ToolReturned:
-    return ToolReturned(
-        call_id=call.id,
-        name=call.name[:64],
-        output="",
-        executor="server",
-        code=code,
-        message=message,
-        duration_ms=0,
-    )
+def _without_secrets(value: Any, secrets: Sequence[str]) -> Any:
+    """The same JSON with the secrets taken out of its strings."""
+    if not secrets:
+        return value
+    match value:
+        case str():
+            return redact(value, secrets)
+        case list():
+            return [_without_secrets(item, secrets) for item in value]
+        case dict():
+            return {key: _without_secrets(item, secrets) for key, item in value.items()}
+        case _:
+            return value
 
 
 async def _leave(
     running: dict[asyncio.Task[ToolReturned], ToolCalled], adopt: Adopt | None
 ) -> None:
     for task, called in running.items():
-        if adopt is not None and called.executor == "server":
+        if adopt is not None and (called.executor == "server" or task.done()):
             adopt(task)
         else:
             task.cancel()

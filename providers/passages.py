@@ -40,11 +40,15 @@ def _spelt(word: str) -> str:
     return rf"{_HIDDEN}*+".join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in word)
 
 
-# Whatever a reader may take for one of the marks, with spaces or attributes, closed or not.
-_LIKE_TAG = re.compile(
-    rf"[<＜﹤]({_GAP}(?:[/／]{_GAP})?{_spelt('knowledge')})",
-    re.IGNORECASE,
-)
+def like_tag(word: str) -> re.Pattern[str]:
+    """Whatever a reader may take for this mark, with spaces or attributes, closed or not.
+
+    Its group 1 is all of that but the bracket, without which it is no mark.
+    """
+    return re.compile(rf"[<＜﹤]({_GAP}(?:[/／]{_GAP})?{_spelt(word)})", re.IGNORECASE)
+
+
+_LIKE_TAG = like_tag("knowledge")
 _LIKE_HEAD = re.compile(
     rf"^{_GAP_IN_LINE}[\[［【]{_GAP_IN_LINE}(\d++){_GAP_IN_LINE}[\]］】]"
     rf"{_GAP_IN_LINE}{_spelt('source')}{_GAP_IN_LINE}[:：]",
@@ -71,10 +75,15 @@ def render_passages(passages: Iterable[Passage]) -> str:
     return f"{_BEGIN}\n" + "\n\n".join(entries) + f"\n{_END}" if entries else ""
 
 
-def _defused(text: str) -> str:
+def visible(text: str) -> str:
+    """The text without characters that nobody sees, with plain line breaks."""
     lines = _LINE_BREAK.sub("\n", text)
     seen = (char for char in lines if char in _KEPT or unicodedata.category(char) not in _INVISIBLE)
-    return _LIKE_TAG.sub(r"‹\1", "".join(seen))
+    return "".join(seen)
+
+
+def _defused(text: str) -> str:
+    return _LIKE_TAG.sub(r"‹\1", visible(text))
 
 
 def find_passages(text: str) -> tuple[Passage, ...]:

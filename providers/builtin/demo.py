@@ -22,6 +22,7 @@ from providers.builtin.numerals import MAX_CHARS, find_expression
 from providers.builtin.quoting import best_quote
 from providers.builtin.spoken import Language, spoken_sum, spoken_time
 from providers.passages import Passage, find_passages
+from providers.results import unframed
 from providers.tokens import CJK, estimate_tokens
 from providers.types import (
     AssistantMessage,
@@ -298,8 +299,8 @@ def _phrases(
 
 def _phrase(result: ToolMessage, call: ToolCall | None, language: Language) -> str:
     if result.is_error:
-        return _say("tool_failed", language, result.name, _echo(result.text))
-    value = _value(result.text)
+        return _say("tool_failed", language, result.name, _echo(unframed(result.text)))
+    value = _value(unframed(result.text))
     if result.name == "calculator" and call is not None:
         expression = _json_object(call.arguments).get("expression", "")
         return _say("result", language, spoken_sum(str(expression), language), value)

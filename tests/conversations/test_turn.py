@@ -23,6 +23,7 @@ from conversations.events import (
 from conversations.toolbox import ClientToolResult
 from conversations.turn import MAX_MODEL_CALLS, OPENING_CUES, TurnRequest, run_turn
 from core.errors import ProviderError
+from providers.results import framed, unframed
 from providers.types import (
     AssistantMessage,
     ChatEnd,
@@ -257,7 +258,7 @@ async def test_it_runs_a_tool_and_answers_with_its_result(script: Script) -> Non
     assert second.tool_choice == "auto"
     assert isinstance(second.messages[-2], AssistantMessage)
     assert second.messages[-2].text == "Let me see."
-    assert second.messages[-1] == ToolMessage("c1", "calculator", "42")
+    assert second.messages[-1] == ToolMessage("c1", "calculator", framed("42"))
     assert [schema.name for schema in second.tools] == ["calculator"]
 
 
@@ -326,7 +327,7 @@ async def test_it_runs_calls_side_by_side_and_keeps_their_order(
                 first_may_end.set()
     assert finished == ["b", "a"]
     results = [m.text for m in model.requests[1].messages if isinstance(m, ToolMessage)]
-    assert results == ["a", "b"]
+    assert results == [framed("a"), framed("b")]
 
 
 async def test_it_gives_repeated_call_ids_their_own(script: Script) -> None:
@@ -340,7 +341,7 @@ async def test_it_gives_repeated_call_ids_their_own(script: Script) -> None:
     assert [result.output for result in reply.tool_results] == ["1", "2", "3"]
     results = [m for m in model.requests[2].messages if isinstance(m, ToolMessage)]
     assert [(m.call_id, m.text) for m in results] == [
-        (called.call_id, text) for called, text in zip(reply.tool_calls, "123", strict=True)
+        (called.call_id, framed(text)) for called, text in zip(reply.tool_calls, "123", strict=True)
     ]
 
 
@@ -380,7 +381,7 @@ async def test_it_cuts_long_results(script: Script) -> None:
     assert len(reply.tool_results[0].output) == 8000
     result = model.requests[1].messages[-1]
     assert isinstance(result, ToolMessage)
-    assert result.text.endswith("of 20000 bytes are shown]")
+    assert unframed(result.text).endswith("of 20000 bytes are shown]")
 
 
 # --- Limits --------------------------------------------------------------------------------------
@@ -399,9 +400,29 @@ async def test_it_refuses_the_third_identical_call_in_a_row_and_closes(script: S
 async def test_it_allows_the_same_call_again_after_another(script: Script) -> None:
     one = calls(call("calculator", {"expression": "1"}))
     other = calls(call("calculator", {"expression": "2"}))
-    script(one, one, other, one, one, says("ok"))
+    script(one, one, other, one, says("ok"))
     reply = await answer(asked(), assistant(tools=(tool(),)))
-    assert (len(reply.tool_results), reply.refusals, reply.reason) == (5, (), "stop")
+    assert (len(reply.tool_results), reply.refusals, reply.reason) == (4, (), "stop")
+
+
+async def test_it_refuses_the_fourth_identical_call_also_when_others_come_between(
+    script: Script,
+) -> None:
+    steps = [calls(call("calculator", {"expression": each})) for each in "1212121"]
+    model = script(*steps, says("It is 1."))
+    reply = await answer(asked(), assistant(tools=(tool(),)))
+    assert (len(reply.tool_results), len(reply.refusals)) == (6, 1)
+    assert [request.tool_choice for request in model.requests] == [*["auto"] * 7, "none"]
+    assert (reply.text, reply.reason) == ("It is 1.", "tool_limit")
+
+
+@pytest.mark.parametrize("part", [call("rm", {}), call("calculator", "{oops")])
+async def test_it_closes_where_a_refused_call_is_repeated(script: Script, part: Any) -> None:
+    model = script(*[calls(part)] * 3, says("I cannot."))
+    reply = await answer(asked(), assistant(tools=(tool(),)))
+    assert reply.refusals[-1].code == 429
+    assert model.requests[-1].tool_choice == "none"
+    assert (len(model.requests), reply.text) == (4, "I cannot.")
 
 
 async def test_it_ends_after_ten_model_calls_with_a_closing_answer(script: Script) -> None:
@@ -436,7 +457,7 @@ async def test_it_waits_for_the_device_where_the_tool_says_so(script: Script) ->
     assert [called.executor for called in device.asked] == ["client"]
     assert reply.tool_results[0].output == '{"selected_id": "b"}'
     assert isinstance(model.requests[1].messages[-1], ToolMessage)
-    assert model.requests[1].messages[-1].text == '{"selected_id": "b"}'
+    assert model.requests[1].messages[-1].text == framed('{"selected_id": "b"}')
 
 
 async def test_it_does_not_wait_where_the_tool_does_not(script: Script) -> None:
