@@ -37,68 +37,7 @@ def parsed(arguments: str) -> dict[str, Any]:
         raise ValueError("nested too deeply")
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__} instead of an object")
-    return (
-        {_whole(key): _whole(item) for key, item in value.items()}
-        if _HALF.search(arguments)
-        else value
-    )
-
-
-def identity(call: ToolCall, arguments: Mapping[str, Any] | None) -> tuple[str, str]:
-    """The same for calls that ask the same. `arguments` is None where they cannot be read."""
-    if arguments is None:
-        return call.name, call.arguments
-    return call.name, json.dumps(arguments, sort_keys=True)
-
-
-def returnable(call: ToolCall) -> ToolCall:
-    """The call as vendors take it back: they refuse odd names and what is no JSON object."""
-    name = _NOT_IN_NAMES.sub("_", call.name[:MAX_NAME_CHARS]) or "unknown"
-    try:
-        value = parsed(call.arguments)
-    except ValueError:
-        value = {}
-        is_fine = False
-    else:
-        is_fine = bool(call.arguments) and not _HALF.search(call.arguments)
-    arguments = call.arguments if is_fine else json.dumps(value)
-    if (name, arguments) == (call.name, call.arguments):
-        return call
-    return dataclasses.replace(call, name=name, arguments=arguments)
-
-
-def is_returnable_id(call_id: str) -> bool:
-    """Whether every vendor takes this back as the id of a call."""
-    return _ID.fullmatch(call_id) is not None
-
-
-def _refused_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite_number(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return number
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    if levels == 0:
-        return True
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_is_deeper(item, levels - 1) for item in inner)
-
-
-def _whole(value: Any) -> Any:
-    """The same without half characters, which neither sockets nor the database take."""
-    match value:
-        case str():
-            return value.encode(errors="replace").decode()
-        case list():
-            return [_whole(item) for item in value]
-        case dict():
-            if not _HALF.search(arguments):
+    if not _HALF.search(arguments):
         return value
     return {_whole(key): _whole(item) for key, item in value.items()}
 
@@ -121,8 +60,6 @@ def returnable(call: ToolCall) -> ToolCall:
     else:
         is_fine = bool(call.arguments) and not _HALF.search(call.arguments)
     arguments = call.arguments if is_fine else json.dumps(value)
-    if (name, arguments) == (call.name, call.arguments):
-        return call
     return dataclasses.replace(call, name=name, arguments=arguments)
 
 
