@@ -24,6 +24,11 @@ from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
 from knowledge.search import KEPT_RECORDS
 from knowledge.wording import in_readers_language
 from providers.models import Asr, Llm, LlmType, Voice
+from tooling.admin import subjects
+from tooling.admin.schedules import dress
+from tooling.admin.states import run_state
+from tooling.mcp.listing import withheld
+from tooling.models import AutotestSchedule, McpServer, RunStatus, Subject, Tool
 
 TREND_DAYS = 14
 PART_NAMES = {
@@ -36,6 +41,10 @@ PART_NAMES = {
 STATE_NAMES = {"down": gettext_noop("down"), "pending": gettext_noop("pending")}
 RECENT_DAYS = 7
 MAX_FAILURES = 3
+MAX_SERVERS = 100
+MAX_SCHEDULES = 20
+# A failed test of these is noted on their row, and told of from there.
+NOTED_ON_ROWS = (Subject.LLM, Subject.ASR, Subject.VOICE, Subject.TOOL, Subject.MCP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Problem:
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Adds the home page's figures to unfold's context."""
     parts = part_states()
+    schedules = _schedules()
     context.update(
         title=_("Home"),
         cards=list(_cards()),
@@ -59,7 +69,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             *_model_problems(),
             *_call_problems(),
             *_knowledge_problems(),
+            *_tool_problems(),
+            *_test_problems(schedules),
         ],
+        test_results=_test_results(schedules),
         trend=json.dumps(_trend()),
         has_calls=Call.objects.exists(),
         talk_to=Assistant.objects.order_by("owner_id", "created_at")[:5],
@@ -272,3 +285,60 @@ def _knowledge_problems() -> Iterator[Problem]:
             reverse("admin:knowledge_knowledgebase_change", args=[space.knowledge_base_id]),
             is_urgent=True,
         )
+
+
+# --- Tools and their tests -----------------------------------------------------------------------
+def _tool_problems() -> Iterator[Problem]:
+    servers = McpServer.objects.filter(is_enabled=True)
+    for server in servers.exclude(tools=[])[:MAX_SERVERS]:
+        if waiting := len(withheld(server)):
+            text = ngettext(
+                "%(n)d tool of %(name)s is new or has changed and waits for approval.",
+                "%(n)d tools of %(name)s are new or have changed and wait for approval.",
+                waiting,
+            )
+            yield Problem(
+                text % {"n": waiting, "name": server.name},
+                reverse("admin:tooling_mcpserver_change", args=[server.pk]) + "#tools",
+            )
+    for row in (
+        *servers.filter(check_ok=False)[:MAX_FAILURES],
+        *Tool.objects.filter(is_enabled=True, check_ok=False)[:MAX_FAILURES],
+    ):
+        yield Problem(
+            _("The last test of %(name)s failed: %(message)s")
+            % {"name": row.name, "message": row.check_message},
+            reverse(f"admin:tooling_{row._meta.model_name}_change", args=[row.pk]),
+            is_urgent=True,
+        )
+
+
+def _schedules() -> list[Any]:
+    """What is tested regularly, with its name and its latest run."""
+    rows: list[Any] = list(AutotestSchedule.objects.filter(is_enabled=True)[:MAX_SCHEDULES])
+    dress(rows)
+    return rows
+
+
+def _test_problems(schedules: list[Any]) -> Iterator[Problem]:
+    for row in schedules:
+        has_failed = row.latest and row.latest.status in (RunStatus.FAILED, RunStatus.BROKEN)
+        if has_failed and row.subject not in NOTED_ON_ROWS:
+            yield Problem(
+                _("The autotest of %(name)s failed.") % {"name": row.shown_name},
+                reverse("admin:tooling_autotestrun_change", args=[row.latest.pk]),
+                is_urgent=True,
+            )
+
+
+def _test_results(schedules: list[Any]) -> list[dict[str, Any]]:
+    """The last results of what is tested regularly, as the page lists them."""
+    return [
+        {
+            "name": row.shown_name,
+            "url": subjects.url_of(row.subject, row.subject_id),
+            "run": row.latest,
+            "state": run_state(row.latest) if row.latest else "",
+        }
+        for row in schedules
+    ]

@@ -402,8 +402,16 @@ UNFOLD: dict[str, Any] = {
                 "title": _("Assistants"),
                 "items": [
                     _page(_("Assistants"), "support_agent", "assistants_assistant_changelist"),
-                    _page(_("Tools"), "construction", "tooling_tool_changelist"),
                     _page(_("Conversations"), "forum", "conversations_conversation_changelist"),
+                ],
+            },
+            {
+                "title": _("Tools"),
+                "items": [
+                    _page(_("Tools"), "construction", "tooling_tool_changelist"),
+                    _page(_("MCP servers"), "hub", "tooling_mcpserver_changelist"),
+                    _page(_("Services of tools"), "dns", "tooling_toolbackend_changelist"),
+                    _page(_("Tool calls"), "data_object", "conversations_tooluse_changelist"),
                 ],
             },
             {
@@ -424,6 +432,14 @@ UNFOLD: dict[str, Any] = {
                     _page(_("Embedding models"), "scatter_plot", "providers_embedder_changelist"),
                     _page(_("Rerank models"), "sort", "providers_reranker_changelist"),
                     _page(_("Providers"), "cloud", "providers_provider_changelist"),
+                ],
+            },
+            {
+                "title": _("Autotests"),
+                "items": [
+                    _page(_("Runs"), "experiment", "tooling_autotestrun_changelist"),
+                    _page(_("Schedules"), "schedule", "tooling_autotestschedule_changelist"),
+                    _page(_("Test conversations"), "rule", "tooling_scenario_changelist"),
                 ],
             },
             {

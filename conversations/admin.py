@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
-from conversations.models import Call, CallSource, CallStatus, Conversation, Message
+from conversations.models import (
+    Call,
+    CallSource,
+    CallStatus,
+    Conversation,
+    Message,
+    Role,
+    ToolUse,
+)
 from conversations.types import CitationRow
 from core.console import OperatorPermissions, ReadOnlyAdmin
 
@@ -24,7 +37,7 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
     model = Message
     extra = 0
     can_delete = False
-    fields = ["role", "text", "show_sources", "show_interruption", "show_times", "error"]
+    fields = ["show_role", "text", "show_sources", "show_interruption", "show_times", "error"]
     readonly_fields = fields
     ordering = ["seq"]
     hide_title = True
@@ -38,6 +51,18 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @display(description=_("role"))
+    def show_role(self, message: Message) -> Any:
+        result = message.tool_result
+        if not result:
+            return message.get_role_display()
+        return format_html(
+            '{}<span class="row-note"><code>{}</code> · {}</span>',
+            message.get_role_display(),
+            result["name"],
+            result["code"],
+        )
 
     @display(description=_("sources"))
     def show_sources(self, message: Message) -> Any:
@@ -160,6 +185,203 @@ class ConversationAdmin(ReadOnlyAdmin):
         return f"{call.error_code}: {call.error_message}" if call and call.error_code else "-"
 
 
+# --- Tool calls ----------------------------------------------------------------------------------
+class OutcomeFilter(admin.SimpleListFilter):
+    """How calls went."""
+
+    title = _("outcome")
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("ok", _("Answered")),
+            ("error", _("Any error")),
+            ("refused", _("Refused (4xx)")),
+            ("failed", _("Failed (5xx)")),
+            ("late", _("Too late (504)")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "ok":
+                return queryset.filter(tool_result__code__lt=400)
+            case "error":
+                return queryset.filter(tool_result__code__gte=400)
+            case "refused":
+                return queryset.filter(tool_result__code__gte=400, tool_result__code__lt=500)
+            case "failed":
+                return queryset.filter(tool_result__code__gte=500)
+            case "late":
+                return queryset.filter(tool_result__code=504)
+        return queryset
+
+
+class ToolUseList(ChangeList):
+    """A page of calls, each with the arguments that the model gave."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        add_arguments(rows)
+        self.result_list = rows  # type: ignore[assignment]  # a list does what the page needs
+
+
+def add_arguments(rows: Sequence[Any]) -> None:
+    """Notes on each of these tool messages what the tool was called with, in one query."""
+    asking = Message.objects.filter(
+        conversation__in={row.conversation_id for row in rows},
+        turn__in={row.turn for row in rows},
+        role=Role.ASSISTANT,
+    ).exclude(tool_calls=[])
+    arguments = {
+        (conversation_id, call["id"]): call["arguments"]
+        for conversation_id, calls in asking.values_list("conversation_id", "tool_calls")
+        for call in calls
+    }
+    for row in rows:
+        call_id = (row.tool_result or {}).get("call_id", "")
+        row.arguments = arguments.get((row.conversation_id, call_id), "")
+
+
+@admin.register(ToolUse)
+class ToolUseAdmin(ReadOnlyAdmin):
+    """Every call of a tool, the latest first: what was asked, what came back, how long it took."""
+
+    list_display = [
+        "show_name",
+        "show_code",
+        "show_arguments",
+        "show_output",
+        "show_duration",
+        "created_at",
+    ]
+    list_display_links = None
+    list_filter = [OutcomeFilter, "conversation__channel", ("created_at", RangeDateTimeFilter)]
+    list_select_related = ["conversation"]
+    search_fields = ["tool_result__name", "text", "conversation__assistant_name"]
+    search_help_text = _("Name of a tool or an assistant, or a part of a result")
+    # Counting all of them takes longer than showing some.
+    show_full_result_count = False
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("show_tool", "show_status", "show_duration"),
+                    ("show_conversation", "turn", "created_at"),
+                    "show_message",
+                    "show_all_arguments",
+                    "show_all_output",
+                ]
+            },
+        )
+    ]
+    readonly_fields = [
+        "show_tool",
+        "show_status",
+        "show_duration",
+        "show_conversation",
+        "show_message",
+        "show_all_arguments",
+        "show_all_output",
+    ]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # A call is a part of its conversation, and goes with it.
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ToolUseList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> ToolUse | None:
+        row: ToolUse | None = super().get_object(request, object_id, from_field)
+        if row is not None:
+            add_arguments([row])
+        return row
+
+    @display(description=_("tool"), ordering="tool_result__name")
+    def show_name(self, row: ToolUse) -> str:
+        return format_html(
+            '<div><a class="document-name" href="{}"><code>{}</code></a>'
+            '<span class="row-note">{}</span></div>',
+            reverse("admin:conversations_tooluse_change", args=[row.pk]),
+            _outcome(row, "name"),
+            row.conversation.assistant_name,
+        )
+
+    @display(
+        description=_("code"),
+        ordering="tool_result__code",
+        label={"ok": "success", "refused": "warning", "failed": "danger"},
+    )
+    def show_code(self, row: ToolUse) -> tuple[str, str]:
+        code = int(_outcome(row, "code") or 0)
+        kind = "ok" if code < 400 else "refused" if code < 500 else "failed"
+        return kind, str(code)
+
+    @display(description=_("arguments"))
+    def show_arguments(self, row: Any) -> str:
+        return format_html('<code class="cell-code">{}</code>', _cut(row.arguments))
+
+    @display(description=_("result"))
+    def show_output(self, row: ToolUse) -> str:
+        failed = "state-bad" if int(_outcome(row, "code") or 0) >= 400 else ""
+        text = _cut(row.text or str(_outcome(row, "message")))
+        return format_html('<span class="cell-text {}">{}</span>', failed, text)
+
+    @display(description=_("time"), ordering="tool_result__duration_ms")
+    def show_duration(self, row: ToolUse) -> str:
+        return f"{_outcome(row, 'duration_ms')} ms"
+
+    @display(description=_("tool"))
+    def show_tool(self, row: ToolUse) -> Any:
+        return _outcome(row, "name")
+
+    @display(description=_("code"))
+    def show_status(self, row: ToolUse) -> Any:
+        """For forms, where unfold would show the pair that colours a list's cell."""
+        return _outcome(row, "code")
+
+    @display(description=_("message"))
+    def show_message(self, row: ToolUse) -> Any:
+        return _outcome(row, "message") or "-"
+
+    @display(description=_("conversation"))
+    def show_conversation(self, row: ToolUse) -> str:
+        return format_html(
+            '<a class="text-link" href="{}">{}</a>',
+            reverse("admin:conversations_conversation_change", args=[row.conversation_id]),
+            row.conversation.assistant_name or row.conversation_id,
+        )
+
+    @display(description=_("arguments"))
+    def show_all_arguments(self, row: Any) -> str:
+        return format_html('<pre class="code-block">{}</pre>', _neat(row.arguments) or "-")
+
+    @display(description=_("result"))
+    def show_all_output(self, row: ToolUse) -> str:
+        return format_html('<pre class="code-block">{}</pre>', _neat(row.text) or "-")
+
+
+def _outcome(row: ToolUse, key: str) -> Any:
+    return (row.tool_result or {}).get(key, "")
+
+
+def _cut(text: str) -> str:
+    return Truncator(text).chars(160)
+
+
+def _neat(text: str) -> str:
+    """JSON over several lines; any other text as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+# --- Texts of the pages --------------------------------------------------------------------------
 def _source(row: CitationRow) -> str:
     parts = [row["document"]]
     if row["page"] is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.db import models
@@ -114,7 +114,10 @@ class Message(models.Model):
         indexes: ClassVar = [
             models.Index(
                 fields=["created_at"], name="message_failed", condition=~models.Q(error="")
-            )
+            ),
+            models.Index(
+                fields=["-created_at"], name="message_of_tool", condition=models.Q(role="tool")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -149,6 +152,25 @@ class Message(models.Model):
             knowledge_note=self.knowledge_note,
             at=self.created_at,
         )
+
+
+class ToolMessages(models.Manager[Message]):
+    """What answered the calls of tools."""
+
+    def get_queryset(self) -> models.QuerySet[Message]:
+        return super().get_queryset().filter(role=Role.TOOL)
+
+
+class ToolUse(Message):
+    """A call of a tool, as the message that answered it."""
+
+    objects: ClassVar[Any] = ToolMessages()
+
+    class Meta:
+        proxy = True
+        verbose_name = _("tool call")
+        verbose_name_plural = _("tool calls")
+        ordering: ClassVar = ["-created_at", "-id"]
 
 
 class CallStatus(models.TextChoices):

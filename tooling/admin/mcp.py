@@ -192,9 +192,6 @@ class McpServerAdmin(Autotested):
         (None, {"fields": [("name", "prefix"), ("show_transport", "timeout_ms"), "is_enabled"]}),
     ]
 
-    class Media:
-        js = ["console/live.js"]
-
     # --- the list --------------------------------------------------------------------------------
     @display(description=gettext_lazy("name"), ordering="name")
     def show_name(self, server: McpServer) -> str:

@@ -17,9 +17,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from core.console import ConsoleAdmin, ConsoleForm
+from core.errors import InvalidRequest
 from tooling.admin import states, subjects, testing
 from tooling.admin.fields import Column, RowsField
 from tooling.autotest.history import latest
+from tooling.autotest.scenario import StepRow, checked_steps
 from tooling.models import Scenario, Subject
 
 STEPS = (
@@ -44,6 +46,12 @@ class ScenarioForm(ConsoleForm):
         ),
         error_messages={"required": _("A test needs at least one step.")},
     )
+
+    def clean_steps(self) -> list[StepRow]:
+        try:
+            return checked_steps(self.cleaned_data["steps"])
+        except InvalidRequest as error:
+            raise forms.ValidationError(error.message) from None
 
 
 class ScenarioList(ChangeList):

@@ -29,6 +29,9 @@ class Autotested(ConsoleAdmin):
     change_form_outer_before_template = "tooling/subject_head.html"
     change_form_outer_after_template = "tooling/subject_history.html"
 
+    class Media:
+        js = ["console/live.js"]
+
     def __init__(self, model: type[Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
         self.actions = [*(self.actions or ()), "run_autotests"]

@@ -181,7 +181,7 @@ class ToolAdmin(Autotested):
     ]
 
     class Media:
-        js = ["console/live.js", "tooling/tool.js"]
+        js = ["tooling/tool.js"]
 
     # --- the list --------------------------------------------------------------------------------
     @display(description=gettext_lazy("name"), ordering="name")
