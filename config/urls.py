@@ -33,6 +33,7 @@ urlpatterns = [
     path("api/v1/", include("providers.api.urls")),
     path("api/v1/", include("knowledge.api.urls")),
     path("api/v1/", include("tooling.api.urls")),
+    path("api/v1/", include("tooling.api.mcp_urls")),
     path("api/v1/", include("assistants.api.urls")),
     path("api/v1/", include("conversations.api.urls")),
     path("files/<path:name>", download),

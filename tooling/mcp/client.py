@@ -27,7 +27,7 @@ from mcp.types import (
 )
 from pydantic import TypeAdapter
 
-from core.errors import AppError, OutboundRefused, ProviderError
+from core.errors import AppError, OutboundRefused, ProviderError, ResponseTooLarge
 from tooling.mcp import failures
 from tooling.mcp.content import readable
 from tooling.mcp.names import digest_of
@@ -55,7 +55,10 @@ _CALLED: TypeAdapter[CallToolResult | InputRequiredResult] = TypeAdapter(
 
 
 async def list_tools(endpoint: McpEndpoint) -> list[ListedTool]:
-    """What the server can do now, in its order. Raises ProviderError or OutboundRefused."""
+    """What the server can do now, in its order.
+
+    Raises ProviderError, OutboundRefused, ResponseTooLarge.
+    """
 
     async def listed(session: ClientSession) -> list[ListedTool]:
         async with asyncio.timeout(LIST_S):
@@ -76,7 +79,10 @@ async def call(target: McpTarget, arguments: dict[str, Any], *, timeout_ms: int)
 
     try:
         return await _in_session(target.endpoint, called, limit_s=timeout_ms / 1000)
-    except (ProviderError, OutboundRefused) as error:
+    except ProviderError as error:
+        is_late = error.upstream_status == 504
+        return ToolResult("", 504 if is_late else error.http_status, error.message)
+    except (OutboundRefused, ResponseTooLarge) as error:
         return ToolResult("", error.http_status, error.message)
 
 

@@ -8,6 +8,7 @@ import httpx
 import httpx2
 from django.utils.translation import gettext as _
 from mcp.shared.exceptions import MCPError
+from mcp.types import CONNECTION_CLOSED
 
 from core.errors import AppError, ProviderError
 from tooling.types import McpEndpoint
@@ -18,7 +19,12 @@ _SDK_WORDS = frozenset({"Server returned an error response", "Not Found", "Sessi
 
 
 def late(endpoint: McpEndpoint) -> ProviderError:
-    return _failed(endpoint, _("%(name)s did not answer in time."))
+    """`upstream_status` is 504, by which callers tell it from the others."""
+    return _failed(endpoint, _("%(name)s did not answer in time."), status=504)
+
+
+def broken_off(endpoint: McpEndpoint) -> ProviderError:
+    return _failed(endpoint, _("The answer of %(name)s broke off."))
 
 
 def unreadable(endpoint: McpEndpoint) -> ProviderError:
@@ -45,7 +51,7 @@ def of_http(
         return late(endpoint)
     if isinstance(error, httpx.ConnectError):
         return _failed(endpoint, _("%(name)s cannot be reached."))
-    return _failed(endpoint, _("The answer of %(name)s broke off."))
+    return broken_off(endpoint)
 
 
 def of_status(endpoint: McpEndpoint, status: int) -> ProviderError:
@@ -77,7 +83,10 @@ def of_session(
     if known is not None:
         return known
     answered = next((cause for cause in causes if isinstance(cause, MCPError)), None)
-    if answered is not None and answered.message not in _SDK_WORDS:
+    is_redirected = refused_status is not None and 300 <= refused_status < 400
+    if answered is not None and answered.message not in _SDK_WORDS and not is_redirected:
+        if answered.code == CONNECTION_CLOSED:
+            return broken_off(endpoint)
         return _reported(endpoint, answered.message)
     if refused_status is not None:
         return of_status(endpoint, refused_status)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from core.errors import AppError, OutboundRefused, ProviderError
+from core.errors import AppError, OutboundRefused, ProviderError, ResponseTooLarge
 from core.loops import wait_for
 from tooling.mcp.client import list_tools
 from tooling.mcp.endpoints import Filled, config_fields, filled, values_by_server
@@ -73,7 +73,7 @@ def refresh(server: McpServer, *, user_id: int | None = None) -> McpServer:
         values = values_by_server([server], user_id, server.owner_id).get(server.pk)
         reached = filled(server, values)
         found = wait_for(list_tools(reached.endpoint))
-    except (ProviderError, OutboundRefused) as error:
+    except (ProviderError, OutboundRefused, ResponseTooLarge) as error:
         return _note(server, error=error)
     return _note(server, found=found, secrets=secrets_of(reached))
 

@@ -25,8 +25,8 @@ CONNECT_S = 3.0
 SILENCE_S = 130.0
 # The last request tells the server that it may forget the session. Nobody waits for it.
 GOODBYE_S = 0.5
-MAX_SESSION_BYTES = 8 * 1024 * 1024
-MAX_EVENT_BYTES = 4 * 1024 * 1024
+# Pictures and files included, of which a model only learns that they are there.
+MAX_SESSION_BYTES = 4 * 1024 * 1024
 _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S, pool=CONNECT_S)
 
 
@@ -41,6 +41,7 @@ class Wire(httpx2.AsyncBaseTransport):
         self._bytes_left = MAX_SESSION_BYTES
         self.failure: AppError | None = None
         self.refused_status: int | None = None
+        self._listening: httpx.Response | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.failure is not None:
@@ -51,8 +52,7 @@ class Wire(httpx2.AsyncBaseTransport):
             return httpx2.Response(405, request=request)
         async with asyncio.timeout(GOODBYE_S if request.method == "DELETE" else None):
             response = await self._sent(request)
-        if not response.is_success and request.method != "DELETE":
-            self.refused_status = response.status_code
+        await self._look_at(response, request.method)
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
@@ -66,6 +66,17 @@ class Wire(httpx2.AsyncBaseTransport):
             and request.method == "GET"
             and "last-event-id" not in request.headers
         )
+
+    async def _look_at(self, response: httpx.Response, method: str) -> None:
+        if response.is_success:
+            if method == "GET" and self._endpoint.transport == "sse":
+                self._listening = response
+        elif method != "DELETE":
+            self.refused_status = response.status_code
+            if self._listening is not None:
+                # The SDK tells nobody that a message was refused, and goes on listening.
+                self.failure = failures.of_status(self._endpoint, response.status_code)
+                await self._listening.aclose()
 
     async def _sent(self, request: httpx2.Request) -> httpx.Response:
         try:
@@ -131,7 +142,8 @@ def streams(wire: Wire, endpoint: McpEndpoint) -> AbstractAsyncContextManager[An
             return streamable_http_client(
                 endpoint.url,
                 http_client=_client(wire, endpoint),
-                max_sse_event_size=MAX_EVENT_BYTES,
+                # The wire counts all of a session.
+                max_sse_event_size=None,
             )
         case "sse":
             return sse_client(endpoint.url, httpx_client_factory=partial(_client, wire, endpoint))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tooling.mcp.conftest import endpoint_of, target_of
+from tests.tooling.mcp.conftest import target_of
 from tests.tooling.mcp.servers import Peer
 from tooling.mcp.client import call, list_tools
 from tooling.types import McpEndpoint
