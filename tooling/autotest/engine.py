@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from celery import current_app
@@ -82,58 +82,74 @@ def wake(run_id: str) -> None:
 # --- Running -----------------------------------------------------------------------------------
 
 
+async def execute(job: Job) -> None:
+    """Runs a claimed run to its end. What goes wrong with what is tested is a failed case."""
+    run = _Run(job)
+    try:
+        async with _beating(job.run_id):
+            await run.perform()
+    except _TakenAway:
+        logger.warning("Autotest %s was ended by the sweeper while it ran", job.run_id)
+        return
+    await run.end()
+
+
 class _TakenAway(Exception):
     """The sweeper took this process for dead and ended the run."""
 
 
-async def execute(job: Job) -> None:
-    """Runs a claimed run to its end. What goes wrong with what is tested is a failed case."""
-    started, cases, error = time.monotonic(), list[Case](), ""
-    prepared: Prepared | None = None
-    try:
-        async with asyncio.timeout(RUN_LIMIT_S), _beating(job.run_id):
-            tester = TESTERS[job.subject]
-            existence, prepared = await _existence(tester, job)
-            checks = prepared.checks if prepared else ()
-            async with aclosing(_cases(existence, checks)) as outcomes:
-                async for case in outcomes:
-                    cases.append(case)
-                    name = prepared.name if prepared else ""
-                    if not await in_db(
-                        runs.record, job.run_id, cases, name=name, expected=len(checks) + 1
-                    ):
-                        raise _TakenAway
-    except TimeoutError:
-        error = _("The tests took longer than %(minutes)d minutes.") % {
-            "minutes": RUN_LIMIT_S // 60
-        }
-    except _TakenAway:
-        logger.warning("Autotest %s was ended by the sweeper while it ran", job.run_id)
-        return
-    has_passed = not error and all(case.passed for case in cases)
-    await in_db(
-        runs.finish,
-        job.run_id,
-        status=RunStatus.PASSED if has_passed else RunStatus.FAILED,
-        duration_ms=_since_ms(started),
-        error=error,
-    )
-    if prepared and prepared.note and job.asker.speaks_for(prepared.owner_id):
-        await in_db(prepared.note, has_passed, _summary(cases, error))
+class _Run:
+    """A run under way, and the cases so far."""
 
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._started = time.monotonic()
+        self._cases: list[Case] = []
+        self._prepared: Prepared | None = None
 
-async def _existence(tester: Tester, job: Job) -> tuple[Case, Prepared | None]:
-    started = time.monotonic()
-    prepared = await in_db(tester.prepare, job.subject_id, job.asker)
-    message = prepared.found if prepared else str(tester.missing)
-    case = Case(tester.existence, prepared is not None, message, _since_ms(started))
-    return case, prepared
+    async def perform(self) -> None:
+        """Adds case after case, all within the time limit."""
+        try:
+            async with asyncio.timeout(RUN_LIMIT_S):
+                await self._add(await self._existence(TESTERS[self._job.subject]))
+                for check in self._checks:
+                    await self._add(await _outcome(check))
+        except TimeoutError:
+            text = _("The tests took longer than %(minutes)d minutes.")
+            message = text % {"minutes": RUN_LIMIT_S // 60}
+            await self._add(Case("Time Limit", False, message, round(RUN_LIMIT_S * 1000)))
 
+    async def end(self) -> None:
+        """Stores that it ended, and on the thing's row whether it works."""
+        has_passed = all(case.passed for case in self._cases)
+        await in_db(
+            runs.finish,
+            self._job.run_id,
+            status=RunStatus.PASSED if has_passed else RunStatus.FAILED,
+            duration_ms=_since_ms(self._started),
+        )
+        prepared = self._prepared
+        if prepared and prepared.note and self._job.asker.speaks_for(prepared.owner_id):
+            await in_db(prepared.note, has_passed, _summary(self._cases))
 
-async def _cases(existence: Case, checks: tuple[Check, ...]) -> AsyncGenerator[Case, None]:
-    yield existence
-    for check in checks:
-        yield await _outcome(check)
+    @property
+    def _checks(self) -> tuple[Check, ...]:
+        return self._prepared.checks if self._prepared else ()
+
+    async def _existence(self, tester: Tester) -> Case:
+        started = time.monotonic()
+        self._prepared = await in_db(tester.prepare, self._job.subject_id, self._job.asker)
+        message = self._prepared.found if self._prepared else str(tester.missing)
+        return Case(tester.existence, bool(self._prepared), message, _since_ms(started))
+
+    async def _add(self, case: Case) -> None:
+        self._cases.append(case)
+        name = self._prepared.name if self._prepared else ""
+        is_ours = await in_db(
+            runs.record, self._job.run_id, self._cases, name=name, expected=len(self._checks) + 1
+        )
+        if not is_ours:
+            raise _TakenAway
 
 
 async def _outcome(check: Check) -> Case:
@@ -166,12 +182,12 @@ async def _beating(run_id: str) -> AsyncIterator[None]:
         yield
     finally:
         beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        (ending,) = await asyncio.gather(beating, return_exceptions=True)
+        if isinstance(ending, Exception):
+            logger.error("Autotest %s had no heartbeat", run_id, exc_info=ending)
 
 
-def _summary(cases: list[Case], error: str) -> str:
-    if error:
-        return error
+def _summary(cases: Sequence[Case]) -> str:
     for case in cases:
         if not case.passed:
             return f"{case.name}: {case.message}"

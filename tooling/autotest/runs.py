@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from core.errors import Conflict
-from tooling.autotest.cases import MAX_MESSAGE_CHARS, Asker, Case
+from tooling.autotest.cases import Asker, Case
 from tooling.models import AutotestRun, RunStatus, Subject, Trigger
 
 # Of one thing and owner; a schedule of every 15 minutes fills five days.
@@ -117,13 +117,12 @@ def record(run_id: str, cases: Sequence[Case], *, name: str, expected: int) -> b
     )
 
 
-def finish(run_id: str, *, status: RunStatus, duration_ms: int, error: str = "") -> bool:
+def finish(run_id: str, *, status: RunStatus, duration_ms: int) -> bool:
     """Ends the run and lets go of the oldest ones; False where it was taken away."""
     has_ended = _running(
         run_id,
         status=status,
         duration_ms=duration_ms,
-        error=error[:MAX_MESSAGE_CHARS],
         finished_at=timezone.now(),
     )
     if has_ended:
