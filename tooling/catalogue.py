@@ -12,7 +12,7 @@ from typing import Any, Literal
 from django.db import transaction
 from django.utils.translation import get_language
 
-from tooling.models import Category, Tool
+from tooling.models import Category, Tool, ToolBackend
 
 Language = Literal["zh", "en"]
 
@@ -49,6 +49,15 @@ class BuiltinTool:
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     wait_for_response: bool = False
     timeout_ms: int = SERVER_TIMEOUT_MS
+    # What only models are told, behind the description.
+    guidance: Text | None = None
+
+    def told(self, language: Language) -> str:
+        """The description as models read it."""
+        description = self.description.get(language)
+        if self.guidance is None:
+            return description
+        return f"{description}{'. ' if language == 'en' else '。'}{self.guidance.get(language)}"
 
     def parameters(self, language: Language) -> dict[str, Any]:
         """The JSON Schema of its arguments, with descriptions in the language."""
@@ -177,6 +186,22 @@ BUILTIN_TOOLS: dict[str, BuiltinTool] = {
             "Code",
             {"code": _string("The Python code to run", "要执行的Python代码")},
             ("code",),
+            guidance=Text(
+                "Print the result, or leave it as the value of the last line; every call starts "
+                "anew. There are no files, no network, no input, no packages such as numpy or "
+                "pandas. The language lacks class inheritance, yield, del, decorators such as "
+                "staticmethod and property, and the modules statistics, contextlib, enum, string, "
+                "fractions and heapq. Available are math, decimal, random, re, json, csv, "
+                "datetime, time, collections, itertools, functools, bisect, dataclasses, typing, "
+                "copy, base64 and hashlib. Limits: 5 seconds, 32 MB, 20,000 characters of output.",
+                "用print输出结果，或让最后一行的值作为结果；每次调用都重新开始，不保留变量。"
+                "没有文件、网络、输入，也没有numpy、pandas等第三方包。"
+                "语言不支持类继承、yield、del、staticmethod和property等装饰器，"
+                "也没有statistics、contextlib、enum、string、fractions、heapq模块。"
+                "可用模块：math、decimal、random、re、json、csv、datetime、time、collections、itertools、"
+                "functools、bisect、dataclasses、typing、copy、base64、hashlib。"
+                "限制：5秒、32MB内存、2万字符输出。",
+            ),
         ),
         BuiltinTool(
             "current_time",
@@ -277,6 +302,11 @@ BUILTIN_TOOLS: dict[str, BuiltinTool] = {
     )
 }
 
+# Services that anybody may ask: tools that work from the first start.
+OPEN_SERVICES = {
+    "weather": (ToolBackend.Vendor.OPEN_METEO, "https://api.open-meteo.com"),
+}
+
 # Names under which earlier clients know a tool.
 LEGACY_IDS = {"voice_message_prompt": "voice_msg_prompt"}
 
@@ -309,7 +339,10 @@ def _readers_language() -> Language:
 
 @transaction.atomic
 def sync_builtin_tools() -> None:
-    """Writes the system rows of the built-in tools; what an operator disabled stays disabled."""
+    """Writes the system rows of the built-in tools and the services that need no key.
+
+    What an operator changed of a service, or disabled, stays as it is.
+    """
     for tool in BUILTIN_TOOLS.values():
         Tool.objects.update_or_create(
             pk=tool.id,
@@ -323,4 +356,8 @@ def sync_builtin_tools() -> None:
                 "parameter_defaults": tool.defaults,
                 "wait_for_response": tool.wait_for_response,
             },
+        )
+    for tool_id, (vendor, base_url) in OPEN_SERVICES.items():
+        ToolBackend.objects.get_or_create(
+            tool_id=tool_id, defaults={"vendor": vendor, "base_url": base_url}
         )

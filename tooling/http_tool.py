@@ -15,6 +15,8 @@ from tooling.outbound import Answer, Unanswered, fetch
 from tooling.types import HttpTarget, ToolResult
 
 _IN_QUERY = frozenset({"GET", "DELETE"})
+# What may stand before a secret, and is none.
+_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "api-key", "key"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def secret_values(target: HttpTarget) -> Iterator[str]:
         yield from placeholders.secret_parts(secret.value)
     for name, value in target.headers.items():
         if placeholders.is_sensitive(name):
-            yield from placeholders.secret_parts(str(value))
+            for literal in placeholders.literals_in(str(value)):
+                if literal.strip().lower() not in _SCHEMES:
+                    yield from placeholders.secret_parts(literal)
 
 
 def _names_used(target: HttpTarget) -> set[str]:

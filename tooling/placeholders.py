@@ -23,6 +23,7 @@ from core.errors import InvalidRequest
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
 _URL = re.compile(r"(https?)://([^/?#\\]*)([^?#\\]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
+_PLAIN_AUTHORITY = re.compile(r"[^\s%]+")
 # A JSON text with its quotes, which may be cut off by the end; or a placeholder outside of one.
 _JSON_TEXT_OR_PLACEHOLDER = re.compile(rf'"(?:[^"\\]|\\.)*"?|{_PLACEHOLDER.pattern}', re.DOTALL)
 
@@ -47,6 +48,12 @@ Values = Mapping[str, Any]
 def names_in(text: str) -> list[str]:
     """The names of the placeholders in a text, each once, in order."""
     return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
+
+
+def literals_in(text: str) -> list[str]:
+    """What stands between the placeholders of a text."""
+    # Every second piece is what the expression's group caught.
+    return [piece for piece in _PLACEHOLDER.split(text)[::2] if piece]
 
 
 def host_of(url: str) -> str:
@@ -170,9 +177,9 @@ def _split(template: str) -> _Url:
     except httpx.InvalidURL:
         raise _bad_url(_("Expected an address such as https://host/path.")) from None
     host = parsed.raw_host.decode("ascii").lower()
-    if not host:
-        raise _bad_url(_("Expected an address such as https://host/path."))
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    if not host or not 0 < port < 65536 or not _PLAIN_AUTHORITY.fullmatch(authority):
+        raise _bad_url(_("Expected an address such as https://host/path."))
     pairs = [pair for pair in (query or "").split("&") if pair]
     return _Url(f"{parsed.scheme}://{authority}", _host_and_port(host, port), path or "/", pairs)
 
@@ -195,10 +202,13 @@ def _segment(template: str, values: Values) -> str:
 
 
 def _in_path(name: str, values: Values) -> str:
-    """A value that stays in its segment, however often a server in between unescapes it."""
+    """A value that stays in its segment, however often it is unescaped."""
     text = _needed(name, values)
-    parts = re.split(r"[/\\]", unquote(unquote(text)))
-    if not text or any(part in {".", ".."} for part in parts if len(parts) > 1):
+    plain = text
+    # Each server on the way may unescape it once more.
+    while (unescaped := unquote(plain)) != plain:
+        plain = unescaped
+    if not text or {".", ".."} & set(re.split(r"[/\\]", plain)):
         raise InvalidRequest(
             _("“%(value)s” cannot be used as %(name)s: it would lead to another path.")
             % {"value": text[:80], "name": name},
