@@ -36,6 +36,7 @@ LARGE = 300
 @pytest.fixture(autouse=True)
 def no_indexes_left(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(indexes, "INDEXED_FROM", LARGE - 1)
+    drop_indexes()
     yield
     drop_indexes()
 
