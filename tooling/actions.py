@@ -88,9 +88,8 @@ def update_tool(tool: Tool, values: ToolValues, *, by_operator: bool = False) ->
     _store(locked)
     if locked.category == Category.SYSTEM:
         locked.secrets.all().delete()
-    else:
-        _require_apart(locked, {*locked.secrets.values_list("name", flat=True)})
     set_secrets(locked, secrets)
+    _require_apart(locked, {*locked.secrets.values_list("name", flat=True)})
     return locked
 
 

@@ -141,7 +141,7 @@ def _check_body(tool: Tool) -> None:
 
 
 def _check_arguments(tool: Tool) -> None:
-    schema = tool.parameter_schema or empty_object_schema()
+    schema = empty_object_schema() if tool.parameter_schema in (None, {}) else tool.parameter_schema
     problem = schema_problem(schema)
     if problem:
         raise InvalidRequest(problem, param="parameter_schema")
@@ -153,7 +153,8 @@ def _check_arguments(tool: Tool) -> None:
             raise InvalidRequest(text % {"name": name[:100]}, param="parameter_schema")
     # Vendors want both, also where there is nothing to say.
     tool.parameter_schema = {**empty_object_schema(), **schema}
-    tool.parameter_defaults = tool.parameter_defaults or {}
+    if tool.parameter_defaults is None:
+        tool.parameter_defaults = {}
     problem = defaults_problem(tool.parameter_schema, tool.parameter_defaults)
     if problem:
         raise InvalidRequest(problem, param="parameter_defaults")
