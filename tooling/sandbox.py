@@ -50,6 +50,9 @@ QUEUE_S = 3.0
 GRACE_S = 1.0
 RUNS_OF_A_WORKER = 100
 
+# How the pool says that it could not even hand the code over.
+_NOT_SENT = "while sending"
+
 _is_used = False
 _is_forked_too_late = False
 
@@ -83,6 +86,10 @@ async def close() -> None:
     await _INTERPRETERS.get().close()
 
 
+class _DiedBefore(OSError):
+    """The worker was dead before it was given the code."""
+
+
 class _Interpreters:
     """The worker processes of one event loop."""
 
@@ -98,7 +105,12 @@ class _Interpreters:
         except TimeoutError:
             raise SandboxUnavailable(_("All interpreters are busy. Try again later.")) from None
         try:
-            return await _run(await self._started(), code, timeout_s)
+            pool = await self._started()
+            # Any of them may have died since its last call.
+            for _worker in range(MAX_AT_ONCE):
+                with contextlib.suppress(_DiedBefore):
+                    return await _run(pool, code, timeout_s)
+            return await _run(pool, code, timeout_s)
         except (OSError, RuntimeError) as error:
             logger.exception("code cannot be run")
             await self.close()
@@ -173,6 +185,8 @@ async def _run(pool: AsyncMonty, code: str, timeout_s: float) -> SandboxResult:
     except (MontyRuntimeError, MontySyntaxError) as raised:
         error = _cut_front(raised.display("traceback").strip())
     except MontyCrashedError as crash:
+        if _NOT_SENT in str(crash):
+            raise _DiedBefore from crash
         logger.warning("code ended its interpreter: %s", crash)
         error = "The code was stopped: it took too much time or memory."
     except MontyError as refused:
