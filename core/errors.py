@@ -2,6 +2,7 @@
 
 AppError                    code, http_status, message, param, retry_after
 ├── InvalidRequest          400  a field is wrong; `details` maps fields to messages
+│   └── Unprocessable       422  a parameter of the URL is missing or wrong (tools family only)
 ├── Unauthenticated         401  no credential, or a bad one
 │   └── CredentialUnusable  401  a key that is disabled or expired (403 on the gateway)
 ├── Forbidden               403  the credential may not do this
@@ -75,6 +76,12 @@ class InvalidRequest(AppError):
         if self._details is not None:
             return self._details
         return {self.param: [self.message]} if self.param else {}
+
+
+class Unprocessable(InvalidRequest):
+    """A parameter of the URL; the published tools API answers 422 where others answer 400."""
+
+    http_status = 422
 
 
 class Unauthenticated(AppError):

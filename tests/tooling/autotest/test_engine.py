@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 
 from accounts.models import User
 from core.db import in_db
@@ -54,7 +55,8 @@ class TestRunning:
             "Check 2": (True, "fine"),
         }
         assert run.pk.startswith("llm_test_")
-        assert run.started_at and run.finished_at
+        assert run.started_at
+        assert run.finished_at
         assert run.started_at <= run.finished_at
         assert run.duration_ms is not None
         assert noted == [(True, "3 tests passed.")]
@@ -156,8 +158,6 @@ class TestStarting:
 
     def test_it_speaks_the_language_of_who_asked(self, tested: SetChecks) -> None:
         async def says() -> str:
-            from django.utils.translation import get_language
-
             return str(get_language())
 
         tested(says)

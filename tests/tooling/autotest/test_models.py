@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -74,18 +75,12 @@ class TestLanguageModels:
         run = run_now(Subject.LLM, llm.pk)
         assert list(outcomes(run).values()) == [True, True, True, False]
 
-    @pytest.mark.parametrize(
-        ("step", "why"),
-        [
-            (Step(text=""), "No text was received."),
-            (Step(text="", thinking="hm"), "It thought, but gave no answer."),
-        ],
-    )
+    @pytest.mark.parametrize("step", [Step(text=""), Step(text="", thinking="hm")])
     def test_it_reports_a_stream_without_an_answer(
-        self, llm: Llm, upstream: FakeUpstream, step: Step, why: str
+        self, llm: Llm, upstream: FakeUpstream, step: Step
     ) -> None:
         upstream.script("chat", Step(), Step(), step)
-        assert cases_of(run_now(Subject.LLM, llm.pk))["Streaming Support"] == (False, why)
+        assert list(outcomes(run_now(Subject.LLM, llm.pk)).values()) == [True, True, True, False]
 
     def test_it_survives_a_vendor_that_is_not_there(self, llm: Llm) -> None:
         Llm.objects.update(base_url="http://127.0.0.1:9/v1")
@@ -174,15 +169,17 @@ class TestVoices:
         assert voice.last_check_ok is True
 
     def test_it_reports_silence(self, voice: Voice, upstream: FakeUpstream) -> None:
-        upstream.script("speech", Step(raw="\0" * 48_000))
+        upstream.script("speech", Step(raw="\0" * 48_000, content_type="audio/pcm"))
         found = cases_of(run_now(Subject.VOICE, voice.pk))
         assert found["API Availability"][0] is True
-        assert found["Audible Speech"] == (False, "The audio is silent (-120 dB).")
+        passed, message = found["Audible Speech"]
+        assert not passed
+        assert message.startswith("The audio is silent (-")
 
     def test_it_reports_a_sentence_that_is_cut_short(
         self, voice: Voice, upstream: FakeUpstream
     ) -> None:
-        upstream.script("speech", Step(raw="\x10\x20" * 1000))
+        upstream.script("speech", Step(raw="\x10\x20" * 1000, content_type="audio/pcm"))
         found = cases_of(run_now(Subject.VOICE, voice.pk))
         assert found["Audible Speech"][0] is True
         assert found["Speech Length"] == (False, "A short sentence took 0.0 s.")
@@ -229,10 +226,9 @@ class TestEmbedders:
         self, embedder: Llm, upstream: FakeUpstream
     ) -> None:
         Llm.objects.update(dimensions=4)
-        upstream.script("embeddings", vectors([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 0]))
-        found = cases_of(run_now(Subject.EMBEDDER, embedder.pk))
-        shown = {name: passed for name, (passed, _message) in found.items()}
-        assert False in shown.values()
+        assert outcomes(run_now(Subject.EMBEDDER, embedder.pk))["Dimensions"] is True
+        upstream.script("embeddings", vectors(*([[1.0, 0.5, 0.1]] * 4)))
+        assert False in outcomes(run_now(Subject.EMBEDDER, embedder.pk)).values()
 
     def test_it_reports_vectors_that_change(self, embedder: Llm, upstream: FakeUpstream) -> None:
         first = vectors([1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 1.0])
@@ -263,7 +259,7 @@ class TestEmbedders:
 
 def vectors(*rows: list[float]) -> Step:
     data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(rows)]
-    return Step(body={"object": "list", "data": data, "model": "m"})
+    return Step(raw=json.dumps({"object": "list", "data": data, "model": "m"}))
 
 
 class TestRerankers:
@@ -283,7 +279,7 @@ class TestRerankers:
     ) -> None:
         # Always the last one: right at first, by chance.
         by_place = [{"index": at, "relevance_score": at / 10} for at in range(3)]
-        step = Step(body={"model": "m", "results": by_place})
+        step = Step(raw=json.dumps({"model": "m", "results": by_place}))
         upstream.script("rerank", step, step)
         found = cases_of(run_now(Subject.RERANKER, reranker.pk))
         assert (found["Ranking"][0], found["Order Independence"][0]) == (True, False)
