@@ -48,7 +48,7 @@ def tool_spec(tool: Tool, language: Language) -> ToolSpec:
     return ToolSpec(
         id=tool.called,
         name=builtin.name.get(language) if builtin else tool.name,
-        description=builtin.description.get(language) if builtin else tool.description,
+        description=builtin.told(language) if builtin else tool.description,
         parameters=builtin.parameters(language) if builtin else tool.parameter_schema,
         defaults=tool.parameter_defaults,
         executor="server" if is_server else "client",
