@@ -333,7 +333,9 @@ class ToolUseAdmin(ReadOnlyAdmin):
 
     @display(description=_("time"), ordering="tool_result__duration_ms")
     def show_duration(self, row: ToolUse) -> str:
-        return f"{_outcome(row, 'duration_ms')} ms"
+        return format_html(
+            '<span class="whitespace-nowrap">{} ms</span>', _outcome(row, "duration_ms")
+        )
 
     @display(description=_("tool"))
     def show_tool(self, row: ToolUse) -> Any:

@@ -43,6 +43,8 @@ def arguments_form(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> ty
     """The form for a tool's parameters, filled with the defaults."""
     properties: Mapping[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []
+    # The database does not keep the order of an object's keys.
+    parts = sorted(properties.items(), key=lambda item: item[0] not in required)
     fields = {
         str(name): _field(
             str(name),
@@ -50,7 +52,7 @@ def arguments_form(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> ty
             is_required=name in required and name not in defaults,
             default=defaults.get(name),
         )
-        for name, part in list(properties.items())[:MAX_FIELDS]
+        for name, part in parts[:MAX_FIELDS]
     }
     return cast(type[ArgumentsForm], type("ArgumentsForm", (ArgumentsForm,), fields))
 
@@ -89,7 +91,7 @@ def _field(name: str, part: dict[str, Any], *, is_required: bool, default: Any) 
         case "boolean":
             return _choice(common, _BOOLEANS)
         case _:
-            if initial is None:
+            if initial is None and is_required:
                 common["initial"] = _sketch(part)
             return _OptionalJson(**common, widget=JsonWidget({"rows": 4}))
 

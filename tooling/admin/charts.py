@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 WIDTH, HEIGHT = 720, 150
-LEFT, RIGHT, TOP, BOTTOM = 52, 4, 10, 22
+LEFT, RIGHT, TOP, BOTTOM = 64, 4, 12, 24
 MAX_BARS = 60
 # Even the quickest run is there to be pointed at.
 LEAST_BAR = 4
+LEAST_BETWEEN = 180
 Outcome = Literal["passed", "failed", "broken"]
 
 
@@ -58,6 +59,7 @@ class Chart:
     lines: tuple[Line, ...]
     first: dt.datetime
     last: dt.datetime
+    last_x: float
     success_percent: int
     median_ms: int
 
@@ -100,6 +102,8 @@ def chart_of(points: Sequence[Point]) -> Chart | None:
         ),
         first=shown[0].at,
         last=shown[-1].at,
+        # Where both times have room.
+        last_x=max(bars[-1].x + bars[-1].width, LEFT + LEAST_BETWEEN),
         success_percent=round(100 * passed / len(shown)),
         median_ms=durations[len(durations) // 2],
     )

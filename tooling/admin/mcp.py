@@ -50,11 +50,11 @@ class McpServerForm(ConsoleForm):
     """What the actions refuse is said at the field that is to blame."""
 
     headers = headers_field(
-        label=gettext_lazy("headers"), help_text=gettext_lazy("Sent with every request. Encrypted.")
+        label=gettext_lazy("Headers"), help_text=gettext_lazy("Sent with every request. Encrypted.")
     )
     config_fields = RowsField(
         CONFIG_FIELDS,
-        label=gettext_lazy("settings of users"),
+        label=gettext_lazy("Settings of users"),
         required=False,
         help_text=gettext_lazy(
             "What each user may set for the server, such as a key of their own. Models are never "

@@ -35,11 +35,11 @@ STEPS = (
 class ScenarioForm(ConsoleForm):
     """The assistant is chosen by its name."""
 
-    assistant_id = forms.ChoiceField(label=_("assistant"), widget=UnfoldAdminSelect2Widget)
+    assistant_id = forms.ChoiceField(label=_("Assistant"), widget=UnfoldAdminSelect2Widget)
     steps = RowsField(
         STEPS,
         is_ordered=True,
-        label=_("steps"),
+        label=_("Steps"),
         help_text=_(
             "Words are separated by commas; nine|9 means either. Every expected tool has to be "
             "called without an error."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.db import transaction
+from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -14,15 +15,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from core.console import ConsoleForm
 from core.errors import AppError
 from tooling.actions import ToolValues, create_tool, delete_tool, update_tool
 from tooling.admin import trying
-from tooling.admin.fields import JsonField, headers_field, secrets_field
+from tooling.admin.fields import JsonField, JsonWidget, headers_field, secrets_field
 from tooling.admin.testing import Autotested
 from tooling.catalogue import description_to_read, is_builtin, name_to_read
-from tooling.models import Category, Subject, Tool
+from tooling.models import Category, Method, Subject, Tool
 from tooling.secrecy import missing_secrets
 
 REQUEST_FIELDS = [
@@ -39,21 +41,24 @@ class ToolForm(ConsoleForm):
     """What the actions refuse is said at the field that is to blame."""
 
     http_headers = headers_field(
-        label=gettext_lazy("headers"),
+        label=gettext_lazy("Headers"),
         help_text=gettext_lazy("Stored encrypted. {name} inserts an argument or a secret."),
     )
     secrets = secrets_field(
-        label=gettext_lazy("secrets"),
+        label=gettext_lazy("Secrets"),
         help_text=gettext_lazy(
             "Values for {name} in the address, the headers and the body. Stored encrypted, and "
             "sent to the host of the address only: for another host they are entered anew."
         ),
     )
     parameter_schema = JsonField(
-        label=gettext_lazy("parameters"),
+        label=gettext_lazy("Parameters"),
+        widget=JsonWidget({"rows": 14}),
         help_text=gettext_lazy("A JSON Schema of an object; the model reads the descriptions."),
     )
-    parameter_defaults = JsonField(label=gettext_lazy("default arguments"), required=False)
+    parameter_defaults = JsonField(
+        label=gettext_lazy("Default arguments"), required=False, widget=JsonWidget({"rows": 4})
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -265,6 +270,18 @@ class ToolAdmin(Autotested):
             fields = admin.utils.flatten_fieldsets(self.fieldsets)
             kwargs["fields"] = [name for name in fields if name != "secrets"]
         return super().get_form(request, obj, change, **kwargs)
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "http_method":
+            kwargs["choices"] = [(method.value, method.value) for method in Method]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.Field | None:
+        if db_field.name == "http_body":
+            kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 5, "class": "json-text"})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         start = {"owner": request.user.pk, "category": Category.QUERY}
