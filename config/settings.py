@@ -531,8 +531,6 @@ LOGGING: dict[str, Any] = {
         for name, level in (
             ("celery", "WARNING"),
             ("django_celery_beat", "WARNING"),
-            ("httpx", "WARNING"),
-            ("httpx2", "WARNING"),
             ("kombu", "WARNING"),
             # Each failed attempt to connect; what needed the connection says so itself.
             ("psycopg.pool", "ERROR"),
@@ -540,5 +538,7 @@ LOGGING: dict[str, Any] = {
         )
     }
     # Its lines quote addresses and arguments, which hold users' secrets; what fails is said by us.
-    | {"mcp": {"level": "CRITICAL"}},
+    | {"mcp": {"level": "CRITICAL"}}
+    # Theirs hold the address of every request; some services want their key in it.
+    | {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2")},
 }

@@ -88,10 +88,13 @@ async def try_tool(spec: ToolSpec, sent: Mapping[str, Any], context: ToolContext
 
 
 def capped(text: str) -> str:
-    """At most 8 kB of a result, with a mark where something is missing."""
-    data = text.encode(errors="replace")
+    """At most 8 kB of a result, with a mark where something is missing.
+
+    Without what cannot be stored or sent: NUL, and halves of surrogate pairs.
+    """
+    data = text.replace("\0", "").encode(errors="replace")
     if len(data) <= MAX_RESULT_BYTES:
-        return text
+        return data.decode()
     mark = f"\n[cut: the first {MAX_RESULT_BYTES} of {len(data)} bytes are shown]"
     kept = data[: MAX_RESULT_BYTES - len(mark)]
     return kept.decode(errors="ignore") + mark

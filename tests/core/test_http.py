@@ -404,3 +404,22 @@ def test_it_refuses_what_is_no_rule(text: str) -> None:
 )
 def test_it_knows_public_addresses(address: str, expected: bool) -> None:
     assert is_public(unwrap(ipaddress.ip_address(address))) is expected
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+async def test_it_takes_no_body_to_another_origin(
+    server: Server, settings: Any, status: str
+) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+    url = f"http://127.0.0.1:{server.port}"
+
+    async def sent_on_to(target: str) -> httpx.Response:
+        server.answers["/start"] = answer(b"", status, Location=target)
+        async with guarded_client(timeout_s=5) as client:
+            request = client.build_request("POST", f"{url}/start", content=b"secret")
+            return await send_following_redirects(client, request)
+
+    assert (await sent_on_to("/end")).text == "hello"
+    with pytest.raises(OutboundRefused):
+        await sent_on_to(f"http://127.1:{server.port}/end")
+    assert [path for path, _headers in server.requests] == ["/start", "/end", "/start"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -392,6 +393,16 @@ async def test_it_shows_no_half_of_a_secret_at_the_cut(service: Service) -> None
     result = await call(with_key(HttpTarget("GET", service.url)))
     assert "[cut:" in result.output
     assert "sk-4" not in result.output
+
+
+async def test_it_logs_no_address_with_a_secret_in_it(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    target = with_key(HttpTarget("GET", f"{service.url}/x?key={{api_key}}"))
+    assert (await call(target)).code == 200
+    assert "sk-4711" in service.last.target
+    assert "sk-4711" not in caplog.text
 
 
 # --- Trying --------------------------------------------------------------------------------------

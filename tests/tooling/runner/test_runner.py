@@ -76,3 +76,7 @@ def test_it_cuts_a_long_result_between_characters_and_says_so() -> None:
     assert cut.startswith("二二")
     assert cut.endswith(f"[cut: the first 8000 of {3 * MAX_RESULT_BYTES} bytes are shown]")
     assert "\ufffd" not in cut
+
+
+def test_it_gives_nothing_that_cannot_be_stored() -> None:
+    assert capped("a\0b\ud800c😀") == "ab?c😀"
