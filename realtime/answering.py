@@ -8,7 +8,7 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from django.utils.translation import gettext as _
@@ -41,6 +41,7 @@ from realtime.events import (
 )
 from realtime.messages import Problem, ToolOutput
 from realtime.player import Player
+from realtime.prompts import spoken_text
 from realtime.segmenter import Segmenter, speakable
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,11 @@ class ClientDevice:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answering:
-    """What all replies of a call share. Without a voice, they are text only."""
+    """What all replies of a call share. Without a voice, they are text only.
+
+    With `speaks_prompts` the session's voice says voice prompts, and the device does not. `quiet`
+    waits for the end of the reply that runs.
+    """
 
     runtime: AssistantRuntime
     voice: VoiceSpec | None
@@ -85,6 +90,12 @@ class Answering:
     dispatch: Dispatch
     device: ClientDevice
     adopt: Adopt
+    speaks_prompts: bool
+    quiet: Callable[[], Awaitable[None]]
+
+    def prompt_of(self, called: ToolCalled) -> str:
+        """What the session's voice is to say for this call; empty where the device has to."""
+        return spoken_text(called) if self.speaks_prompts and self.voice is not None else ""
 
 
 class Answer:
@@ -101,6 +112,8 @@ class Answer:
         self._is_finishing = False
         self._has_lost_voice = False
         self._has_ended_sentence = False
+        self._text = ""
+        self._follows_prompt = False
         self._usage = Usage()
         self._failure: Problem | None = None
 
@@ -150,29 +163,33 @@ class Answer:
 
     @property
     def _has_fixed_text(self) -> bool:
-        return not self._start.text and not self._shared.runtime.generates_opener
+        is_own = not self._shared.runtime.generates_opener or self._start.prompt != ""
+        return not self._start.text and is_own
 
     @property
     def _recording(self) -> bytes | None:
         """The sound of the whole text, where it was made ahead of time."""
-        return self._shared.runtime.opener_pcm if self._has_fixed_text else None
+        is_opener = self._has_fixed_text and not self._start.prompt
+        return self._shared.runtime.opener_pcm if is_opener else None
 
     async def _opener(self) -> AsyncGenerator[TurnEvent, None]:
-        yield TextDelta(opener_text(self._shared.runtime, self._shared.variables))
+        text = self._start.prompt or opener_text(self._shared.runtime, self._shared.variables)
+        yield TextDelta(text)
         yield TurnFinished("stop", Usage())
 
     async def _take(self, event: TurnEvent) -> None:
         turn, dispatch = self._start.turn, self._shared.dispatch
         match event:
             case TextDelta(text):
-                dispatch(TextMade(turn, text))
-                pieces = [text] if self._recording else self._segmenter.push(text)
-                await self._say(*pieces)
+                await self._add(text)
             case ToolCalled():
+                prompt = "" if self._has_lost_voice else self._shared.prompt_of(event)
+                if prompt and not self._text.rstrip().endswith(prompt):
+                    await self._add_prompt(prompt)
                 # What was said so far is heard while the tool runs.
                 await self._say(*self._segmenter.flush())
                 self._shared.device.expect(event)
-                dispatch(ToolAsked(turn, event))
+                dispatch(ToolAsked(turn, event, prompt=prompt))
             case ToolReturned():
                 dispatch(ToolAnswered(event))
             case Cited():
@@ -186,6 +203,20 @@ class Answer:
                 )
             case _:
                 pass
+
+    async def _add(self, text: str) -> None:
+        if self._follows_prompt and not text[:1].isspace():
+            text = "\n" + text
+        self._follows_prompt = False
+        self._text += text
+        self._shared.dispatch(TextMade(self._start.turn, text))
+        await self._say(*([text] if self._recording else self._segmenter.push(text)))
+
+    async def _add_prompt(self, prompt: str) -> None:
+        """Says what a tool asks to be said, in a line of its own."""
+        is_line = not self._text or self._text[-1].isspace()
+        await self._add(prompt if is_line else "\n" + prompt)
+        self._follows_prompt = True
 
     async def _say(self, *texts: str) -> None:
         self._has_ended_sentence = bool(texts)
@@ -244,10 +275,12 @@ async def run_opener_calls(shared: Answering) -> None:
             logger.warning("an opener's call of %s is left out: %s", call.tool_name, called.message)
             continue
         shared.device.expect(called)
-        shared.dispatch(ToolAsked(0, called, is_manual=True))
+        shared.dispatch(ToolAsked(0, called, is_manual=True, prompt=shared.prompt_of(called)))
         async with aclosing(toolbox.run_all([called], shared.adopt)) as results:
             async for returned in results:
                 shared.dispatch(ToolAnswered(returned))
+        # What it made somebody say is heard before the next.
+        await shared.quiet()
 
 
 def opener_text(runtime: AssistantRuntime, variables: dict[str, str]) -> str:

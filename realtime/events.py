@@ -8,6 +8,7 @@ import datetime
 from conversations.events import Cited, ToolCalled, ToolReturned
 from conversations.types import MessageEntry
 from providers.types import ChatMessage, Usage
+from realtime.choices import Language
 from realtime.messages import (
     CancelResponse,
     ClearInput,
@@ -35,6 +36,7 @@ class Plan:
     can_be_interrupted: bool = True
     has_opener: bool = False
     has_opener_calls: bool = False
+    language: Language = "en"
     config: ConfigResolved | None = None
 
 
@@ -110,11 +112,16 @@ class Searched:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolAsked:
-    """The reply of a turn, or (`is_manual`) the assistant's set-up, calls a tool."""
+    """The reply of a turn, or (`is_manual`) the assistant's set-up, calls a tool.
+
+    `prompt` is what is said aloud for it: by the reply, of which it is part, or after the opener
+    as a reply of its own.
+    """
 
     turn: int
     called: ToolCalled
     is_manual: bool = False
+    prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,6 +223,7 @@ ENDS_REPLY = (
     SpeechStarted,
     SpeechSustained,
     TurnEnded,
+    Transcribed,
     TextInput,
     CancelResponse,
     ReplyDone,
@@ -226,12 +234,16 @@ ENDS_REPLY = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """When an event happened, and how much of the live reply was heard by then."""
+    """When an event happened, how much of the live reply was heard by then, and if it sounds now.
+
+    A reply that waits for a tool may be silent for a minute.
+    """
 
     at_ms: float
     at: datetime.datetime
     heard_text: str = ""
     heard_ms: int = 0
+    is_sounding: bool = False
 
 
 # --- what is to be done --------------------------------------------------------------------------
@@ -259,11 +271,12 @@ class DropUtterance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StartReply:
-    """Answer `text`, or open the conversation when it is empty."""
+    """Answer `text`; without one say the `prompt`, and without either open the conversation."""
 
     turn: int
     text: str
     history: tuple[ChatMessage, ...]
+    prompt: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

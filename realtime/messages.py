@@ -15,7 +15,8 @@ OutputMode = Literal["audio", "text"]
 FirstTurn = Literal["bot_first", "user_first"]
 Stage = Literal["protocol", "audio", "asr", "llm", "tts", "tool"]
 InterruptReason = Literal["barge_in", "client_cancel", "input_text", "failed", "session_end"]
-Capability = Literal["playback_ack", "pause", "resume", "camera", "formats"]
+# `spoken_prompts`: the server says voice prompts itself, in the response that calls them.
+Capability = Literal["playback_ack", "pause", "resume", "camera", "formats", "spoken_prompts"]
 
 
 # --- from the client ---------------------------------------------------------------------------
@@ -216,6 +217,8 @@ class ToolRequested:
     executor: Executor
     wait_for_response: bool
     timeout_ms: int
+    # Whether the session's voice says the prompt, so that the device needs not.
+    is_spoken: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

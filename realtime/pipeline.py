@@ -384,6 +384,8 @@ class Call:
             dispatch=self.dispatch,
             device=self._device,
             adopt=self._adopt,
+            speaks_prompts="spoken_prompts" in start.capabilities,
+            quiet=self._quiet,
         )
         self._interruption_ms = runtime.turn_taking.interruption_ms
         admission.journal.started(
@@ -432,7 +434,8 @@ class Call:
         player = self._answer.player if self._answer is not None else None
         if player is not None and isinstance(event, ENDS_REPLY):
             heard_ms, heard_text = player.heard()
-        return Moment(time.monotonic() * 1000, timezone.now(), heard_text, heard_ms)
+        is_sounding = player is not None and player.is_sounding
+        return Moment(time.monotonic() * 1000, timezone.now(), heard_text, heard_ms, is_sounding)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -491,6 +494,11 @@ class Call:
         if self._answer_task is not None:
             self._answer_task.cancel()
 
+    async def _quiet(self) -> None:
+        """Waits until the reply that runs now, if any, is over."""
+        if self._answer_task is not None:
+            await asyncio.wait({self._answer_task})
+
     def _may_sound(self, turn: int) -> bool:
         return self._state.may_sound(turn)
 
@@ -536,6 +544,7 @@ def _plan(runtime: AssistantRuntime, start: StartSession) -> Plan:
         has_opener_calls=(
             speaks_first and not runtime.generates_opener and bool(runtime.opener_tool_calls)
         ),
+        language=runtime.language,
         config=config,
     )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from realtime.events import SegmentBegun, VoiceBegun, VoiceSent
-from realtime.pacing import Frames, Pacer
+from realtime.pacing import FRAME_MS, Frames, Pacer
 from realtime.playout import Playout
 from realtime.sender import Sender
 
@@ -96,6 +96,12 @@ class Player:
             self._pacer.played_ms(now_ms), sent_ms=self._pacer.sent_ms, now_ms=now_ms
         )
         return round(heard_ms), self._playout.heard_text(heard_ms)
+
+    @property
+    def is_sounding(self) -> bool:
+        """Whether there is sound that the listener has yet to hear."""
+        # What is left of a frame waits for more sound, or for the end.
+        return self._pacer.ahead_ms(_now_ms()) >= FRAME_MS
 
     async def room(self) -> None:
         """Waits while 3 s of sound are made but not heard."""

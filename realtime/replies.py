@@ -10,7 +10,7 @@ from typing import Literal
 from conversations.events import Citation, ToolCalled, ToolReturned
 from conversations.types import MessageEntry, ToolOutcome
 from providers.types import ToolCall
-from realtime.messages import TurnTimes
+from realtime.messages import ToolOutput, TurnTimes
 from realtime.segmenter import is_cjk
 
 
@@ -98,6 +98,29 @@ def tool_entry(turn: int, returned: ToolReturned, at: datetime.datetime) -> Mess
     )
     text = returned.output or returned.message
     return MessageEntry(turn=turn, role="tool", text=text, outcome=outcome, at=at)
+
+
+def corrected_pieces(pieces: tuple[Piece, ...], result: ToolOutput) -> tuple[Piece, ...]:
+    """A reply's pieces with what the device says in the place of that call's outcome."""
+    return tuple(
+        dataclasses.replace(piece, output="", code=result.code, message=result.message)
+        if isinstance(piece, ToolReturned) and piece.call_id == result.call_id
+        else piece
+        for piece in pieces
+    )
+
+
+def corrected_entries(
+    entries: tuple[MessageEntry, ...], result: ToolOutput
+) -> tuple[MessageEntry, ...]:
+    """The messages with what the device says in the last one that tells of that call."""
+    for at in reversed(range(len(entries))):
+        outcome = entries[at].outcome
+        if outcome is not None and outcome.call_id == result.call_id:
+            told = dataclasses.replace(outcome, code=result.code, message=result.message)
+            corrected = dataclasses.replace(entries[at], text=result.message, outcome=told)
+            return (*entries[:at], corrected, *entries[at + 1 :])
+    return entries
 
 
 def common_prefix(one: str, other: str) -> str:

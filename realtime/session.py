@@ -10,6 +10,11 @@ nothing and reads no clock: the time, and what the listener has heard, come with
 Turns are counted; everything that belongs to a reply carries its turn's number, and what comes from
 a turn that is no longer the live one is dropped by comparing numbers. There is at most one live
 reply, and each one ends once: final, interrupted or failed.
+
+While a reply waits for a choice, what the user says does not interrupt it: it may be the choice.
+Words that are not are a turn like any other, answered by the model, which alone knows what "how
+much is the second one?" is about; the choice stays open meanwhile. Chosen after its reply is gone,
+an option is what the user says next.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ from conversations import history
 from conversations.events import Executor, ToolReturned
 from conversations.types import MessageEntry
 from providers.types import Usage
-from realtime import messages
+from realtime import choices, messages
+from realtime.choices import Choice, Option
 from realtime.events import (
     Admitted,
     Begun,
@@ -80,6 +86,8 @@ from realtime.replies import (
     InputTimes,
     Reply,
     common_prefix,
+    corrected_entries,
+    corrected_pieces,
     joined,
     reply_entries,
     tool_call,
@@ -98,17 +106,25 @@ TOOL_LATE = 504
 # --- the state -----------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, slots=True)
 class Awaited:
-    """An utterance whose transcript is awaited."""
+    """An utterance whose transcript is awaited.
+
+    It began a turn; or it was said while a choice was open, as an `answer` to it, or as an `aside`
+    over a reply, too short to interrupt it.
+    """
 
     utterance: int
     turn: int
     start_ms: int
     end_ms: int
+    kind: Literal["turn", "answer", "aside"] = "turn"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenTool:
-    """A call without an outcome yet. `has_waiter`: a running reply waits for it."""
+    """A call without an outcome yet. `has_waiter`: a running reply waits for it.
+
+    Only a choice that the device waits for has `options`.
+    """
 
     call_id: str
     name: str
@@ -116,8 +132,14 @@ class OpenTool:
     executor: Executor
     waits: bool
     timeout_ms: int
+    asked_at_ms: float
+    options: tuple[Option, ...] = ()
     has_waiter: bool = True
     is_answered: bool = False
+
+    @property
+    def is_open_choice(self) -> bool:
+        return bool(self.options) and not self.is_answered
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +169,20 @@ class Session:
     @property
     def is_started(self) -> bool:
         return self.phase not in ("connecting", "ready", "closed")
+
+    @property
+    def open_choices(self) -> tuple[OpenTool, ...]:
+        """What the user may choose now, in the order of the questions."""
+        return tuple(tool for tool in self.tools if tool.is_open_choice)
+
+    @property
+    def is_choosing(self) -> bool:
+        """Whether the live reply waits for a choice."""
+        return any(map(self.waits_for, self.open_choices))
+
+    def waits_for(self, tool: OpenTool) -> bool:
+        """Whether the live reply waits for this call."""
+        return self.reply is not None and self.reply.turn == tool.turn and tool.has_waiter
 
     def may_sound(self, turn: int) -> bool:
         """Whether audio of this turn may be sent now."""
@@ -263,17 +299,44 @@ def _start_speech(draft: _Draft, event: SpeechStarted) -> None:
 def _start_speech_while_thinking(draft: _Draft, event: SpeechStarted) -> None:
     """The user goes on before the reply was heard: it is dropped, and what they said is kept."""
     _note_start(draft, event)
-    reply = draft.session.reply
-    if reply is not None:
-        has_shown = reply.is_opener or reply.text != ""
-        if has_shown and not draft.session.plan.can_be_interrupted:
+    if draft.session.is_choosing:
+        _hear_answer(draft)
+        return
+    if draft.session.reply is not None:
+        if not _may_interrupt(draft.session):
             return
         _interrupt(draft, "barge_in")
     _take_turn(draft)
 
 
+def _may_interrupt(session: Session) -> bool:
+    """Whether the user may end the live reply: always as long as nothing of it was shown."""
+    reply = session.reply
+    has_shown = reply is not None and (reply.is_opener or reply.text != "")
+    return session.plan.can_be_interrupted or not has_shown
+
+
+def _start_speech_over_reply(draft: _Draft, event: SpeechStarted) -> None:
+    """Speech over a reply is not recognised before it interrupts, unless it may be a choice."""
+    _note_start(draft, event)
+    if draft.session.open_choices:
+        _hear_answer(draft)
+
+
+def _hear_answer(draft: _Draft) -> None:
+    """Recognises what is being said, and leaves the reply as it is."""
+    if not draft.session.is_heard:
+        draft.change(is_heard=True)
+        draft.do(OpenUtterance(draft.session.utterance))
+
+
 def _sustain_speech(draft: _Draft, event: SpeechSustained) -> None:
-    if draft.session.plan.can_be_interrupted and draft.session.is_voiced:
+    session = draft.session
+    if not session.is_voiced:
+        return
+    if session.is_choosing and not draft.moment.is_sounding:
+        _hear_answer(draft)
+    elif session.plan.can_be_interrupted:
         _interrupt(draft, "barge_in")
         _take_turn(draft)
 
@@ -287,19 +350,27 @@ def _take_turn(draft: _Draft) -> None:
     """What the user says now is a turn of theirs."""
     session = draft.session
     draft.change(phase="user_speaking", turn=session.turn + 1, is_heard=True)
-    draft.do(OpenUtterance(session.utterance))
+    if not session.is_heard:
+        draft.do(OpenUtterance(session.utterance))
 
 
 def _end_turn(draft: _Draft, event: TurnEnded) -> None:
+    draft.change(phase="thinking")
+    _await_transcript(draft, event, "turn")
+
+
+def _await_transcript(
+    draft: _Draft, event: TurnEnded, kind: Literal["turn", "answer", "aside"]
+) -> None:
     session = draft.session
     awaited = Awaited(
         session.utterance,
         session.turn,
         _since_start(session, event.voice_started_at_ms),
         _since_start(session, event.voice_ended_at_ms),
+        kind,
     )
     draft.change(
-        phase="thinking",
         in_utterance=False,
         is_voiced=False,
         is_heard=False,
@@ -312,22 +383,33 @@ def _end_turn(draft: _Draft, event: TurnEnded) -> None:
 def _end_speech_over_reply(draft: _Draft, event: TurnEnded) -> None:
     """Speech too short to interrupt is forgotten, unless the user says by hand that it counts."""
     session = draft.session
-    if event.is_by_hand and session.in_utterance and session.plan.can_be_interrupted:
+    if session.is_heard:
+        _end_answer(draft, event)
+    elif event.is_by_hand and session.in_utterance and session.plan.can_be_interrupted:
         _interrupt(draft, "barge_in")
         _take_turn(draft)
         _end_turn(draft, event)
-        return
-    draft.change(in_utterance=False, is_voiced=False)
+    else:
+        draft.change(in_utterance=False, is_voiced=False)
+
+
+def _end_answer(draft: _Draft, event: TurnEnded) -> None:
+    if draft.session.is_heard:
+        is_aside = draft.moment.is_sounding and not event.is_by_hand
+        _await_transcript(draft, event, "aside" if is_aside else "answer")
+    else:
+        _forget_speech(draft, event)
 
 
 def _forget_speech(draft: _Draft, event: TurnEnded | ClearInput) -> None:
+    if draft.session.is_heard:
+        draft.do(DropUtterance(draft.session.utterance))
     draft.change(in_utterance=False, is_voiced=False, is_heard=False)
 
 
 def _clear_speech(draft: _Draft, event: ClearInput) -> None:
     if draft.session.is_voiced:
         draft.send(messages.InputSpeechStopped(draft.session.utterance, 0.0))
-    draft.do(DropUtterance(draft.session.utterance))
     _forget_speech(draft, event)
     _answer_or_listen(draft)
 
@@ -335,6 +417,8 @@ def _clear_speech(draft: _Draft, event: ClearInput) -> None:
 # --- what was said -------------------------------------------------------------------------------
 def _transcribe_partly(draft: _Draft, event: PartlyTranscribed) -> None:
     session = draft.session
+    if session.reply is not None and draft.moment.is_sounding:
+        return  # nobody knows yet whether it counts
     if event.utterance == session.utterance and session.is_heard and event.text.strip():
         draft.send(messages.TranscriptDelta(session.turn, event.utterance, event.text.strip()))
 
@@ -351,22 +435,45 @@ def _transcribe(draft: _Draft, event: Transcribed) -> None:
     text = event.text.strip()
     if awaited is None:
         return
-    if text:
-        draft.send(messages.TranscriptFinal(awaited.turn, event.utterance, text))
-        entry = MessageEntry(
-            turn=awaited.turn,
-            role="user",
-            text=text,
-            confidence=event.confidence,
-            start_ms=awaited.start_ms,
-            end_ms=awaited.end_ms,
-            at=draft.moment.at,
-        )
-        _add_words(draft, entry)
     draft.change(
         times=dataclasses.replace(draft.session.times, understood_at_ms=draft.moment.at_ms)
     )
+    if text:
+        _take_transcript(draft, awaited, event, text)
     _go_on_without_reply(draft)
+
+
+def _take_transcript(draft: _Draft, awaited: Awaited, event: Transcribed, text: str) -> None:
+    """What was said is the choice that the reply waits for, or else a turn of the user's."""
+    session = draft.session
+    entry = MessageEntry(
+        turn=awaited.turn,
+        role="user",
+        text=text,
+        confidence=event.confidence,
+        start_ms=awaited.start_ms,
+        end_ms=awaited.end_ms,
+        at=draft.moment.at,
+    )
+    chosen = _chosen(session, text, by_ms=awaited.end_ms)
+    if chosen is not None and session.waits_for(chosen[0]):
+        entry = dataclasses.replace(entry, turn=chosen[0].turn)
+        draft.send(messages.TranscriptFinal(entry.turn, event.utterance, text))
+        draft.do(Record(entry))
+        _choose(draft, *chosen)
+        return
+    if awaited.kind != "turn" and session.reply is not None and chosen is None:
+        if awaited.kind == "aside" or not _may_interrupt(session):
+            return
+        if session.is_choosing:
+            _interrupt(draft, "barge_in")
+    if awaited.kind != "turn":
+        entry = dataclasses.replace(entry, turn=draft.session.turn + 1)
+        draft.change(turn=entry.turn)
+    draft.send(messages.TranscriptFinal(entry.turn, event.utterance, text))
+    if chosen is not None:
+        _choose(draft, *chosen)
+    _add_words(draft, entry)
 
 
 def _fail_recognition(draft: _Draft, event: RecognitionFailed) -> None:
@@ -384,13 +491,19 @@ def _fail_recognition(draft: _Draft, event: RecognitionFailed) -> None:
     if is_current:
         # Nobody listens to the rest of the utterance any more.
         draft.change(is_heard=False)
+    if is_current and session.reply is None:
         _answer_or_listen(draft)
     else:
         _go_on_without_reply(draft)
 
 
 def _go_on_without_reply(draft: _Draft) -> None:
-    if draft.session.phase == "thinking" and draft.session.reply is None:
+    session = draft.session
+    if session.reply is not None or session.phase == "user_speaking":
+        return
+    if session.is_heard:
+        _take_turn(draft)
+    else:
         _answer_or_listen(draft)
 
 
@@ -401,25 +514,35 @@ def _add_words(draft: _Draft, entry: MessageEntry) -> None:
 
 
 def _take_text(draft: _Draft, event: TextInput) -> None:
-    session = draft.session
+    session, text = draft.session, event.text.strip()
+    chosen = _chosen(session, text, by_ms=_since_start(session, draft.moment.at_ms))
+    if chosen is not None and session.waits_for(chosen[0]):
+        draft.do(Record(_typed(draft, text, turn=chosen[0].turn)))
+        _choose(draft, *chosen)
+        return
     if session.reply is not None:
         _interrupt(draft, "input_text")
     if session.is_heard:
         draft.do(DropUtterance(session.utterance))
-    now_ms = draft.moment.at_ms
-    at_ms = _since_start(session, now_ms)
-    turn = session.turn + 1
-    draft.change(turn=turn, is_heard=False, times=InputTimes(now_ms, None, None))
-    entry = MessageEntry(
-        turn=turn,
-        role="user",
-        text=event.text.strip(),
-        start_ms=at_ms,
-        end_ms=at_ms,
-        at=draft.moment.at,
-    )
-    _add_words(draft, entry)
+    draft.change(is_heard=False)
+    if chosen is not None:
+        _choose(draft, *chosen)
+    _add_typed(draft, text)
     _start_reply(draft)
+
+
+def _add_typed(draft: _Draft, text: str) -> None:
+    """Adds words that were not spoken, as a turn of the user's."""
+    turn = draft.session.turn + 1
+    draft.change(turn=turn, times=InputTimes(draft.moment.at_ms, None, None))
+    _add_words(draft, _typed(draft, text, turn=turn))
+
+
+def _typed(draft: _Draft, text: str, *, turn: int) -> MessageEntry:
+    at_ms = _since_start(draft.session, draft.moment.at_ms)
+    return MessageEntry(
+        turn=turn, role="user", text=text, start_ms=at_ms, end_ms=at_ms, at=draft.moment.at
+    )
 
 
 # --- the reply -----------------------------------------------------------------------------------
@@ -528,6 +651,8 @@ def _end_reply(draft: _Draft, event: ReplyDone) -> None:
     reply = draft.live(event.turn)
     if reply is None:
         return
+    if event.failure is None:
+        _end_voice(draft, VoiceSent(reply.turn))
     _measure_turn(draft, has_output=False)
     _let_go_of_tools(draft, reply.turn)
     if event.failure is not None:
@@ -557,7 +682,7 @@ def _fail_reply(draft: _Draft, reply: Reply, failure: Problem, usage: Usage) -> 
 def _go_on_after_reply(draft: _Draft) -> None:
     _run_opener_calls(draft)
     session = draft.session
-    if session.is_voiced and not session.is_heard:
+    if session.is_voiced or session.is_heard:
         # They have been speaking over the end of the reply, and still are.
         _take_turn(draft)
     else:
@@ -669,6 +794,8 @@ def _ask_tool(draft: _Draft, event: ToolAsked) -> None:
     if (namesake := _open_tool(draft, called.call_id)) is not None:
         # Vendors number the calls of each turn anew; the older one can no longer be answered.
         _settle(draft, namesake, TOOL_CUT_OFF, _("Another call took its id."))
+    is_choice = called.executor == "client" and called.name in choices.CHOICE_TOOLS
+    arguments = choices.normalised(called.arguments) if is_choice else called.arguments
     tool = OpenTool(
         called.call_id,
         called.name,
@@ -676,19 +803,37 @@ def _ask_tool(draft: _Draft, event: ToolAsked) -> None:
         called.executor,
         waits=called.wait_for_response,
         timeout_ms=called.timeout_ms,
+        asked_at_ms=draft.moment.at_ms,
+        options=(choices.options_of(arguments) if is_choice and called.wait_for_response else ()),
     )
+    if tool.options:
+        _withdraw_choices(draft)
     draft.change(tools=(*draft.session.tools, tool))
+    # After the opener nobody speaks: its prompts are replies of their own.
+    is_own_reply = event.is_manual and draft.session.phase == "listening" and event.prompt != ""
     draft.send(
         messages.ToolRequested(
             turn=event.turn,
             call_id=called.call_id,
             name=called.name,
-            arguments=called.arguments,
+            arguments=arguments,
             executor=called.executor,
             wait_for_response=called.wait_for_response,
             timeout_ms=called.timeout_ms,
+            is_spoken=is_own_reply or (event.prompt != "" and not event.is_manual),
         )
     )
+    if is_own_reply:
+        _say_prompt(draft, event.prompt)
+
+
+def _say_prompt(draft: _Draft, prompt: str) -> None:
+    session = draft.session
+    # Turn 0 is that of the set-up's calls, which no reply waits for.
+    turn = max(session.turn, session.replied_turn + 1, 1)
+    reply = Reply(turn, (), InputTimes(), draft.moment.at_ms)
+    draft.change(phase="thinking", turn=turn, replied_turn=turn, reply=reply)
+    draft.do(StartReply(turn, "", (), prompt))
 
 
 def _open_tool(draft: _Draft, call_id: str) -> OpenTool | None:
@@ -728,16 +873,40 @@ def _take_result(draft: _Draft, result: ToolOutput) -> None:
             # Its outcome was "accepted"; a device may report back all the same, once.
             accepted = draft.session.accepted_ids - {result.call_id}
             draft.change(accepted_ids=accepted)
+            if result.code >= 400:
+                _correct(draft, result)
             return
         message = _("No call with this id waits for a result.")
         draft.send(Problem("tool.unknown_call", message, "tool", call_id=result.call_id))
         return
-    if not tool.has_waiter:
-        _settle(draft, tool, result.code, result.message, output=result.output)
+    if tool.options:
+        _drop_answers(draft)
+    is_late = tool.options and not draft.session.waits_for(tool)
+    _hand_over(draft, tool, result)
+    if is_late and result.code < 400 and (label := choices.label_of(result.output)):
+        # Nothing else would answer it.
+        _add_typed(draft, label)
+    _go_on_without_reply(draft)
+
+
+def _hand_over(draft: _Draft, tool: OpenTool, result: ToolOutput) -> None:
+    """Gives the answer to the reply that waits for it; without one it is the call's outcome."""
+    if tool.has_waiter:
+        draft.do(ResolveTool(result))
+    if tool.has_waiter and (draft.session.waits_for(tool) or not tool.options):
+        answered = dataclasses.replace(tool, is_answered=True)
+        draft.change(tools=tuple(answered if t is tool else t for t in draft.session.tools))
         return
-    answered = dataclasses.replace(tool, is_answered=True)
-    draft.change(tools=tuple(answered if t is tool else t for t in draft.session.tools))
-    draft.do(ResolveTool(result))
+    duration_ms = max(0, round(draft.moment.at_ms - tool.asked_at_ms))
+    _settle(draft, tool, result.code, result.message, output=result.output, duration_ms=duration_ms)
+
+
+def _correct(draft: _Draft, result: ToolOutput) -> None:
+    """The device could not do what was accepted: the model must not believe that it did."""
+    reply = draft.session.reply
+    if reply is not None:
+        draft.change_reply(reply, pieces=corrected_pieces(reply.pieces, result))
+    draft.change(entries=corrected_entries(draft.session.entries, result))
 
 
 def _settle(
@@ -786,9 +955,45 @@ def _let_go_of_tools(draft: _Draft, turn: int) -> None:
     for tool in draft.session.tools:
         if tool.turn == turn and tool.has_waiter:
             tool = dataclasses.replace(tool, has_waiter=False)
-            draft.do(WatchTool(tool.call_id, tool.timeout_ms))
+            left_ms = tool.asked_at_ms + tool.timeout_ms - draft.moment.at_ms
+            draft.do(WatchTool(tool.call_id, max(0, round(left_ms))))
         tools.append(tool)
     draft.change(tools=tuple(tools))
+
+
+# --- choices -------------------------------------------------------------------------------------
+def _chosen(session: Session, text: str, *, by_ms: int) -> tuple[OpenTool, Choice] | None:
+    """The first open choice that the words make, of those that were asked by then."""
+    for tool in session.open_choices:
+        if _since_start(session, tool.asked_at_ms) > by_ms:
+            continue
+        if choice := choices.match(text, tool.options, session.plan.language):
+            return tool, choice
+    return None
+
+
+def _choose(draft: _Draft, tool: OpenTool, choice: Choice) -> None:
+    """The user said it: the same as if their device had sent it."""
+    _hand_over(draft, tool, ToolOutput(tool.call_id, tool.name, choice.output, 200, "ok"))
+
+
+def _withdraw_choices(draft: _Draft) -> None:
+    """A new question takes the place of those whose reply is gone."""
+    for tool in draft.session.open_choices:
+        if not draft.session.waits_for(tool):
+            message = _("Another question took its place.")
+            _hand_over(draft, tool, ToolOutput(tool.call_id, tool.name, "", TOOL_CUT_OFF, message))
+
+
+def _drop_answers(draft: _Draft) -> None:
+    """The choice was made by hand: what is being said over the reply is no answer any more."""
+    session = draft.session
+    dropped = [awaited for awaited in session.awaited if awaited.kind != "turn"]
+    draft.do(*(DropUtterance(awaited.utterance) for awaited in dropped))
+    draft.change(awaited=tuple(other for other in session.awaited if other not in dropped))
+    if session.is_heard and session.reply is not None:
+        draft.do(DropUtterance(session.utterance))
+        draft.change(is_heard=False)
 
 
 # --- times ---------------------------------------------------------------------------------------
@@ -876,16 +1081,16 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Handler] = _table(
             "listening": _start_speech,
             "user_speaking": _note_start,
             "thinking": _start_speech_while_thinking,
-            "speaking": _note_start,
+            "speaking": _start_speech_over_reply,
         },
     ),
     (SpeechSustained, {"speaking": _sustain_speech}),
     (SpeechStopped, {"started": _stop_speech}),
     (
         TurnEnded,
-        {"user_speaking": _end_turn, "speaking": _end_speech_over_reply, "quiet": _forget_speech},
+        {"user_speaking": _end_turn, "speaking": _end_speech_over_reply, "quiet": _end_answer},
     ),
-    (PartlyTranscribed, {"user_speaking": _transcribe_partly}),
+    (PartlyTranscribed, {"user_speaking": _transcribe_partly, "replying": _transcribe_partly}),
     (Transcribed, {"started": _transcribe}),
     (RecognitionFailed, {"started": _fail_recognition}),
     (TextMade, {"replying": _add_text}),

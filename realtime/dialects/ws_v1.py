@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never, get_args
 
 from django.utils.translation import gettext as _
 from pydantic import (
@@ -246,7 +246,7 @@ class _SessionStart(_Frame):
         )
 
 
-_CAPABILITIES: tuple[Capability, ...] = ("playback_ack", "pause", "resume", "camera", "formats")
+_CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 
 def _known_capabilities(names: list[str]) -> frozenset[Capability]:
@@ -544,6 +544,7 @@ def _tool_call(message: ToolRequested) -> dict[str, Any]:
         "executor": message.executor,
         "wait_for_response": message.wait_for_response,
         "timeout_ms": message.timeout_ms,
+        **({"spoken": True} if message.is_spoken else {}),
     }
     return {**_turn_ids(message.turn), "tool_call_id": message.call_id, "tool_call": call}
 

@@ -567,11 +567,13 @@ async def test_a_silent_device_times_out_and_the_model_goes_on(
 ) -> None:
     from dataclasses import replace
 
-    from assistants import runtime as runtimes
+    from assistants import runtime
+    from tooling.specs import tool_spec
 
-    make_spec = runtimes._tool
     monkeypatch.setattr(
-        runtimes, "_tool", lambda tool, language: replace(make_spec(tool, language), timeout_ms=50)
+        runtime,
+        "tool_spec",
+        lambda tool, language: replace(tool_spec(tool, language), timeout_ms=50),
     )
     await give(assistant, "text_choice_prompt")
     upstream.script("chat", asks("text_choice_prompt", **OPTIONS), Step(text="Never mind."))

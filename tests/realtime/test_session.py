@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from conversations.events import Citation, Cited, ToolCalled, ToolReturned
 from providers.types import AssistantMessage, ToolMessage, Usage, UserMessage
 from realtime import messages
+from realtime.choices import Choice, Option
 from realtime.events import (
     Admitted,
     Begun,
@@ -67,6 +68,7 @@ from realtime.session import TRANSITIONS, Session, step
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 T = TypeVar("T")
+TEA = Option("opt_1", "Green tea")
 
 
 class Call:
@@ -81,13 +83,15 @@ class Call:
             self.do(Begun(plan or Plan()))
         self.effects.clear()
 
-    def do(self, *events: Event, heard: str = "", heard_ms: int = 0) -> list[Effect]:
+    def do(
+        self, *events: Event, heard: str = "", heard_ms: int = 0, sounds: bool = False
+    ) -> list[Effect]:
         """Carries out the events; what came of them."""
         done: list[Effect] = []
         for event in events:
             self.at_ms += 10
             self.session, effects = step(
-                self.session, event, Moment(self.at_ms, NOON, heard, heard_ms)
+                self.session, event, Moment(self.at_ms, NOON, heard, heard_ms, sounds)
             )
             done += effects
         self.effects += done
@@ -117,6 +121,12 @@ def kinds(effects: list[Effect]) -> list[str]:
 
 def called(call_id: str = "c1", *, executor: Any = "client", waits: bool = True) -> ToolCalled:
     return ToolCalled(call_id, "tool", {"a": 1}, executor, waits, 15_000)
+
+
+def asked(call_id: str = "c1", *labels: str) -> ToolCalled:
+    """A call that lets the user choose."""
+    arguments = {"question": "Which?", "options": [*(labels or ("Green tea", "Coffee"))]}
+    return ToolCalled(call_id, "text_choice_prompt", arguments, "client", True, 60_000)
 
 
 def returned(call_id: str = "c1", *, code: int = 200, executor: Any = "client") -> ToolReturned:
@@ -323,7 +333,7 @@ def test_a_failed_reply_lets_go_of_the_tool_it_waited_for() -> None:
     call.speak("choose")
     call.do(ToolAsked(1, called()))
     done = call.do(ReplyDone(1, Usage(), broken(1)))
-    assert of(done, WatchTool) == [WatchTool("c1", 15_000)]
+    assert of(done, WatchTool) == [WatchTool("c1", 14_990)]
     result = ToolOutput("c1", "tool", "yes", 200, "ok")
     assert len(sent(call.do(ToolResults((result,))), messages.ToolSettled)) == 1
 
@@ -452,7 +462,7 @@ def test_a_tool_that_was_sent_keeps_its_result_after_a_barge_in() -> None:
     call.speak("choose")
     call.do(ToolAsked(1, called()))
     done = call.do(SpeechStarted(0.9))
-    assert of(done, WatchTool) == [WatchTool("c1", 15_000)]
+    assert of(done, WatchTool) == [WatchTool("c1", 14_990)]
     result = ToolOutput("c1", "tool", "yes", 200, "ok")
     done = call.do(ToolResults((result,)))
     assert sent(done, messages.ToolSettled)[0].result == result
@@ -554,7 +564,7 @@ def test_every_transition_belongs_to_a_known_event() -> None:
 # --- whatever happens ----------------------------------------------------------------------------
 TURNS = st.integers(0, 5)
 UTTERANCES = st.integers(0, 4)
-TEXTS = st.sampled_from(["", "a", "Hello. ", "你好。", " x"])
+TEXTS = st.sampled_from(["", "a", "Hello. ", "你好。", " x", "coffee"])
 CALL_IDS = st.sampled_from(["c1", "c2", "c3"])
 ANY_EVENT: st.SearchStrategy[Any] = st.one_of(
     st.just(Admitted()),
@@ -573,6 +583,9 @@ ANY_EVENT: st.SearchStrategy[Any] = st.one_of(
             called, CALL_IDS, executor=st.sampled_from(["client", "server"]), waits=st.booleans()
         ),
         st.booleans(),
+    ),
+    st.builds(
+        ToolAsked, TURNS, st.builds(asked, CALL_IDS), st.booleans(), st.sampled_from(["", "Say."])
     ),
     st.builds(ToolAnswered, st.builds(returned, CALL_IDS, code=st.sampled_from([200, 504]))),
     st.builds(ToolTimedOut, CALL_IDS),
@@ -595,7 +608,10 @@ ANY_EVENT: st.SearchStrategy[Any] = st.one_of(
 NEXT = st.one_of(
     ANY_EVENT,
     st.sampled_from(
-        ["speak", "speak_over", "understand", "write", "voice", "segment", "sent", "done", "fail"]
+        [
+            *("speak", "speak_over", "understand", "write", "voice", "segment", "sent", "done"),
+            *("fail", "ask", "choose", "click", "type"),
+        ]
     ),
 )
 PLANS = st.builds(
@@ -620,6 +636,13 @@ def fitting(session: Session, name: str) -> list[Event]:
         "segment": [SegmentBegun(turn, 0, "Some text. ", 0)],
         "sent": [VoiceSent(turn)],
         "done": [ReplyDone(turn, Usage())],
+        "ask": [ToolAsked(turn, asked())],
+        "choose": [
+            *(SpeechStarted(0.9), SpeechStopped(0.1), TurnEnded(session.began_at_ms, 1e9)),
+            *(Transcribed(session.utterance + step, "coffee") for step in (0, 1)),
+        ],
+        "click": [ToolResults((ToolOutput("c1", "t", Choice(TEA).output, 200, "ok"),))],
+        "type": [TextInput("coffee")],
         "fail": [ReplyDone(turn, Usage(), failure)],
     }
     return meanings[name]
@@ -706,14 +729,16 @@ class Witness:
 
 
 @settings(max_examples=400, deadline=None)
-@given(plan=PLANS, events=st.lists(NEXT, max_size=40))
-def test_whatever_happens_the_rules_of_a_call_hold(plan: Plan, events: list[Any]) -> None:
+@given(plan=PLANS, events=st.lists(NEXT, max_size=40), sounds=st.booleans())
+def test_whatever_happens_the_rules_of_a_call_hold(
+    plan: Plan, events: list[Any], sounds: bool
+) -> None:
     call, witness = Call(is_begun=False), Witness()
     script: list[Any] = [Begun(plan), *events, Stopped("end"), *events]
     for item in script:
         for event in fitting(call.session, item) if isinstance(item, str) else [item]:
             heard = witness.written.get(witness.live or 0, "")[:7]
-            for effect in call.do(event, heard=heard, heard_ms=3):
+            for effect in call.do(event, heard=heard, heard_ms=3, sounds=sounds):
                 witness.see(effect)
             reply = call.session.reply
             assert (reply.turn if reply else None) == witness.live
@@ -724,6 +749,9 @@ def test_whatever_happens_the_rules_of_a_call_hold(plan: Plan, events: list[Any]
                 assert call.session.reply is None
             if call.phase == "thinking":
                 assert call.session.awaited or call.session.reply
+            assert (call.phase == "speaking") <= (reply is not None)
+            assert (call.phase == "user_speaking") <= (reply is None)
+            assert call.session.is_heard <= call.session.in_utterance
     assert witness.is_closed
     assert all(witness.ends[turn] == 1 for turn in witness.started)
     assert witness.sounding <= witness.silent
@@ -732,13 +760,18 @@ def test_whatever_happens_the_rules_of_a_call_hold(plan: Plan, events: list[Any]
 
 
 @settings(max_examples=200, deadline=None)
-@given(plan=PLANS, events=st.lists(NEXT, max_size=40))
-def test_no_word_of_the_user_is_lost(plan: Plan, events: list[Any]) -> None:
+@given(plan=PLANS, events=st.lists(NEXT, max_size=40), sounds=st.booleans())
+def test_no_word_of_the_user_is_lost(plan: Plan, events: list[Any], sounds: bool) -> None:
     call = Call(plan)
     for item in events:
         for event in fitting(call.session, item) if isinstance(item, str) else [item]:
-            call.do(event)
-    said = [r.entry.text for r in of(call.effects, Record) if r.entry.role == "user"]
+            call.do(event, sounds=sounds)
+    # What made a choice is in its result.
+    said = [
+        record.entry.text
+        for record in of(call.effects, Record)
+        if record.entry.role == "user" and record.entry.text != "coffee"
+    ]
     asked = " ".join(start.text for start in of(call.effects, StartReply))
     waiting = " ".join(entry.text for entry in call.session.words)
     assert all(text in asked or text in waiting for text in said)

@@ -143,6 +143,27 @@ SENT: list[tuple[ServerMessage, str, str, str, dict[str, Any]]] = [
         },
     ),
     (
+        messages.ToolRequested(
+            3, "c1", "choose", {"a": "é"}, "client", True, 60_000, is_spoken=True
+        ),
+        "assistant.tool_call",
+        "audio_out",
+        "llm",
+        {
+            **TURN,
+            "tool_call_id": "c1",
+            "tool_call": {
+                "id": "c1",
+                "type": "function",
+                "function": {"name": "choose", "arguments": '{"a": "é"}'},
+                "executor": "client",
+                "wait_for_response": True,
+                "timeout_ms": 60_000,
+                "spoken": True,
+            },
+        },
+    ),
+    (
         messages.ToolSettled(3, "client", TOOL_OUTPUT),
         "assistant.tool_result",
         "audio_out",
@@ -264,14 +285,14 @@ RECEIVED: list[tuple[str, ClientMessage]] = [
             history={"userId": "u1"},
             dynamicVariables={"name": "Ada"},
             workflow={"any": 1},
-            capabilities=["playback_ack", "unknown"],
+            capabilities=["playback_ack", "spoken_prompts", "unknown"],
         ),
         StartSession(
             channel="debug",
             source="web",
             external_user_id="u1",
             variables={"name": "Ada"},
-            capabilities=frozenset({"playback_ack"}),
+            capabilities=frozenset({"playback_ack", "spoken_prompts"}),
         ),
     ),
     (
