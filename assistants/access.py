@@ -13,7 +13,7 @@ from assistants.models import Assistant, AssistantQuerySet
 from core.errors import Forbidden, NotFound
 from core.models import OwnedQuerySet
 from knowledge.models import KnowledgeBase
-from tooling.models import McpServer
+from tooling.models import McpServer, Tool
 
 NOT_FOUND_CODE = "ASSISTANT_NOT_FOUND"
 
@@ -65,13 +65,9 @@ def searched_bases(assistant_id: str) -> tuple[SearchedBase, ...]:
     Without those that its owner may not see (any more). A system assistant is set up by operators,
     who see all.
     """
-    sees_it = (
-        Q(knowledgebase__owner=None)
-        | Q(assistant__owner=None)
-        | Q(assistant__owner__is_staff=True)
-        | Q(knowledgebase__owner=F("assistant__owner"))
+    links = Assistant.knowledge_bases.through.objects.filter(
+        _owner_sees("knowledgebase"), assistant_id=assistant_id
     )
-    links = Assistant.knowledge_bases.through.objects.filter(sees_it, assistant_id=assistant_id)
     rows = links.order_by("pk").values_list("knowledgebase_id", "knowledgebase__name")
     return tuple(SearchedBase(base_id, name) for base_id, name in rows)
 
@@ -83,19 +79,41 @@ def bases_for(owner: User | None) -> OwnedQuerySet[KnowledgeBase]:
     return KnowledgeBase.objects.visible_to(owner.pk, is_operator=False)
 
 
+def _owner_sees(linked: str) -> Q:
+    """Of links: those to rows that the assistant's owner may see; for a system one, all."""
+    return (
+        Q(assistant__owner=None)
+        | Q(assistant__owner__is_staff=True)
+        | Q(**{f"{linked}__owner": None})
+        | Q(**{f"{linked}__owner": F("assistant__owner")})
+    )
+
+
+def usable_tools(assistant_id: str) -> list[Tool]:
+    """The assistant's enabled tools, in the order in which they were chosen, with their services.
+
+    As of knowledge bases: without those that its owner may not see (any more).
+    """
+    links = Assistant.tools.through.objects.filter(
+        _owner_sees("tool"), assistant_id=assistant_id, tool__is_enabled=True
+    )
+    return [link.tool for link in links.select_related("tool__backend").order_by("pk")]
+
+
+def tools_for(owner: User | None) -> OwnedQuerySet[Tool]:
+    """What an assistant of this owner can be given; without an owner, it is the system's."""
+    if owner is None or owner.is_operator:
+        return Tool.objects.all()
+    return Tool.objects.visible_to(owner.pk, is_operator=False)
+
+
 def usable_mcp_servers(assistant_id: str) -> list[McpServer]:
     """The assistant's enabled MCP servers, in the order in which they were chosen.
 
     As of knowledge bases: without those that its owner may not see (any more).
     """
-    sees_it = (
-        Q(mcpserver__owner=None)
-        | Q(assistant__owner=None)
-        | Q(assistant__owner__is_staff=True)
-        | Q(mcpserver__owner=F("assistant__owner"))
-    )
     links = Assistant.mcp_servers.through.objects.filter(
-        sees_it, assistant_id=assistant_id, mcpserver__is_enabled=True
+        _owner_sees("mcpserver"), assistant_id=assistant_id, mcpserver__is_enabled=True
     )
     return [link.mcpserver for link in links.select_related("mcpserver").order_by("pk")]
 

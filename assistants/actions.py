@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.principals import Principal
 from assistants import tasks
-from assistants.access import bases_for, mcp_servers_for
+from assistants.access import bases_for, mcp_servers_for, tools_for
 from assistants.models import Assistant, ConfigMode, Language, OpenerAudio
 from assistants.opener import (
     has_fixed_opener,
@@ -108,7 +108,7 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
     """
     problems = _Problems()
     given: dict[str, Any] = dict(values)
-    tool_ids = _tools(principal, given.pop("tool_ids", None), problems)
+    tool_ids = _tools(principal, row, given.pop("tool_ids", None), problems)
     bases = _knowledge_bases(principal, row, given, problems)
     servers = _mcp_servers(principal, row, given.pop("mcp_server_ids", None), problems)
     _check_models(principal, given, problems)
@@ -147,11 +147,13 @@ def _store(row: Assistant, fields: list[str]) -> None:
         row.save(update_fields=fields)
 
 
-def _tools(principal: Principal, sent: list[str] | None, problems: _Problems) -> list[str] | None:
+def _tools(
+    principal: Principal, row: Assistant, sent: list[str] | None, problems: _Problems
+) -> list[str] | None:
     if sent is None:
         return None
     ids = list(dict.fromkeys(normalise_tool_id(tool_id) for tool_id in sent))
-    missing = _missing(visible_tools(principal), ids)
+    missing = _missing(visible_tools(principal) & tools_for(row.owner), ids)
     if missing:
         problems.add("tool_ids", _("Unknown tool: %(ids)s.") % {"ids": ", ".join(missing)})
     return ids

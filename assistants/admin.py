@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django import forms
@@ -15,7 +16,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from assistants.access import bases_for
+from assistants.access import bases_for, mcp_servers_for, tools_for
 from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
 from assistants.models import Assistant, ConfigMode, OpenerAudio
 from core.console import ConsoleForm
@@ -31,6 +32,12 @@ _TYPE_OF_FIELD = {
     "llm": LlmType.TEXT,
     "embedder": LlmType.EMBEDDING,
     "reranker": LlmType.RERANK,
+}
+# What an assistant of an owner can be given, by the form's field.
+_GIVEN_TO: dict[str, Callable[[Any], models.QuerySet[Any]]] = {
+    "knowledge_bases": bases_for,
+    "tools": tools_for,
+    "mcp_servers": mcp_servers_for,
 }
 
 
@@ -56,16 +63,17 @@ class AssistantForm(ConsoleForm):
                 check_brain(cleaned["config_mode"], cleaned["api_url"])
             except InvalidRequest as error:
                 self.add_error(error.param, error.message)
-        if {"knowledge_bases", "owner"} <= cleaned.keys():
-            self._check_bases(cleaned)
+        for field, given_to in _GIVEN_TO.items():
+            if {field, "owner"} <= cleaned.keys():
+                visible = set(given_to(cleaned["owner"]).values_list("pk", flat=True))
+                self._check_visible(field, cleaned[field], visible)
         return cleaned
 
-    def _check_bases(self, cleaned: dict[str, Any]) -> None:
-        visible = set(bases_for(cleaned["owner"]).values_list("pk", flat=True))
-        hidden = [base.name for base in cleaned["knowledge_bases"] if base.pk not in visible]
+    def _check_visible(self, field: str, chosen: Iterable[Any], visible: set[str]) -> None:
+        hidden = [row.name for row in chosen if row.pk not in visible]
         if hidden:
             text = _("The assistant's owner may not see: %(names)s.")
-            self.add_error("knowledge_bases", text % {"names": ", ".join(hidden)})
+            self.add_error(field, text % {"names": ", ".join(hidden)})
 
 
 @admin.register(Assistant)

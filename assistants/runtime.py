@@ -8,7 +8,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from assistants.access import SearchedBase, searched_bases, usable_mcp_servers
+from assistants.access import SearchedBase, searched_bases, usable_mcp_servers, usable_tools
 from assistants.models import Assistant, ConfigMode, FirstTurn, KnowledgeMode
 from assistants.models import Language as AssistantLanguage
 from assistants.opener import chosen_voice, fresh_opener_audio, normalise_calls
@@ -206,8 +206,7 @@ def _embedder(row: Assistant) -> EmbedderSpec | None:
 
 
 def _tools(row: Assistant) -> list[Tool]:
-    links = Assistant.tools.through.objects.filter(assistant_id=row.pk, tool__is_enabled=True)
-    rows = [link.tool for link in links.select_related("tool__backend").order_by("pk")]
+    rows = usable_tools(row.pk)
     prefetch_parts(rows)
     return rows
 

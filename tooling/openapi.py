@@ -314,10 +314,10 @@ class _Import:
         merged = dict(_dict(schema))
         for part in map(self._merged, _list(merged.pop("allOf", []))):
             merged["properties"] = {
-                **_dict(part.get("properties")),
                 **_dict(merged.get("properties")),
+                **_dict(part.get("properties")),
             }
-            merged["required"] = [*_list(part.get("required")), *_list(merged.get("required"))]
+            merged["required"] = [*_list(merged.get("required")), *_list(part.get("required"))]
         if "properties" not in merged and merged.get("type") != "object":
             raise _problem(_("The body must be a JSON object."))
         return merged
