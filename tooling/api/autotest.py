@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -23,6 +22,7 @@ from core.errors import AppError, Conflict, NotFound, Unprocessable
 from core.filters import FALSE_WORDS, TRUE_WORDS
 from core.serializers import WireSerializer
 from providers.actions import Question, ask_llm
+from tooling.api.filters import AutotestRunFilters
 from tooling.api.resources import ToolsPagination
 from tooling.autotest import engine, history, language_models
 from tooling.autotest.cases import Case, CaseRow
@@ -225,13 +225,6 @@ class AutotestView(APIView):
 
 
 # --- Earlier runs --------------------------------------------------------------------------------
-
-
-class AutotestRunFilters(filters.FilterSet):
-    subject = filters.ChoiceFilter(choices=Subject.choices)
-    subject_id = filters.CharFilter()
-    status = filters.ChoiceFilter(choices=RunStatus.choices)
-    trigger = filters.ChoiceFilter(choices=Trigger.choices)
 
 
 class AutotestRunViewSet(GenericViewSet[AutotestRun]):

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
 from core.filters import FlagFilter
-from tooling.models import Category, Tool
+from tooling.models import Category, RunStatus, Subject, Tool, Trigger
 
 
 class ToolFilters(filters.FilterSet):
@@ -27,3 +27,14 @@ class ToolFilters(filters.FilterSet):
         return rows.filter(
             Q(pk__icontains=value) | Q(name__icontains=value) | Q(description__icontains=value)
         )
+
+
+class AutotestRunFilters(filters.FilterSet):
+    subject = filters.ChoiceFilter(choices=Subject.choices)
+    subject_id = filters.CharFilter()
+    status = filters.ChoiceFilter(choices=RunStatus.choices)
+    trigger = filters.ChoiceFilter(choices=Trigger.choices)
+
+
+class ScenarioFilters(filters.FilterSet):
+    assistant_id = filters.CharFilter()

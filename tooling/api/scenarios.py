@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
-from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,6 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.permissions import principal_of
 from accounts.principals import Principal
 from core.serializers import WireSerializer
+from tooling.api.filters import ScenarioFilters
 from tooling.api.resources import ToolsPagination
 from tooling.api.serializers import DeletedSerializer
 from tooling.autotest import scenarios
@@ -40,10 +40,6 @@ class ScenarioSerializer(WireSerializer):
     is_system = serializers.BooleanField(read_only=True)
     created_at = serializers.DateTimeField(read_only=True)
     updated_at = serializers.DateTimeField(read_only=True)
-
-
-class ScenarioFilters(filters.FilterSet):
-    assistant_id = filters.CharFilter()
 
 
 @extend_schema_view(
