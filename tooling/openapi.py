@@ -228,10 +228,9 @@ class _Import:
     def _server(self) -> str:
         for place in (self._source, self._item, self._document.root):
             for server in _list(place.get("servers")):
-                url = str(_dict(server).get("url", ""))
-                for name, variable in _dict(_dict(server).get("variables")).items():
-                    url = url.replace(f"{{{name}}}", str(_dict(variable).get("default", "")))
-                if urlsplit(url).scheme in {"http", "https"}:
+                url = _with_variables(_dict(server))
+                # What else is wrong with it is found where the tool is checked.
+                if url.lower().startswith(("http://", "https://")):
                     return url
         raise _problem(_("“servers” must name an address such as https://host/path."))
 
@@ -330,6 +329,18 @@ class _Import:
             if place in {("apiKey", "header"), ("apiKey", "query")} and scheme.get("name"):
                 return KeyPlace(is_header=place[1] == "header", name=str(scheme["name"]))
         return KeyPlace()
+
+
+def _with_variables(server: Json) -> str:
+    """The server's address. In one go: a variable of variables could unfold to any size."""
+    variables = _dict(server.get("variables"))
+
+    def default(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            return match[0]
+        return str(_dict(variables[match[1]]).get("default", ""))
+
+    return _PATH_NAME.sub(default, str(server.get("url", "")))
 
 
 def _placeholder(name: str) -> str:
