@@ -267,6 +267,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
+    if not 0 < port < 65536:
+        # Neither httpx nor anyio look at it; the socket would raise an error of its own kind.
+        raise httpcore.ConnectError(f"there is no port {port}")
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

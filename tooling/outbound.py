@@ -86,7 +86,7 @@ async def fetch(
         raise Unanswered(504, message % {"seconds": timeout_s}) from None
     except (OutboundRefused, ResponseTooLarge) as error:
         raise Unanswered(error.http_status, error.message) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise _unanswered(error) from None
 
 
@@ -156,7 +156,7 @@ def _charset(named: str | None) -> str:
     return "utf-8-sig" if name == "utf-8" or not is_usual else name
 
 
-def _unanswered(error: httpx.HTTPError | httpx.InvalidURL) -> Unanswered:
+def _unanswered(error: httpx.HTTPError | httpx.InvalidURL | UnicodeError) -> Unanswered:
     match error:
         case httpx.ConnectTimeout():
             message = _("The service did not accept the connection within %(seconds)g s.")
@@ -169,7 +169,8 @@ def _unanswered(error: httpx.HTTPError | httpx.InvalidURL) -> Unanswered:
             return Unanswered(502, _("The service redirects too often."))
         case httpx.ConnectError():
             return Unanswered(502, _why_unreachable(error))
-        case httpx.InvalidURL() | httpx.UnsupportedProtocol():
+        # httpx finds out late that a name in punycode stands for nothing.
+        case httpx.InvalidURL() | httpx.UnsupportedProtocol() | UnicodeError():
             return Unanswered(400, _("The service's address is not a valid http or https address."))
         case _:
             return Unanswered(502, _("The service's answer broke off."))

@@ -6,7 +6,6 @@ https://open-meteo.com/en/docs and /en/docs/geocoding-api.
 from __future__ import annotations
 
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from django.utils.translation import gettext as _
 from pydantic import BaseModel, ValidationError
@@ -24,8 +23,8 @@ _DAILY = ("weather_code", "temperature_2m_max", "temperature_2m_min", "precipita
           "precipitation_probability_max", "wind_speed_10m_max")  # fmt: skip
 # Open-Meteo itself looks names up on a host of its own; copies of it do all on one.
 _GEOCODERS = {
-    "api.open-meteo.com": "geocoding-api.open-meteo.com",
-    "customer-api.open-meteo.com": "customer-geocoding-api.open-meteo.com",
+    "https://api.open-meteo.com": "https://geocoding-api.open-meteo.com",
+    "https://customer-api.open-meteo.com": "https://customer-geocoding-api.open-meteo.com",
 }
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -129,6 +128,7 @@ def _read(shape: type[Shape], answer: Answer) -> Shape:
 
 
 def _geocoder(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    host = _GEOCODERS.get(parts.netloc.lower(), parts.netloc)
-    return urlunsplit(parts._replace(netloc=host))
+    for address, geocoder in _GEOCODERS.items():
+        if base_url == address or base_url.startswith(f"{address}/"):
+            return geocoder + base_url.removeprefix(address)
+    return base_url

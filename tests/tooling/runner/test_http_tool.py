@@ -345,7 +345,16 @@ async def test_it_is_led_to_no_private_address(service: Service, location: str) 
     assert "not a public address" in result.message
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://[/"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "http://[/",
+        "http://127.0.0.1:99999/",
+        "http://xn--a.example/",
+    ],
+)
 async def test_it_is_led_out_of_http_by_nobody(service: Service, location: str) -> None:
     service.answer = lambda _asked: moved(location)
     result = await call(HttpTarget("GET", service.url))

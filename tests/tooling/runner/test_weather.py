@@ -69,8 +69,9 @@ def answering(places: dict[str, list[dict[str, Any]]], forecast: Any = FORECAST)
 
 
 async def weather(
-    service: Service, city: str, *, language: str = "en", key: str = ""
+    service: Service | str, city: str, *, language: str = "en", key: str = ""
 ) -> ToolResult:
+    base_url = service if isinstance(service, str) else service.url
     spec = ToolSpec(
         id="weather",
         name="Weather",
@@ -80,7 +81,7 @@ async def weather(
         executor="server",
         wait_for_response=True,
         timeout_ms=10_000,
-        target=BuiltinTarget("weather", Backend("open_meteo", service.url, key)),
+        target=BuiltinTarget("weather", Backend("open_meteo", base_url, key)),
     )
     context = ToolContext(owner_id=1, assistant_id="a", language=language, time_zone="UTC")
     return await run_tool(spec, {"city": city}, context)
@@ -248,3 +249,15 @@ async def test_it_sends_the_key_of_a_customer_and_shows_it_to_nobody(service: Se
 )
 def test_it_looks_names_up_where_the_service_does(base_url: str, geocoder: str) -> None:
     assert _geocoder(base_url) == geocoder
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:x", "nonsense", "ftp://a", "http://",
+     "http://a b", "http://\ud800", "http://" + "a" * 300, "http://xn--a.example", "http://a..b"],
+)  # fmt: skip
+@pytest.mark.usefixtures("service")
+async def test_it_says_that_its_address_is_none(base_url: str) -> None:
+    result = await weather(base_url, "Rome")
+    assert result.output == ""
+    assert result.code in {400, 502}
