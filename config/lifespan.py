@@ -18,6 +18,7 @@ from providers import registry
 from providers.types import Endpoint, LlmSpec
 from realtime import ear
 from realtime.pipeline import close_all
+from tooling.mcp import client as mcp_client
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ async def warm_up() -> None:
     try:
         await asyncio.to_thread(registry.warm_up)
         registry.chat_model(_FIRST_MODEL)
+        await asyncio.to_thread(mcp_client.warm_up)
     except (ImportError, OSError, RuntimeError, ProviderError):
         logger.exception("a model could not be warmed up")
     # Collecting garbage among all that was loaded would stop every call for a quarter of a second.

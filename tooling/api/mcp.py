@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.templatetags.static import static
@@ -137,7 +137,7 @@ def _values(fields: dict[str, Any]) -> mcp_actions.McpServerValues:
         values["transport"] = _TRANSPORTS.get(wanted, wanted)
     if fields.get("config_fields") is not None:
         values["config_fields"] = _rows(fields["config_fields"])
-    return mcp_actions.McpServerValues(**values)  # type: ignore[typeddict-item]  # checked there
+    return cast(mcp_actions.McpServerValues, values)
 
 
 def _imported(config: Any) -> dict[str, Any]:

@@ -22,9 +22,9 @@ class FieldShape(serializers.Serializer[Any]):
     """Something that each user may set."""
 
     key = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a name of the wire
     target = serializers.ChoiceField(["header", "parameter"])
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]  # a name of the wire
     value = serializers.CharField(help_text="The caller's own, masked.")
 
 
@@ -62,7 +62,7 @@ class ParameterShape(serializers.Serializer[Any]):
     name = serializers.CharField()
     description = serializers.CharField()
     type = serializers.CharField()
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]  # a name of the wire
 
 
 class McpToolShape(serializers.Serializer[Any]):

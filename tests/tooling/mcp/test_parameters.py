@@ -1,0 +1,65 @@
+"""Parameter schemas of servers, as models are offered them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tooling.mcp.parameters import offered, problem_of
+from tooling.schema import argument_problems
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "tenant": {"type": "string"}},
+    "required": ["city", "tenant"],
+    "additionalProperties": False,
+}
+
+
+def test_hidden_parameters_are_not_the_models_to_choose() -> None:
+    schema = offered(SCHEMA, {"tenant"})
+    assert (list(schema["properties"]), schema["required"]) == (["city"], ["city"])
+    assert argument_problems(schema, {"city": "Bonn"}) is None
+    assert argument_problems(schema, {"city": "Bonn", "tenant": "other"}) is not None
+    assert list(SCHEMA["properties"]) == ["city", "tenant"]
+
+
+def test_an_empty_schema_takes_no_arguments() -> None:
+    assert offered({}) == {"type": "object", "properties": {}}
+    assert problem_of({}) is None
+
+
+def test_patterns_that_our_engine_lacks_are_left_to_the_server() -> None:
+    odd = {"type": "string", "pattern": "^(?!a)b"}
+    plain = {"type": "string", "pattern": "^b"}
+    schema = offered({"type": "object", "properties": {"odd": odd, "plain": plain}})
+    assert schema["properties"] == {"odd": {"type": "string"}, "plain": plain}
+
+
+def test_a_parameter_may_be_called_pattern() -> None:
+    properties = {"pattern": {"type": "string"}}
+    assert offered({"type": "object", "properties": properties})["properties"] == properties
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _level in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array"},
+        {"type": "object", "properties": []},
+        {"type": "object", "properties": {"a": {"type": "nonsense"}}},
+        {"type": "object", "properties": {"a": {"enum": list(range(100_000))}}},
+        deep(5000),
+    ],
+)
+def test_what_no_call_can_be_checked_by(schema: dict[str, Any]) -> None:
+    assert problem_of(schema) is not None
+    assert problem_of(SCHEMA) is None
