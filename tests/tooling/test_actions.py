@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rest_framework.test import APIClient
@@ -14,7 +14,7 @@ from assistants.runtime import load_runtime
 from core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from tests.rest import data_of, error_of
 from tooling.access import access_tool
-from tooling.actions import create_tool, delete_tool, set_secrets, update_tool
+from tooling.actions import ToolValues, create_tool, delete_tool, set_secrets, update_tool
 from tooling.catalogue import sync_builtin_tools
 from tooling.models import Tool
 from tooling.secrecy import is_secret, missing_secrets
@@ -28,7 +28,7 @@ def http_tool(owner: User | None, **values: Any) -> Tool:
         "category": "query",
         "http_url": "https://api.example.com/orders",
     }
-    return create_tool(owner and owner.pk, {**given, **values})  # type: ignore[typeddict-item]  # given by tests
+    return create_tool(owner.pk if owner else None, cast(ToolValues, {**given, **values}))
 
 
 def principal_of(user: User) -> Principal:

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
 from core.filters import FlagFilter
+from tooling.catalogue import BUILTIN_TOOLS
 from tooling.models import Category, RunStatus, Subject, Tool, Trigger
 
 
@@ -25,8 +26,21 @@ class ToolFilters(filters.FilterSet):
 
     def about(self, rows: QuerySet[Tool], name: str, value: str) -> QuerySet[Tool]:
         return rows.filter(
-            Q(pk__icontains=value) | Q(name__icontains=value) | Q(description__icontains=value)
+            Q(pk__icontains=value)
+            | Q(name__icontains=value)
+            | Q(description__icontains=value)
+            | Q(owner=None, pk__in=_builtin_tools_about(value))
         )
+
+
+def _builtin_tools_about(text: str) -> list[str]:
+    """The built-in tools that say so in one of their languages; their rows hold but one."""
+    return [
+        tool.id
+        for tool in BUILTIN_TOOLS.values()
+        for said in (tool.name.zh, tool.name.en, tool.description.zh, tool.description.en)
+        if text.lower() in said.lower()
+    ]
 
 
 class AutotestRunFilters(filters.FilterSet):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from accounts.models import User
-from tooling.actions import create_tool
+from tooling.actions import ToolValues, create_tool
 from tooling.catalogue import sync_builtin_tools
 from tooling.models import Tool
 
@@ -43,4 +43,5 @@ def orders(alice: User) -> Tool:
 
 
 def client_tool(owner: User | None, **values: Any) -> Tool:
-    return create_tool(owner and owner.pk, {"name": "Lamp", "category": "system", **values})
+    given = {"name": "Lamp", "category": "system", **values}
+    return create_tool(owner.pk if owner else None, cast(ToolValues, given))

@@ -15,7 +15,7 @@ from tests.tooling.openapi_documents import ORDERS
 from tooling.models import Category, Tool
 
 PATH = "/api/v1/tool"
-ENGLISH = {"HTTP_ACCEPT_LANGUAGE": "en"}
+ENGLISH: dict[str, Any] = {"HTTP_ACCEPT_LANGUAGE": "en"}
 
 # As published, with texts of the kinds that it names.
 CREATE = {

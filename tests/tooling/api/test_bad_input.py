@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from tests.tooling.api.test_resources import CREATE, PATH, detail_of
 
-ENGLISH = {"HTTP_ACCEPT_LANGUAGE": "en"}
+ENGLISH: dict[str, Any] = {"HTTP_ACCEPT_LANGUAGE": "en"}
 
 
 @pytest.mark.parametrize(

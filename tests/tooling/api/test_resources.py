@@ -101,6 +101,8 @@ def test_it_lists_own_tools_and_nothing_of_others(
         ({"include_system": "false"}, False, True),
         ({"include_system": "1"}, True, True),
         ({"keyword": "rder"}, False, True),
+        ({"keyword": "计算"}, True, False),
+        ({"keyword": "ARITHMETIC"}, True, False),
     ],
 )
 def test_it_narrows_the_list(
@@ -112,6 +114,16 @@ def test_it_narrows_the_list(
 ) -> None:
     rows = rows_of(alice_api, **query)
     assert ("calculator" in rows, orders.pk in rows) == (finds_calculator, finds_orders)
+
+
+def test_longer_lists_need_no_more_queries(
+    alice_api: APIClient, orders: Tool, django_assert_max_num_queries: Any
+) -> None:
+    rows_of(alice_api)
+    for number in range(5):
+        alice_api.post(PATH, {**CREATE, "secrets": {"api_key": f"sk-secret-{number}"}})
+    with django_assert_max_num_queries(6):
+        assert len(rows_of(alice_api)) == 6
 
 
 @pytest.mark.usefixtures("builtin_tools")
@@ -246,7 +258,12 @@ def test_it_forgets_the_request_of_a_tool_that_moves_to_the_client(
     alice_api: APIClient, orders: Tool
 ) -> None:
     row = alice_api.put(f"{PATH}/{orders.pk}", {"category": "system"}).json()
-    emptied = {"http_url": None, "http_headers": {}, "http_method": "GET", "secrets": {}}
+    emptied: dict[str, Any] = {
+        "http_url": None,
+        "http_headers": {},
+        "http_method": "GET",
+        "secrets": {},
+    }
     assert row.items() >= emptied.items()
     assert not orders.secrets.exists()
 

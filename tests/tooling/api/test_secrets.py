@@ -12,7 +12,7 @@ from tests.tooling.api.test_resources import CREATE, PATH, detail_of
 from tooling.actions import create_tool
 from tooling.models import Tool
 
-ENGLISH = {"HTTP_ACCEPT_LANGUAGE": "en"}
+ENGLISH: dict[str, Any] = {"HTTP_ACCEPT_LANGUAGE": "en"}
 ELSEWHERE = "https://evil.example.net/orders"
 
 
