@@ -25,6 +25,7 @@ from knowledge.search import KEPT_RECORDS
 from knowledge.wording import in_readers_language
 from providers.models import Asr, Llm, LlmType, Voice
 from tooling.admin import subjects
+from tooling.admin.links import link_to
 from tooling.admin.schedules import dress
 from tooling.admin.states import run_state
 from tooling.mcp.listing import withheld
@@ -299,7 +300,7 @@ def _tool_problems() -> Iterator[Problem]:
             )
             yield Problem(
                 text % {"n": waiting, "name": server.name},
-                reverse("admin:tooling_mcpserver_change", args=[server.pk]) + "#tools",
+                link_to("tooling_mcpserver_change", server.pk) + "#tools",
             )
     for row in (
         *servers.filter(check_ok=False)[:MAX_FAILURES],
@@ -308,7 +309,7 @@ def _tool_problems() -> Iterator[Problem]:
         yield Problem(
             _("The last test of %(name)s failed: %(message)s")
             % {"name": row.name, "message": row.check_message},
-            reverse(f"admin:tooling_{row._meta.model_name}_change", args=[row.pk]),
+            link_to(f"tooling_{row._meta.model_name}_change", row.pk),
             is_urgent=True,
         )
 
@@ -326,7 +327,7 @@ def _test_problems(schedules: list[Any]) -> Iterator[Problem]:
         if has_failed and row.subject not in NOTED_ON_ROWS:
             yield Problem(
                 _("The autotest of %(name)s failed.") % {"name": row.shown_name},
-                reverse("admin:tooling_autotestrun_change", args=[row.latest.pk]),
+                link_to("tooling_autotestrun_change", row.latest.pk),
                 is_urgent=True,
             )
 

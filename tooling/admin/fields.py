@@ -204,17 +204,24 @@ class MaskedRowsWidget(RowsWidget):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         if isinstance(value, Mapping):
-            value = [{"name": key, "value": str(text), "was": key} for key, text in value.items()]
+            value = [self._stored(key, str(text)) for key, text in value.items()]
         return super().get_context(name, value, attrs)
+
+    def _stored(self, name: str, value: str) -> Row:
+        shown = mask(value) if self.is_secret(name, value) else value
+        return {"name": name, "value": shown, "was": name}
 
     def _cell(self, name: str, column: Column, row: Row) -> dict[str, Any]:
         cell = super()._cell(name, column, row)
-        if column.name == "value" and row.get("was"):
-            cell["was"] = row["was"]
-            if is_masked(row["value"]):
-                cell |= {"value": "", "mask": MASK}
-            elif self.is_secret(row["was"], row["value"]):
-                cell |= {"value": "", "mask": mask(row["value"])}
+        if column.name != "value":
+            return cell
+        if is_masked(row["value"]):
+            return {**cell, "value": "", "mask": row["value"], "was": row["was"]}
+        if row.get("was") and not self.is_secret(row["name"], row["value"]):
+            return {**cell, "was": row["was"]}
+        if self.is_secret(row["name"], row["value"]):
+            # Typed on a page that was refused: it is typed again, and nothing stored stands for it.
+            return {**cell, "value": ""}
         return cell
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[Row]:

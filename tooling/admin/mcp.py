@@ -12,7 +12,7 @@ from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -25,6 +25,7 @@ from core.errors import AppError
 from tooling.admin import trying
 from tooling.admin.diffs import DiffLine, json_diff, text_diff
 from tooling.admin.fields import Column, RowsField, headers_field
+from tooling.admin.links import link_to
 from tooling.admin.testing import Autotested
 from tooling.mcp.listing import approve, is_approved, mcp_specs, refresh, rows_of, withheld
 from tooling.mcp.names import called
@@ -197,7 +198,7 @@ class McpServerAdmin(Autotested):
     def show_name(self, server: McpServer) -> str:
         return format_html(
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
-            reverse("admin:tooling_mcpserver_change", args=[server.pk]),
+            link_to("tooling_mcpserver_change", server.pk),
             server.name,
             server.url or server.get_transport_display(),
         )
@@ -292,7 +293,7 @@ class McpServerAdmin(Autotested):
         response: HttpResponse = super().response_add(request, obj, post_url_continue)
         if "_popup" in request.POST or "_addanother" in request.POST:
             return response
-        return HttpResponseRedirect(reverse("admin:tooling_mcpserver_change", args=[obj.pk]))
+        return HttpResponseRedirect(link_to("tooling_mcpserver_change", obj.pk))
 
     def delete_model(self, request: HttpRequest, obj: McpServer) -> None:
         try:
@@ -367,7 +368,7 @@ class McpServerAdmin(Autotested):
         self.message_user(request, text, level)
 
     def _back(self, object_id: str) -> HttpResponse:
-        url = reverse("admin:tooling_mcpserver_change", args=[unquote(object_id)])
+        url = link_to("tooling_mcpserver_change", unquote(object_id))
         return HttpResponseRedirect(f"{url}#tools")
 
 

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
@@ -18,6 +18,7 @@ from unfold.decorators import display
 from core.console import ReadOnlyAdmin
 from tooling.admin import states, subjects, testing
 from tooling.admin.charts import duration_text
+from tooling.admin.links import link_to
 from tooling.models import AutotestRun
 
 
@@ -93,7 +94,7 @@ class AutotestRunAdmin(ReadOnlyAdmin):
     def show_subject(self, run: AutotestRun) -> str:
         return format_html(
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
-            reverse("admin:tooling_autotestrun_change", args=[run.pk]),
+            link_to("tooling_autotestrun_change", run.pk),
             run.subject_name or run.subject_id,
             run.get_subject_display(),
         )

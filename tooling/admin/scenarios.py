@@ -7,9 +7,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -20,6 +20,7 @@ from core.console import ConsoleAdmin, ConsoleForm
 from core.errors import InvalidRequest
 from tooling.admin import states, subjects, testing
 from tooling.admin.fields import Column, RowsField
+from tooling.admin.links import link_to
 from tooling.autotest.history import latest
 from tooling.autotest.scenario import StepRow, checked_steps
 from tooling.models import Scenario, Subject
@@ -110,7 +111,7 @@ class ScenarioAdmin(ConsoleAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         context = {**(extra_context or {})}
-        row = self.get_object(request, object_id)
+        row = self.get_object(request, unquote(object_id))
         if row is not None:
             context |= testing.context_of(Subject.ASSISTANT, row.assistant_id)
         return super().change_view(request, object_id, form_url, context)
@@ -134,7 +135,7 @@ class ScenarioAdmin(ConsoleAdmin):
             return "-"
         return format_html(
             '<a href="{}" data-live="run:{}">{}</a>',
-            reverse("admin:tooling_autotestrun_change", args=[row.latest.pk]),
+            link_to("tooling_autotestrun_change", row.latest.pk),
             row.latest.pk,
             states.run_state(row.latest),
         )

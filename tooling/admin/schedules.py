@@ -12,7 +12,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince, timeuntil
@@ -23,6 +22,7 @@ from unfold.widgets import UnfoldAdminSelect2Widget
 
 from core.console import ConsoleAdmin, ConsoleForm
 from tooling.admin import states, subjects
+from tooling.admin.links import link_to
 from tooling.autotest import schedules
 from tooling.autotest.history import latest
 from tooling.models import AutotestSchedule, Subject
@@ -127,7 +127,7 @@ class AutotestScheduleAdmin(ConsoleAdmin):
         note = row.get_subject_display()
         return format_html(
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
-            reverse("admin:tooling_autotestschedule_change", args=[row.pk]),
+            link_to("tooling_autotestschedule_change", row.pk),
             row.shown_name,
             note if row.is_there else f"{note} · {_('deleted')}",
         )
@@ -142,7 +142,7 @@ class AutotestScheduleAdmin(ConsoleAdmin):
             return "-"
         return format_html(
             '<a href="{}" data-live="run:{}">{}</a>',
-            reverse("admin:tooling_autotestrun_change", args=[row.latest.pk]),
+            link_to("tooling_autotestrun_change", row.latest.pk),
             row.latest.pk,
             states.run_state(row.latest),
         )

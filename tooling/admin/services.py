@@ -7,13 +7,13 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
 from core.console import ConsoleAdmin, ConsoleForm
 from core.errors import InvalidRequest
+from tooling.admin.links import link_to
 from tooling.catalogue import name_to_read
 from tooling.models import Tool, ToolBackend
 from tooling.vendors import SERVED_TOOLS, check_backend
@@ -93,4 +93,4 @@ class ToolBackendAdmin(ConsoleAdmin):
 
 
 def _try_url(row: ToolBackend) -> str:
-    return reverse("admin:tooling_tool_try", args=[row.tool_id])
+    return link_to("tooling_tool_try", row.tool_id)

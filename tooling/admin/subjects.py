@@ -11,8 +11,8 @@ from typing import Any
 from django.contrib.admin import ModelAdmin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 
+from tooling.admin.links import link_to
 from tooling.models import Subject
 
 # At most so many of a kind can be chosen from a list.
@@ -38,10 +38,7 @@ def url_of(subject: str, subject_id: str) -> str:
     if page is None:
         return ""
     opts = page.model._meta
-    try:
-        return reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[subject_id])
-    except NoReverseMatch:
-        return ""
+    return link_to(f"{opts.app_label}_{opts.model_name}_change", subject_id)
 
 
 def find(request: HttpRequest, subject: str, subject_id: str) -> Model | None:

@@ -16,6 +16,7 @@ from core.console import ConsoleAdmin
 from core.errors import AppError
 from tooling.admin import states, subjects
 from tooling.admin.charts import MAX_BARS, Chart, Point, chart_of
+from tooling.admin.links import link_to
 from tooling.autotest import engine
 from tooling.models import AutotestRun, AutotestSchedule, RunStatus, Subject, Trigger
 
@@ -82,7 +83,7 @@ def start_view(request: HttpRequest) -> HttpResponse:
     run = start(request, Subject(subject), subject_id)
     if run is None:
         return HttpResponseRedirect(subjects.url_of(subject, subject_id))
-    return HttpResponseRedirect(reverse("admin:tooling_autotestrun_change", args=[run.pk]))
+    return HttpResponseRedirect(link_to("tooling_autotestrun_change", run.pk))
 
 
 def context_of(subject: Subject, subject_id: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +22,7 @@ from core.errors import AppError
 from tooling.actions import ToolValues, create_tool, delete_tool, update_tool
 from tooling.admin import trying
 from tooling.admin.fields import JsonField, JsonWidget, headers_field, secrets_field
+from tooling.admin.links import link_to
 from tooling.admin.testing import Autotested
 from tooling.catalogue import description_to_read, is_builtin, name_to_read
 from tooling.models import Category, Method, Subject, Tool
@@ -193,7 +194,7 @@ class ToolAdmin(Autotested):
     def show_name(self, tool: Tool) -> str:
         return format_html(
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
-            reverse("admin:tooling_tool_change", args=[tool.pk]),
+            link_to("tooling_tool_change", tool.pk),
             name_to_read(tool),
             description_to_read(tool),
         )
@@ -231,7 +232,7 @@ class ToolAdmin(Autotested):
     def show_try(self, tool: Tool) -> str:
         if tool.category != Category.QUERY:
             return ""
-        url = reverse("admin:tooling_tool_try", args=[tool.pk])
+        url = link_to("tooling_tool_try", tool.pk)
         return format_html('<a class="text-link" href="{}">{}</a>', url, _("Try it"))
 
     # --- one tool --------------------------------------------------------------------------------
@@ -265,11 +266,15 @@ class ToolAdmin(Autotested):
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> Any:
-        if not (obj and is_builtin(obj)):
-            # Secrets are rows of their own, and no field of the model.
-            fields = admin.utils.flatten_fieldsets(self.fieldsets)
-            kwargs["fields"] = [name for name in fields if name != "secrets"]
-        return super().get_form(request, obj, change, **kwargs)
+        if obj and is_builtin(obj):
+            form = super().get_form(request, obj, change, **{**kwargs, "fields": ["is_enabled"]})
+            # Those that the form itself declares are on it otherwise.
+            form.base_fields = {"is_enabled": form.base_fields["is_enabled"]}
+            return form
+        # Secrets are rows of their own, and no field of the model.
+        fields = flatten_fieldsets(self.fieldsets)
+        named = {**kwargs, "fields": [name for name in fields if name != "secrets"]}
+        return super().get_form(request, obj, change, **named)
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "http_method":

@@ -12,7 +12,6 @@ from django.conf import settings
 from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -21,6 +20,7 @@ from core.loops import wait_for
 from providers.specs import default_llm, llm_spec
 from tooling import http_tool
 from tooling.admin.arguments import ArgumentsForm, arguments_form
+from tooling.admin.links import link_to
 from tooling.catalogue import Language, is_builtin, name_to_read
 from tooling.models import Category, McpServer, Tool
 from tooling.redaction import redact
@@ -82,7 +82,7 @@ def show_mcp_tool(
         **page.admin_site.each_context(request),
         "title": spec.id,
         "server": server,
-        "server_url": reverse("admin:tooling_mcpserver_change", args=[server.pk]),
+        "server_url": link_to("tooling_mcpserver_change", server.pk),
         "opts": page.model._meta,
         "why_not": "",
     }
