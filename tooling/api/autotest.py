@@ -22,6 +22,7 @@ from core.errors import AppError, Conflict, NotFound, Unprocessable
 from core.filters import FALSE_WORDS, TRUE_WORDS
 from core.serializers import WireSerializer
 from providers.actions import Question, ask_llm
+from providers.api.serializers import UsageSerializer
 from tooling.api.filters import AutotestRunFilters
 from tooling.api.resources import ToolsPagination
 from tooling.autotest import engine, history, language_models
@@ -77,12 +78,6 @@ class AutotestRunSerializer(AutotestSerializer):
     error = serializers.CharField()
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
-
-
-class UsageSerializer(WireSerializer):
-    prompt_tokens = serializers.IntegerField()
-    completion_tokens = serializers.IntegerField()
-    total_tokens = serializers.IntegerField()
 
 
 class TestMessageSerializer(WireSerializer):

@@ -44,7 +44,9 @@ def disable(schedule: AutotestSchedule) -> None:
 def reconcile() -> int:
     """Mends what went out of step, such as rows deleted past these functions; how many."""
     schedules = {_name(row): row for row in AutotestSchedule.objects.all()}
-    tasks = {row.name: row for row in PeriodicTask.objects.filter(task=TASK)}
+    tasks = {
+        row.name: row for row in PeriodicTask.objects.filter(task=TASK).select_related("interval")
+    }
     stray = [row for name, row in tasks.items() if name not in schedules]
     for row in stray:
         row.delete()
@@ -59,12 +61,13 @@ def _name(schedule: AutotestSchedule) -> str:
 
 
 def _is_in_step(schedule: AutotestSchedule, task: PeriodicTask | None) -> bool:
+    if task is None or task.interval is None:
+        return False
+    every = (task.interval.every, task.interval.period)
     return (
-        task is not None
-        and schedule.periodic_task_id == task.pk
+        schedule.periodic_task_id == task.pk
         and task.enabled == schedule.is_enabled
-        and task.interval is not None
-        and task.interval.every == schedule.every_minutes
+        and every == (schedule.every_minutes, IntervalSchedule.MINUTES)
     )
 
 

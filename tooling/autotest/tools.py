@@ -136,7 +136,8 @@ class _BuiltinCall:
         example = BUILTIN_EXAMPLES.get(self._tool_id)
         if example is None:
             return _("Not called: it works inside of a conversation only.")
-        result = await try_tool(self._spec, example.arguments, self._context)
+        arguments, _lacking = example_arguments(self._spec)
+        result = await try_tool(self._spec, arguments, self._context)
         if example.expected not in _succeeded(result).output:
             raise CheckFailed(
                 _("Expected “%(expected)s”, found “%(found)s”.")
@@ -195,10 +196,12 @@ class _Sent:
 
 def example_arguments(spec: ToolSpec) -> tuple[dict[str, Any], list[str]]:
     """Arguments to try a tool with: its defaults and examples; and the required ones it lacks."""
+    ours = spec.target.tool_id if isinstance(spec.target, BuiltinTarget) else ""
+    own = BUILTIN_EXAMPLES[ours].arguments if ours in BUILTIN_EXAMPLES else {}
     properties = spec.parameters.get("properties")
     named = properties if isinstance(properties, dict) else {}
     examples = {name: value for name, schema in named.items() for value in _examples(schema)[:1]}
-    arguments = {**examples, **spec.defaults}
+    arguments = {**examples, **spec.defaults, **own}
     required = spec.parameters.get("required")
     wanted = required if isinstance(required, list) else []
     return arguments, [str(name) for name in wanted if name not in arguments]
