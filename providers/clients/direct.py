@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from pydantic_ai.messages import (
     SystemPromptPart,
     TextPartDelta,
     ThinkingPartDelta,
+    ToolCallPartDelta,
     ToolReturnPart,
     UserPromptPart,
 )
@@ -61,8 +63,9 @@ _LAST_EVENTS = (b"data: [DONE]", b"data:[DONE]", b'"message_stop"')
 _TAIL_BYTES = 256
 # Long enough for vendors that send the whole answer at once.
 MAX_EVENT_BYTES = 128 * 1024
-# More of either than anybody takes, so that it can be told as too much; the rest is left out.
-MAX_ARGUMENT_CHARS = 100_000
+# Of all tool calls in an answer: more than anybody takes, so that it can be told as too much.
+# Reading stops there; each piece of arguments costs as much time as a word of text.
+MAX_ARGUMENT_CHARS = 40_000
 MAX_CALLS = 64
 _REST_S = 0.1
 # Vendors that need no key still need one for their SDK.
@@ -260,6 +263,7 @@ class DirectChat:
     async def _parts(self, request: ChatRequest) -> AsyncGenerator[ChatPart, None]:
         endpoint = self._spec.endpoint
         answer: list[str] = []
+        argument_chars = 0
         with translated(endpoint):
             async with model_request_stream(
                 self._model,
@@ -273,6 +277,9 @@ class DirectChat:
                     if part is not None:
                         answer.append(part.text if isinstance(part, TextPart) else "")
                         yield part
+                    argument_chars += _argument_chars(event)
+                    if argument_chars > MAX_ARGUMENT_CHARS:
+                        break
                 calls = _calls(stream)
         for call in calls:
             yield ToolCallPart(call)
@@ -297,16 +304,29 @@ def _part(event: object) -> TextPart | ThinkingPart | None:
     return None
 
 
+def _argument_chars(event: object) -> int:
+    """How much of a call's arguments came with an event."""
+    match event:
+        case PartStartEvent(part=AiToolCallPart(args=str(text))):
+            return len(text)
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=str(text))):
+            return len(text)
+        case _:
+            return 0
+
+
 def _calls(stream: StreamedResponse) -> list[ToolCall]:
     parts = [part for part in stream.get().parts if isinstance(part, AiToolCallPart)]
     return [
-        ToolCall(
-            part.tool_call_id,
-            part.tool_name,
-            (part.args_as_json_str() or "{}")[: MAX_ARGUMENT_CHARS + 1],
-        )
-        for part in parts[:MAX_CALLS]
+        ToolCall(part.tool_call_id, part.tool_name, _arguments(part)) for part in parts[:MAX_CALLS]
     ]
+
+
+def _arguments(part: AiToolCallPart) -> str:
+    """As the model wrote them: pydantic-ai's own text hides what is no JSON inside of an object."""
+    if isinstance(part.args, str):
+        return part.args
+    return json.dumps(part.args or {})
 
 
 def _reason(stream: StreamedResponse, *, has_calls: bool) -> FinishReason:
