@@ -8,7 +8,6 @@ import httpx
 import httpx2
 from django.utils.translation import gettext as _
 from mcp.shared.exceptions import MCPError
-from mcp.types import CONNECTION_CLOSED
 
 from core.errors import AppError, ProviderError
 from tooling.types import McpEndpoint
@@ -16,6 +15,8 @@ from tooling.types import McpEndpoint
 MAX_REASON_CHARS = 300
 # What the SDK puts in the place of an answer; the HTTP status says more.
 _SDK_WORDS = frozenset({"Server returned an error response", "Not Found", "Session terminated"})
+# Its code for this is also the one that servers use for whatever has none of its own.
+_SDK_SAYS_BROKEN = ("Connection closed", "SSE stream ", "server answered a request with 202")
 
 
 def late(endpoint: McpEndpoint) -> ProviderError:
@@ -85,7 +86,7 @@ def of_session(
     answered = next((cause for cause in causes if isinstance(cause, MCPError)), None)
     is_redirected = refused_status is not None and 300 <= refused_status < 400
     if answered is not None and answered.message not in _SDK_WORDS and not is_redirected:
-        if answered.code == CONNECTION_CLOSED:
+        if answered.message.startswith(_SDK_SAYS_BROKEN):
             return broken_off(endpoint)
         return _reported(endpoint, answered.message)
     if refused_status is not None:

@@ -69,13 +69,15 @@ def refresh(server: McpServer, *, user_id: int | None = None) -> McpServer:
 
     With the settings of this user, or else of the owner. What fails leaves the earlier list.
     """
+    values = values_by_server([server], user_id, server.owner_id).get(server.pk)
+    secrets: list[str] = []
     try:
-        values = values_by_server([server], user_id, server.owner_id).get(server.pk)
         reached = filled(server, values)
+        secrets = secrets_of(reached)
         found = wait_for(list_tools(reached.endpoint))
     except (ProviderError, OutboundRefused, ResponseTooLarge) as error:
-        return _note(server, error=error)
-    return _note(server, found=found, secrets=secrets_of(reached))
+        return _note(server, error=error, secrets=secrets)
+    return _note(server, found=found, secrets=secrets)
 
 
 def secrets_of(reached: Filled) -> list[str]:
@@ -98,7 +100,7 @@ def _note(
         return row or server
     row.checked_at, row.check_ok = timezone.now(), error is None
     if error is not None:
-        row.check_message = _cut(error.message)
+        row.check_message = _cut(redact(error.message, secrets))
     else:
         tools = [tool for tool in found if problem_of(tool.input_schema) is None]
         if row.listed_at is None:

@@ -214,3 +214,18 @@ def running_peer(server: MCPServer | None = None, **options: Any) -> Iterator[Pe
     with listening(_Recorder(app, peer)) as base_url:
         peer.base_url = base_url
         yield peer
+
+
+class Odd:
+    """A server that answers every request with the same bytes."""
+
+    def __init__(self, content_type: str, body: bytes) -> None:
+        self._content_type = content_type
+        self._body = body
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        headers = [(b"content-type", self._content_type.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})

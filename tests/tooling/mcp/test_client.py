@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mcp.types import ListToolsResult, PaginatedRequestParams, Tool, ToolExecuti
 
 from core.errors import OutboundRefused, ProviderError
 from tests.tooling.mcp.conftest import endpoint_of, target_of
-from tests.tooling.mcp.servers import Peer, Seen, listening, make_server, running_peer
+from tests.tooling.mcp.servers import Odd, Peer, Seen, listening, make_server, running_peer
 from tooling.mcp import sessions, wire
 from tooling.mcp.client import call, list_tools
 from tooling.types import McpEndpoint, ToolResult
@@ -178,21 +178,6 @@ async def test_it_reads_no_more_than_a_few_megabytes(endpoint: McpEndpoint) -> N
     assert result.output == ""
 
 
-class Odd:
-    """A server that answers every request with the same bytes."""
-
-    def __init__(self, content_type: str, body: bytes) -> None:
-        self._content_type = content_type
-        self._body = body
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        headers = [(b"content-type", self._content_type.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self._body})
-
-
 @pytest.mark.parametrize("transport", ["streamable_http", "sse"])
 @pytest.mark.parametrize(
     ("content_type", "body"),
@@ -225,18 +210,6 @@ async def test_nonsense_is_a_failed_result(
 # --- Time-outs and cancellation ------------------------------------------------------------------
 
 
-@pytest.fixture
-async def left_over() -> Any:
-    """The tasks that run beside the test."""
-    before = asyncio.all_tasks()
-
-    def found() -> set[asyncio.Task[Any]]:
-        ours = {*before, asyncio.current_task()}
-        return {task for task in asyncio.all_tasks() - ours if not task.done()}
-
-    return found
-
-
 async def settled(is_settled: Any) -> None:
     """Waits, as long as it takes but not for ever."""
     async with asyncio.timeout(10):
@@ -244,29 +217,43 @@ async def settled(is_settled: Any) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture
+async def nothing_is_left() -> Callable[[], Awaitable[None]]:
+    """Waits until only the test runs: the loop closes unread generators a moment later."""
+    before = asyncio.all_tasks()
+
+    def is_alone() -> bool:
+        ours = {*before, asyncio.current_task()}
+        return all(task.done() for task in asyncio.all_tasks() - ours)
+
+    return lambda: settled(is_alone)
+
+
 async def test_a_late_call_ends_and_leaves_nothing_running(
-    endpoint: McpEndpoint, peer: Peer, left_over: Any
+    endpoint: McpEndpoint, peer: Peer, nothing_is_left: Any
 ) -> None:
     result = await call(target_of(endpoint, "slow"), {}, timeout_ms=1000)
     assert (result.code, result.message) == (504, "Orders did not answer in time.")
-    assert not left_over()
+    await nothing_is_left()
     await settled(peer.seen.cancelled.is_set)
     assert (await called(endpoint, "order_status", number="7")).code == 200
 
 
 async def test_a_cancelled_call_leaves_nothing_running(
-    endpoint: McpEndpoint, peer: Peer, left_over: Any
+    endpoint: McpEndpoint, peer: Peer, nothing_is_left: Any
 ) -> None:
     call_made = asyncio.create_task(called(endpoint, "slow"))
     await settled(peer.seen.started.is_set)
     call_made.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call_made
-    assert not left_over()
+    await nothing_is_left()
     await settled(peer.seen.cancelled.is_set)
 
 
-async def test_a_call_can_be_cancelled_at_any_moment(endpoint: McpEndpoint, left_over: Any) -> None:
+async def test_a_call_can_be_cancelled_at_any_moment(
+    endpoint: McpEndpoint, nothing_is_left: Any
+) -> None:
     for steps in range(0, 120, 3):
         call_made = asyncio.create_task(called(endpoint, "order_status", number="7"))
         for _step in range(steps):
@@ -276,13 +263,12 @@ async def test_a_call_can_be_cancelled_at_any_moment(endpoint: McpEndpoint, left
         call_made.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call_made
-        # Generators that nobody reads any more are closed by the loop, a moment later.
-        await settled(lambda: not left_over())
+        await nothing_is_left()
     assert (await called(endpoint, "order_status", number="7")).code == 200
 
 
 async def test_calls_side_by_side_have_sessions_of_their_own(
-    endpoint: McpEndpoint, peer: Peer, left_over: Any
+    endpoint: McpEndpoint, peer: Peer, nothing_is_left: Any
 ) -> None:
     numbers = [str(number) for number in range(20)]
     results = await asyncio.gather(
@@ -292,21 +278,21 @@ async def test_calls_side_by_side_have_sessions_of_their_own(
         f"Order {number} is on its way." for number in numbers
     ]
     assert peer.seen.methods.count("initialize") == len(numbers)
-    assert not left_over()
+    await nothing_is_left()
 
 
-async def test_one_of_several_calls_can_fail(endpoint: McpEndpoint, left_over: Any) -> None:
+async def test_one_of_several_calls_can_fail(endpoint: McpEndpoint, nothing_is_left: Any) -> None:
     results = await asyncio.gather(
         called(endpoint, "broken"),
         called(endpoint, "order_status", number="7"),
         call(target_of(endpoint, "slow"), {}, timeout_ms=1000),
     )
     assert [result.code for result in results] == [500, 200, 504]
-    assert not left_over()
+    await nothing_is_left()
 
 
 async def test_a_server_that_does_not_greet_is_not_waited_for_long(
-    loopback_allowed: None, transport: Any, monkeypatch: pytest.MonkeyPatch, left_over: Any
+    loopback_allowed: None, transport: Any, monkeypatch: pytest.MonkeyPatch, nothing_is_left: Any
 ) -> None:
     async def silent(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -318,7 +304,7 @@ async def test_a_server_that_does_not_greet_is_not_waited_for_long(
         endpoint = McpEndpoint("m1", "Orders", transport, f"{base_url}/mcp")
         result = await called(endpoint, "order_status")
         assert (result.code, result.message) == (504, "Orders did not answer in time.")
-        assert not left_over()
+        await nothing_is_left()
 
 
 # --- Other versions of the protocol --------------------------------------------------------------
@@ -418,14 +404,14 @@ def process_endpoint(*command: str, **environment: str) -> McpEndpoint:
 TIME = str(Path(sys.executable).parent / "mcp-server-time")
 
 
-async def test_it_speaks_with_the_time_server(left_over: Any) -> None:
+async def test_it_speaks_with_the_time_server(nothing_is_left: Any) -> None:
     endpoint = process_endpoint(TIME, "--local-timezone", "UTC")
     assert [tool.name for tool in await list_tools(endpoint)] == [
         "get_current_time", "convert_time",
     ]  # fmt: skip
     result = await called(endpoint, "get_current_time", timezone="Asia/Shanghai")
     assert json.loads(result.output)["timezone"] == "Asia/Shanghai"
-    assert not left_over()
+    await nothing_is_left()
 
 
 async def test_it_says_that_a_program_cannot_be_started() -> None:

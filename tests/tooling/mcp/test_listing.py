@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from accounts.models import User
 from assistants.models import Assistant
 from assistants.runtime import load_runtime
 from tests.tooling.mcp.conftest import endpoint_of, target_of
-from tests.tooling.mcp.servers import Peer
+from tests.tooling.mcp.servers import Odd, Peer, listening
 from tooling.catalogue import sync_builtin_tools
 from tooling.mcp.listing import (
     approve,
@@ -21,7 +22,7 @@ from tooling.mcp.listing import (
     rows_of,
     withheld,
 )
-from tooling.mcp_actions import create_server, save_user_config, update_server
+from tooling.mcp_actions import McpServerValues, create_server, save_user_config, update_server
 from tooling.models import McpServer
 from tooling.runner import run_tool
 from tooling.types import McpTarget, ToolContext, ToolSpec
@@ -128,13 +129,18 @@ class TestListing:
         assert "odd" not in [row["name"] for row in rows_of(listed)]
         assert "Left out, because their parameters cannot be read: odd." in listed.check_message
 
-    def test_no_secret_is_noted(self, alice: User, peer: Peer) -> None:
-        secret = "sk-0123456789abcdef"
-        change(peer, secret, "Is named like a secret.")
-        server = refresh(create_server(alice.pk, {"name": "Orders", "url": peer.url}))
-        change(peer, f"{secret}-2", "Is named like a secret.")
-        update_server(server, {"headers": {"X-Key": secret}})
-        assert secret not in refresh(McpServer.objects.get()).check_message
+    def test_no_secret_is_noted_that_a_server_repeats(
+        self, alice: User, loopback_allowed: None
+    ) -> None:
+        body = {"code": -32000, "message": "No user has the key sk-0123456789abcdef."}
+        reply = json.dumps({"jsonrpc": "2.0", "id": 1, "error": body}).encode()
+        with listening(Odd("application/json", reply)) as base_url:
+            values: McpServerValues = {"name": "Orders", "url": f"{base_url}/mcp"}
+            shown = refresh(create_server(alice.pk, values)).check_message
+            headers = {"X-Key": "sk-0123456789abcdef"}
+            hidden = refresh(create_server(alice.pk, {**values, "headers": headers})).check_message
+        assert shown == "Orders reported an error: No user has the key sk-0123456789abcdef."
+        assert hidden == "Orders reported an error: No user has the key ••••."
 
     def test_lists_grow_old(self, server: McpServer, alice: User) -> None:
         assert list(due_for_listing()) == []
