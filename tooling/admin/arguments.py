@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from django import forms
+from django.utils.html import escape
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
@@ -62,7 +63,8 @@ def _field(name: str, part: dict[str, Any], *, is_required: bool, default: Any) 
     common: dict[str, Any] = {
         "label": name,
         "required": is_required,
-        "help_text": str(part.get("description", "")),
+        # The form shows help as markup; this is anybody's.
+        "help_text": escape(str(part.get("description", ""))),
         "initial": initial,
     }
     if isinstance(part.get("enum"), list):
