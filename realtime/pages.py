@@ -53,7 +53,7 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
         )
         response["Content-Language"] = translation.get_language() or "en"
     response["Content-Security-Policy"] = _content_security_policy(request)
-    response["Permissions-Policy"] = "microphone=(self)"
+    response["Permissions-Policy"] = "camera=(self), microphone=(self)"
     response["Vary"] = "Accept-Language, Cookie"
     return response
 
@@ -122,6 +122,7 @@ def _words() -> dict[str, str]:
         "hearing": _("Hearing you"),
         "thinking": _("Thinking…"),
         "speaking": _("Speaking"),
+        "choosing": _("Waiting for your choice"),
         "ended": _("Call ended"),
         "muted": _("Microphone off"),
         "start": _("Start call"),
@@ -144,6 +145,31 @@ def _words() -> dict[str, str]:
         "toolUnsupported": _(
             "The assistant asked this device for “{name}”, which this page cannot do."
         ),
+        "toolLate": _("{text} – no answer in time"),
+        "toolWithdrawn": _("{text} – withdrawn"),
+        "message": _("Message: {text}"),
+        "messageOk": _("OK"),
+        "chosen": _("{text} – You chose: {label}"),
+        "notChosen": _("{text} – You chose nothing"),
+        "choiceCancel": _("None of these"),
+        "choiceHint": _("Choose, or press the option's number."),
+        "choiceHintVoice": _("Choose, or say the option or its number."),
+        "choiceHintHold": _("Choose, or hold to talk and say the option or its number."),
+        "promptMore": _("{count} more after this"),
+        "timeLeft": _("{seconds} s left"),
+        "cameraTurningOn": _("Turning the camera on…"),
+        "cameraOn": _("Camera on"),
+        "cameraOff": _("Camera off"),
+        "camera.denied": _(
+            "The browser may not use the camera. Allow it in the address bar and ask again."
+        ),
+        "camera.missing": _("No camera was found."),
+        "camera.busy": _("Another program is using the camera."),
+        "camera.insecure": _("Browsers allow the camera only over HTTPS or on localhost."),
+        "volume": _("Volume"),
+        "volumeIs": _("Volume: {level}%"),
+        "noSound": _("This call has no sound whose volume could be changed."),
+        "percent": _("{level}%"),
         "searchRunning": _("Looking it up in the documents…"),
         "searchDone": _("Looked it up in the documents"),
         "sources": _("Sources"),

@@ -105,6 +105,11 @@ export class Player extends EventTarget {
     this.node.port.postMessage({ type: "end" });
   }
 
+  /** How many times louder than it comes it is played. @param {number} gain */
+  amplify(gain) {
+    this.node.port.postMessage({ type: "gain", gain });
+  }
+
   /** Silence now, if this track plays or waits; the rest of it is dropped. @param {string} track */
   clear(track) {
     this.node.port.postMessage({ type: "clear", track });

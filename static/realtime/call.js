@@ -5,7 +5,7 @@
  * Dispatches "state" (detail: State), "entry" (detail: Entry, new or changed), "level" (detail: rms),
  * "problem" (detail: Problem: the call goes on) and, once, "ended" (detail: Closing).
  *
- * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "ended"} State
+ * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "choosing" | "ended"} State
  * @typedef {import("./protocol.js").ServerEvent} ServerEvent
  * @typedef {import("./protocol.js").Closing} Closing
  * @typedef {import("./audio.js").PlaybackReport} PlaybackReport
@@ -16,14 +16,18 @@
  *   ttsId: string | null, isFinal: boolean, isInterrupted: boolean, latency: Latency,
  *   sources: Source[]}} ReplyEntry
  * @typedef {{kind: "user", id: string, text: string, isFinal: boolean}} UserEntry
- * @typedef {{kind: "tool", id: string, name: string,
- *   status: "running" | "done" | "failed" | "unsupported"}} ToolEntry
+ * @typedef {{kind: "tool", id: string, name: string, status: "running" | "done" | "failed",
+ *   note?: string}} ToolEntry `note`: what to say of it; "" where there is nothing to tell
+ * @typedef {import("./tools.js").ToolCall} ToolCall
+ * @typedef {{call: ToolCall, aborter: AbortController, note?: string}} Asked what the assistant
+ *   asked of this device, until it is done
  * @typedef {ReplyEntry | UserEntry | ToolEntry} Entry
  * @typedef {{stage: string, message: string}} Problem `stage` also: "microphone_lost"
  */
 import { Microphone, MicrophoneError, Player, hasSound, openContext, openStream, stopStream } from "./audio.js";
 import { split } from "./captions.js";
 import { VoiceConnection, durationMs } from "./protocol.js";
+import { gainOf } from "./tools.js";
 
 /** A microphone frame this many times louder than the room is a voice. */
 const VOICE_OVER_ROOM = 3;
@@ -33,13 +37,18 @@ const GOODBYE_MS = 1500;
 export class Call extends EventTarget {
   /**
    * @param {{endpoint: string, assistantId: string, hasVoice: boolean, source: string,
-   *   access: () => Promise<import("./protocol.js").Access>}} target
+   *   access: () => Promise<import("./protocol.js").Access>,
+   *   device: import("./tools.js").Device}} target
    */
   constructor(target) {
     super();
     this.target = target;
     /** @type {Map<string, Entry>} */
     this.entries = new Map();
+    /** @type {Map<string, Asked>} */
+    this.asked = new Map();
+    /** @type {Set<string>} of all calls, of whatever tools */
+    this.callIds = new Set();
     /** @type {State} */
     this.state = "connecting";
     this.hasStarted = false;
@@ -59,7 +68,7 @@ export class Call extends EventTarget {
     this.clearedAt = null;
     this.typed = 0;
     /** What tests and curious people read: `window.__talk`. */
-    this.stats = { state: "connecting", playedMs: 0, peak: 0, silenceMs: -1, framesSent: 0 };
+    this.stats = { state: "connecting", playedMs: 0, peak: 0, lastPeak: 0, silenceMs: -1, framesSent: 0 };
   }
 
   /** Rings up. Raises what `access` raises, and is over then. @param {{withMicrophone: boolean}} options */
@@ -85,6 +94,7 @@ export class Call extends EventTarget {
     this.context = await openContext();
     if (this.hasEnded) return this.context.close();
     this.player = new Player(this.context);
+    this.amplify();
     this.player.addEventListener("report", (event) => this.hear(/** @type {CustomEvent} */ (event).detail));
     if (withMicrophone) await this.openMicrophone(this.context);
   }
@@ -163,6 +173,9 @@ export class Call extends EventTarget {
   /** Gives the devices back. */
   release() {
     this.hasEnded = true;
+    for (const { aborter } of this.asked.values()) aborter.abort();
+    this.asked.clear();
+    this.target.device.camera.turnOff();
     this.microphone?.close();
     void this.context?.close();
   }
@@ -205,8 +218,46 @@ export class Call extends EventTarget {
     if (this.hasEnded) return "ended";
     if (!this.hasStarted) return "connecting";
     if (this.isUserSpeaking) return "hearing";
+    if ([...this.asked.values()].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"))) return "choosing";
     if (this.isSounding) return "speaking";
     return this.isWaiting ? "thinking" : "listening";
+  }
+
+  // --- What this device is asked to do ---------------------------------------------------------
+
+  /** Plays speech as loud as the device is set to. */
+  amplify() {
+    this.player?.amplify(gainOf(this.target.device.level));
+  }
+
+  /** @param {ToolCall} call */
+  async perform(call) {
+    const { device } = this.target;
+    /** @type {Asked} */
+    const asked = { call, aborter: new AbortController() };
+    this.asked.set(call.id, asked);
+    this.showTool(call, "running", device.describe(call));
+    const outcome = await device.perform(call, asked.aborter.signal);
+    if (asked.aborter.signal.aborted) return;
+    const isDone = outcome.code < 400;
+    // Of what nobody waits for, the assistant hears only when it could not be done.
+    if (call.isWaited || !isDone) this.connection?.answerTool(call.id, call.name, outcome);
+    asked.note = outcome.note;
+    if (!call.isWaited && this.asked.get(call.id) === asked) this.asked.delete(call.id);
+    this.showTool(call, call.isWaited ? "running" : isDone ? "done" : "failed", outcome.note);
+    this.update();
+  }
+
+  /** The server has an outcome, ours or its own. @param {Asked} asked @param {{output: string, status: {code: number}}} result */
+  settle({ call, aborter, note }, { output, status: { code } }) {
+    aborter.abort();
+    this.asked.delete(call.id);
+    this.showTool(call, code < 400 ? "done" : "failed", this.target.device.sumUp(call, { code, output }) ?? note);
+  }
+
+  /** @param {ToolCall} call @param {ToolEntry["status"]} status @param {string | undefined} note */
+  showTool({ line, name }, status, note) {
+    this.show({ kind: "tool", id: line, name, status, note });
   }
 
   // --- What the server says --------------------------------------------------------------------
@@ -266,6 +317,7 @@ export class Call extends EventTarget {
   /** @param {PlaybackReport} report */
   hear({ type, track, playedMs, peak }) {
     this.stats.peak = Math.max(this.stats.peak, peak);
+    this.stats.lastPeak = peak;
     const reply = this.spoken(track);
     if (!reply || this.hasEnded) return;
     this.stats.playedMs += playedMs - reply.playedMs;
@@ -291,6 +343,18 @@ export class Call extends EventTarget {
     if (this.turnEndedAt !== null) reply.latency.heardMs = Math.round(performance.now() - this.turnEndedAt);
     this.turnEndedAt = null;
   }
+}
+
+/** Which line tells of a call: vendors number the calls of each turn anew. @param {Record<string, any>} data */
+const lineOf = ({ turn_id: turnId, tool_call_id: id }) => `${turnId}/${id}`;
+
+/** @param {Record<string, any>} tool as the server sends it @param {Record<string, any>} data @returns {ToolCall} */
+function toolCall({ id, function: { name, arguments: given }, ...tool }, data) {
+  return {
+    id, name, arguments: JSON.parse(given), line: lineOf(data),
+    isWaited: tool.wait_for_response, isSpoken: tool.spoken === true,
+    endsAt: performance.now() + tool.timeout_ms,
+  };
 }
 
 /** @type {Record<string, (call: Call, data: Record<string, any>, event: ServerEvent) => void>} */
@@ -335,16 +399,17 @@ const HANDLERS = {
     reply.sources.push(...data.citations);
     call.show(reply);
   },
-  "assistant.tool_call": (call, _data, { tool_call: tool }) => {
-    const isOurs = tool.executor === "client";
-    call.show({ kind: "tool", id: tool.id, name: tool.function.name, status: isOurs ? "unsupported" : "running" });
-    if (isOurs && tool.wait_for_response) {
-      call.connection?.answerTool(tool.id, tool.function.name, 501, "This page has no such tool.");
-    }
+  "assistant.tool_call": (call, data, { tool_call: tool }) => {
+    call.callIds.add(tool.id);
+    if (tool.executor === "client") void call.perform(toolCall(tool, data));
+    else call.show({ kind: "tool", id: lineOf(data), name: tool.function.name, status: "running" });
   },
-  "assistant.tool_result": (call, _data, { result }) => {
-    const tool = call.entries.get(result.tool_call_id);
-    if (tool?.kind !== "tool" || tool.status !== "running") return;
+  "assistant.tool_result": (call, data, { result }) => {
+    const asked = call.asked.get(result.tool_call_id);
+    if (asked?.call.isWaited) return call.settle(asked, result);
+    const tool = call.entries.get(lineOf(data));
+    // Of a tool of this device that nobody waits for, "accepted" says nothing.
+    if (asked || tool?.kind !== "tool" || tool.status !== "running") return;
     call.show({ ...tool, status: result.status.code < 400 ? "done" : "failed" });
   },
   "output.audio.start": (call, data) => {
@@ -383,6 +448,8 @@ const HANDLERS = {
     call.show(reply);
   },
   error: (call, data, { stage, message }) => {
+    // The line of the call tells that it took too long, or was answered in two ways at once.
+    if (stage === "tool" && call.callIds.has(data.tool_call_id)) return;
     if (stage !== "protocol" && stage !== "audio") call.isWaiting = false;
     if (stage === "tts") call.giveUpVoice(data.response_id);
     // Before the start it is a refusal, which the closing tells.

@@ -9,8 +9,12 @@
  * @typedef {import("./call.js").Source} Source
  */
 import { Call } from "./call.js";
+import { Camera } from "./camera.js";
 import { split } from "./captions.js";
+import { hasSound } from "./audio.js";
+import { Prompts } from "./prompts.js";
 import { pieces, quoted, withoutMarks } from "./sources.js";
+import { Device } from "./tools.js";
 
 /** @param {string} id @returns {HTMLElement} */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -28,12 +32,12 @@ const CLOSE_CODES = { 401: 4401, 403: 4401, 404: 4404, 429: 4429, 503: 4503 };
 /** Calls that ended so may simply be made again. */
 const RETRYABLE = new Set([1001, 1006, 1011, 1012, 4408, 4503]);
 
-const TOOL_WORDS = {
-  running: "toolRunning", done: "toolDone", failed: "toolFailed", unsupported: "toolUnsupported",
-};
+const TOOL_WORDS = { running: "toolRunning", done: "toolDone", failed: "toolFailed" };
 
 /** @type {Call | null} */
 let call = null;
+const camera = new Camera(byId("camera"), /** @type {HTMLVideoElement} */ (byId("camera-picture")));
+const device = new Device({ words, prompts: new Prompts(words, hearing), camera, hasSound });
 /** Tools that look something up in the documents. */
 const SEARCH_TOOL = /^(search_)?knowledge(_\d+)?$/;
 const SEARCH_WORDS = { ...TOOL_WORDS, running: "searchRunning", done: "searchDone" };
@@ -77,7 +81,7 @@ async function start(withMicrophone) {
   if (byId("log").childElementCount) divide();
   const made = new Call({
     endpoint: settings.socketUrl, assistantId: settings.assistantId, hasVoice: settings.hasVoice,
-    source: settings.source, access,
+    source: settings.source, access, device,
   });
   call = made;
   Object.assign(window, { __talk: made.stats });
@@ -159,12 +163,22 @@ function showEntry(entry) {
   const item = itemOf(entry);
   if (entry.kind === "reply") showReply(item, entry);
   else if (entry.kind === "user") showUser(item, entry);
-  else item.replaceChildren(span("note", toolNote(entry)));
+  else showTool(item, entry);
   follow();
 }
 
+/** @param {HTMLElement} item @param {import("./call.js").ToolEntry} tool */
+function showTool(item, tool) {
+  const note = toolNote(tool);
+  item.hidden = !note;
+  item.dataset.status = tool.status;
+  item.replaceChildren(span("note", note));
+  if (tool.note && tool.status !== "running") announce(item, note);
+}
+
 /** @param {import("./call.js").ToolEntry} tool */
-function toolNote({ name, status }) {
+function toolNote({ name, status, note }) {
+  if (note !== undefined) return note;
   const notes = SEARCH_TOOL.test(name) ? SEARCH_WORDS : TOOL_WORDS;
   return fill(words[notes[status]], { name });
 }
@@ -359,6 +373,25 @@ function hold(isHeld) {
   else call.commit();
 }
 
+/** How an answer to a question on the screen could be heard now. */
+function hearing() {
+  if (document.body.dataset.microphone !== "true" || !call?.microphone) return "silent";
+  if (isPushToTalk) return "hold";
+  return call.isMuted ? "silent" : "voice";
+}
+
+/** @param {number} level @param {boolean} isAsked */
+function showVolume(level, isAsked) {
+  input("volume").value = String(level);
+  byId("volume-level").textContent = fill(words.percent, { level: String(level) });
+  call?.amplify();
+  if (!isAsked) return;
+  // Anew each time: a class that stays starts no animation.
+  byId("volume-control").classList.remove("changed");
+  void byId("volume-control").offsetWidth;
+  byId("volume-control").classList.add("changed");
+}
+
 /** @param {boolean} isOn */
 function setPushToTalk(isOn) {
   isPushToTalk = isOn;
@@ -369,7 +402,7 @@ function setPushToTalk(isOn) {
 
 /** Space talks, wherever the focus is, unless it is where Space already means something. @param {KeyboardEvent} event */
 function onSpace(event) {
-  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(#hold), a, summary");
+  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(.hold), a, summary");
   if (event.code !== "Space" || !isPushToTalk || isElsewhere) return;
   event.preventDefault();
   if (!event.repeat) hold(event.type === "keydown");
@@ -387,14 +420,20 @@ button("mute").addEventListener("click", () => {
   showState();
 });
 input("push-to-talk").addEventListener("change", () => setPushToTalk(input("push-to-talk").checked));
-button("hold").addEventListener("pointerdown", () => hold(true));
-// A screen reader or the Enter key clicks without a pointer: once to talk, once more to be done.
-button("hold").addEventListener("click", ({ detail }) => detail === 0 && hold(Boolean(call?.isMuted)));
-button("hold").addEventListener("contextmenu", (event) => event.preventDefault());
+for (const element of document.querySelectorAll("button.hold")) {
+  element.addEventListener("pointerdown", () => hold(true));
+  // A screen reader or the Enter key clicks without a pointer: once to talk, once more to be done.
+  element.addEventListener("click", (event) => {
+    if (/** @type {MouseEvent} */ (event).detail === 0) hold(Boolean(call?.isMuted));
+  });
+  element.addEventListener("contextmenu", (event) => event.preventDefault());
+}
 for (const type of ["pointerup", "pointercancel", "blur"]) window.addEventListener(type, () => hold(false));
 document.addEventListener("keydown", onSpace);
 document.addEventListener("keyup", onSpace);
-document.addEventListener("keydown", ({ key }) => key === "Escape" && call?.interrupt());
+document.addEventListener("keydown", ({ key }) => {
+  if (key === "Escape" && !document.querySelector("dialog[open]")) call?.interrupt();
+});
 document.addEventListener("visibilitychange", () => {
   // Phones suspend sound when the page is hidden.
   if (call && !call.hasEnded) void call.context?.resume();
@@ -410,4 +449,13 @@ byId("conversation").addEventListener("scroll", () => {
   isFollowing = isAtBottom();
 });
 new ResizeObserver(follow).observe(byId("conversation"));
+button("camera-off").addEventListener("click", () => camera.turnOff());
+camera.addEventListener("change", follow);
+input("volume").addEventListener("input", () => device.setLevel(input("volume").valueAsNumber, false));
+device.addEventListener("volume", (event) => {
+  const { level, isAsked } = /** @type {CustomEvent} */ (event).detail;
+  showVolume(level, isAsked);
+});
+byId("volume-control").hidden = !hasSound();
+showVolume(device.level, false);
 setPushToTalk(input("push-to-talk").checked);

@@ -3,7 +3,8 @@
  * The loudspeaker's audio thread: a ring buffer that is filled with 16 kHz speech and played at the
  * rate of the device. Speech comes in tracks (one per spoken answer) and is counted per track.
  *
- * In:  {type: "begin", track}, {type: "audio", pcm}, {type: "end"}, {type: "clear", track}
+ * In:  {type: "begin", track}, {type: "audio", pcm}, {type: "end"}, {type: "clear", track},
+ *      {type: "gain", gain}
  * Out: {type: "playing" | "audible" | "played" | "finished" | "cleared", track, playedMs, peak}
  */
 import { Resampler } from "./resampler.js";
@@ -14,6 +15,10 @@ const CAPACITY_S = 30;
 const REPORT_S = 0.2;
 /** Louder than this is a voice, not the silence around it. */
 const AUDIBLE = 0.01;
+/** Of the way to a new volume, this much each sample: there in 20 ms, without a crackle. */
+const GLIDE = 0.005;
+/** What is louder than this is bent and never cut off. */
+const KNEE = 0.8;
 
 class Playback extends AudioWorkletProcessor {
   constructor() {
@@ -24,16 +29,19 @@ class Playback extends AudioWorkletProcessor {
     this.written = 0;
     this.read = 0;
     this.isClearing = false;
+    this.gain = 1;
+    this.wantedGain = 1;
     /** @type {{id: string, endsAt: number | null, played: number, reported: number, peak: number, isPlaying: boolean, isAudible: boolean}[]} */
     this.tracks = [];
     this.port.onmessage = ({ data }) => this.receive(data);
   }
 
-  /** @param {{type: string, track?: string, pcm?: ArrayBuffer}} message */
-  receive({ type, track, pcm }) {
+  /** @param {{type: string, track?: string, pcm?: ArrayBuffer, gain?: number}} message */
+  receive({ type, track, pcm, gain }) {
     if (type === "begin") this.begin(track ?? "");
     else if (type === "audio" && pcm) this.write(this.resampler.process(fromPcm(pcm)));
     else if (type === "end") this.end();
+    else if (type === "gain") this.wantedGain = gain ?? 1;
     else if (type === "clear") this.isClearing ||= this.tracks.some(({ id }) => id === track);
   }
 
@@ -79,8 +87,9 @@ class Playback extends AudioWorkletProcessor {
     const count = Math.min(speaker.length, this.written - this.read);
     for (let i = 0; i < count; i += 1) {
       // Cut to silence within one block (3 ms): at once to the ear, without a click.
-      const gain = this.isClearing ? 1 - (i + 1) / count : 1;
-      speaker[i] = gain * this.ring[(this.read + i) % this.ring.length];
+      const fade = this.isClearing ? 1 - (i + 1) / count : 1;
+      this.gain += GLIDE * (this.wantedGain - this.gain);
+      speaker[i] = fade * amplified(this.ring[(this.read + i) % this.ring.length], this.gain);
     }
     for (const channel of outputs[0].slice(1)) channel.set(speaker);
     this.count(speaker, count);
@@ -126,6 +135,13 @@ class Playback extends AudioWorkletProcessor {
     const playedMs = Math.round((track.played / sampleRate) * 1000);
     this.port.postMessage({ type, track: track.id, playedMs, peak: track.peak });
   }
+}
+
+/** @param {number} sample @param {number} gain @returns {number} */
+function amplified(sample, gain) {
+  const loud = sample * gain;
+  if (gain <= 1 || Math.abs(loud) <= KNEE) return loud;
+  return Math.sign(loud) * (KNEE + (1 - KNEE) * Math.tanh((Math.abs(loud) - KNEE) / (1 - KNEE)));
 }
 
 /** @param {ArrayBuffer} pcm s16le @returns {Float32Array} */

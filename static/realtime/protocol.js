@@ -88,7 +88,8 @@ export class VoiceConnection extends EventTarget {
    */
   start({ hasAudio, source }) {
     const overrides = hasAudio ? {} : { overrides: { output: { mode: "text" } } };
-    const metadata = { channel: "web", source, capabilities: ["playback_ack"], ...overrides };
+    const capabilities = ["playback_ack", "spoken_prompts"];
+    const metadata = { channel: "web", source, capabilities, ...overrides };
     this.send("session.start", { audio: AUDIO, metadata });
   }
 
@@ -119,9 +120,13 @@ export class VoiceConnection extends EventTarget {
     });
   }
 
-  /** @param {string} callId @param {string} name @param {number} code @param {string} message */
-  answerTool(callId, name, code, message) {
-    const results = [{ tool_call_id: callId, name, output: "", status: { code, message } }];
+  /**
+   * What this device did of what it was asked; `code` as in HTTP.
+   * @param {string} callId @param {string} name
+   * @param {{code: number, message: string, output?: unknown}} outcome
+   */
+  answerTool(callId, name, { code, message, output = "" }) {
+    const results = [{ tool_call_id: callId, name, output, status: { code, message } }];
     this.send("tool_call.results", { results });
   }
 

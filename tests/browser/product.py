@@ -111,6 +111,8 @@ def install(folder: Path) -> Product:
         "DATA_DIR": str(folder),
         "LOG_LEVEL": "WARNING",
         "ALLOWED_HOSTS": f"localhost,{INSECURE_HOST}",
+        # Where the tests' own vendors and services are.
+        "OUTBOUND_ALLOW": "127.0.0.0/8",
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     product = Product(folder, environment)

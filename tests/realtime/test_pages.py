@@ -108,6 +108,11 @@ def test_it_runs_no_script_and_loads_nothing_from_elsewhere(public: Assistant) -
     assert re.findall(r"(?:src|href)=\"(?:https?:)?//", page) == []
 
 
+def test_it_may_use_the_microphone_and_the_camera_and_nothing_else(public: Assistant) -> None:
+    policy = opened_by(None, public.pk)["Permissions-Policy"]
+    assert policy == "camera=(self), microphone=(self)"
+
+
 def test_a_call_from_the_console_is_told_apart(alice: User, private: Assistant) -> None:
     assert told(opened_by(alice, private.pk))["source"] == "debug"
     assert told(opened_by(None, private.pk))["source"] == "talk"
@@ -117,11 +122,13 @@ def test_a_call_from_the_console_is_told_apart(alice: User, private: Assistant) 
 
 def test_its_script_finds_every_word_it_says(public: Assistant) -> None:
     words = told(opened_by(None, public.pk))["words"]
-    script = (settings.BASE_DIR / "static/realtime/page.js").read_text(encoding="utf-8")
+    scripts = (settings.BASE_DIR / "static/realtime").glob("*.js")
+    script = "\n".join(path.read_text(encoding="utf-8") for path in sorted(scripts))
     said = set(re.findall(r"\bwords\.(\w+)", script)) | set(
         re.findall(r"words\[\"([\w.]+)\"]", script)
     )
-    assert said
+    said |= set(re.findall(r'"(choiceHint\w*)"', script))
+    assert {"page", "chosen", "choiceHintVoice"} <= said
     assert said <= words.keys()
     states = re.findall(r'"(\w+)"', script_type("State"))
     assert {"listening", "hearing", "ended", *states} <= words.keys()
