@@ -114,6 +114,11 @@ def test_no_name_is_markup(operator: Client, rows: Tool) -> None:
         response = operator.get(url)
         assert_it_is_text(response, url)
         seen += response.content.decode()
+    run_ids = AutotestRun.objects.values_list("pk", flat=True)
+    keys = [f"{kind}:{run_id}" for kind in ("run", "cases") for run_id in run_ids]
+    drawings = operator.get(reverse("admin:tooling_live"), {"key": keys}).json()
+    assert sorted(drawings) == sorted(keys)
+    assert RAW.search("".join(drawings.values())) is None
     # Shown all the same, as text.
     assert "&lt;img src=x onerror=alert(1)&gt;" in seen
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tooling.mcp.parameters import offered, problem_of
 from tooling.schema import UNUSABLE, argument_problems, schema_problem
 
 # What each took before it was bounded: hours, or the end of the process.
@@ -169,3 +170,15 @@ def test_it_tells_of_endless_mistakes_in_a_few_words() -> None:
     assert problem is not None
     assert len(problem) < 1500
     assert json.dumps(problem)
+
+
+def test_no_pattern_of_a_foreign_server_is_read_before_it_is_needed() -> None:
+    # Each of these takes a tenth of a second to compile.
+    listed = [
+        objects(**{f"p{n}": {"type": "string", "pattern": rf"\w{{90}}x{{{n + 1}}}-{tool}"}
+                   for n in range(30)})
+        for tool in range(100)
+    ]  # fmt: skip
+    with bearably():
+        assert [problem_of(offered(schema)) for schema in listed] == [None] * 100
+    assert argument_problems(offered(listed[0]), {"p0": "x"}) is not None
