@@ -17,6 +17,7 @@ from core.errors import Conflict, InvalidRequest
 from tooling.mcp.endpoints import ConfigField, config_fields
 from tooling.mcp.names import is_prefix, prefix_for
 from tooling.mcp.stdio_file import process_of
+from tooling.mcp_access import mcp_server_not_found
 from tooling.models import McpServer, McpUserConfig, Transport
 from tooling.placeholders import header_problem, host_of
 
@@ -65,6 +66,7 @@ def update_server(server: McpServer, values: McpServerValues) -> McpServer:
     Headers are sent to the host that they were entered for: with another host they must be sent
     again, and what users set is deleted. Another address has its tools listed as if it were new.
     """
+    _lock(server)
     before = server.url, server.transport
     is_moved = bool(values.get("url")) and _host(server.url) != _host(values["url"])
     if is_moved and server.headers and not _are_new(values.get("headers")):
@@ -86,6 +88,14 @@ def delete_server(server: McpServer) -> None:
     if server.transport == Transport.STDIO and process_of(server.pk):
         raise Conflict(_("This server comes from the operator's file; remove it there."))
     server.delete()
+
+
+def _lock(server: McpServer) -> None:
+    """Holds the row as it is now: its tools and its headers may have changed since it was read."""
+    try:
+        server.refresh_from_db(from_queryset=McpServer.objects.select_for_update())
+    except McpServer.DoesNotExist:
+        raise mcp_server_not_found() from None
 
 
 def _set_values(server: McpServer, values: McpServerValues) -> None:
