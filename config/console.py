@@ -302,10 +302,9 @@ def _tool_problems() -> Iterator[Problem]:
                 text % {"n": waiting, "name": server.name},
                 link_to("tooling_mcpserver_change", server.pk) + "#tools",
             )
-    for row in (
-        *servers.filter(check_ok=False)[:MAX_FAILURES],
-        *Tool.objects.filter(is_enabled=True, check_ok=False)[:MAX_FAILURES],
-    ):
+    failing: list[McpServer | Tool] = [*servers.filter(check_ok=False)[:MAX_FAILURES]]
+    failing += Tool.objects.filter(is_enabled=True, check_ok=False)[:MAX_FAILURES]
+    for row in failing:
         yield Problem(
             _("The last test of %(name)s failed: %(message)s")
             % {"name": row.name, "message": row.check_message},

@@ -223,7 +223,7 @@ class ToolUseList(ChangeList):
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         add_arguments(rows)
-        self.result_list = rows  # type: ignore[assignment]  # a list does what the page needs
+        self.result_list = rows
 
 
 def add_arguments(rows: Sequence[Any]) -> None:

@@ -48,7 +48,8 @@ def call(
     row = Message.objects.create(
         **common, seq=seq + 1, role=Role.TOOL, text=text, tool_result=result
     )
-    return ToolUse.objects.get(pk=row.pk)
+    use: ToolUse = ToolUse.objects.get(pk=row.pk)
+    return use
 
 
 def text_of(response: Any) -> str:
@@ -74,10 +75,8 @@ def test_each_call_has_its_own_arguments_though_ids_repeat_between_conversations
 ) -> None:
     first = call("calculator", '{"expression": "1+1"}', "2")
     second = call("calculator", '{"expression": "2+2"}', "4")
-    shown = {
-        row.pk: row.arguments
-        for row in operator.get(LIST).context["cl"].result_list  # type: ignore[attr-defined]  # noted by the list
-    }
+    listed = operator.get(LIST).context["cl"].result_list
+    shown = {row.pk: row.arguments for row in listed}
     assert shown == {first.pk: '{"expression": "1+1"}', second.pk: '{"expression": "2+2"}'}
 
 

@@ -9,7 +9,8 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -67,7 +68,7 @@ class ScenarioList(ChangeList):
         for row in rows:
             row.assistant_name = found.get((Subject.ASSISTANT.value, row.assistant_id))
             row.latest = runs.get(row.assistant_id)
-        self.result_list = rows  # type: ignore[assignment]  # a list does what the page needs
+        self.result_list = rows
 
 
 @admin.register(Scenario)
@@ -80,6 +81,7 @@ class ScenarioAdmin(ConsoleAdmin):
     list_select_related = ["owner"]
     search_fields = ["name", "assistant_id"]
     autocomplete_fields = ["owner"]
+    actions = ["run_autotests"]
     fieldsets = [(None, {"fields": ["name", "assistant_id", "owner", "steps"]})]
     change_form_outer_before_template = "tooling/subject_head.html"
     change_form_outer_after_template = "tooling/subject_history.html"
@@ -115,6 +117,12 @@ class ScenarioAdmin(ConsoleAdmin):
         if row is not None:
             context |= testing.context_of(Subject.ASSISTANT, row.assistant_id)
         return super().change_view(request, object_id, form_url, context)
+
+    @admin.action(description=_("Run autotest now"))
+    def run_autotests(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Tests the assistants; each test runs all of its assistant's conversations."""
+        ids = dict.fromkeys(queryset.values_list("assistant_id", flat=True))
+        return testing.start_all(request, [(Subject.ASSISTANT, row_id) for row_id in ids])
 
     @display(description=_("assistant"), ordering="assistant_id")
     def show_assistant(self, row: Any) -> Any:

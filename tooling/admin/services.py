@@ -22,6 +22,8 @@ from tooling.vendors import SERVED_TOOLS, check_backend
 class BackendForm(ConsoleForm):
     """A vendor that can serve the tool, with what it needs."""
 
+    instance: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         address = self.fields["base_url"]

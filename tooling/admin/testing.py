@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -27,6 +28,7 @@ class Autotested(ConsoleAdmin):
     """A page of what can be tested: with the action, and the latest runs on each row's page."""
 
     subject: ClassVar[Subject]
+    actions: Any
     change_form_outer_before_template = "tooling/subject_head.html"
     change_form_outer_after_template = "tooling/subject_history.html"
 
@@ -41,18 +43,8 @@ class Autotested(ConsoleAdmin):
     @admin.action(description=_("Run autotest now"))
     def run_autotests(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Starts a test of each selected row; the list of runs shows how they go."""
-        ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: MAX_STARTED + 1]]
-        if len(ids) > MAX_STARTED:
-            text = _("At most %(most)d can be tested at once.") % {"most": MAX_STARTED}
-            self.message_user(request, text, messages.ERROR)
-            return None
-        runs = [run for row_id in ids if (run := start(request, self.subject, row_id))]
-        if not runs:
-            return None
-        text = ngettext("%(n)d autotest was started.", "%(n)d autotests were started.", len(runs))
-        self.message_user(request, text % {"n": len(runs)}, messages.SUCCESS)
-        url = reverse("admin:tooling_autotestrun_changelist")
-        return HttpResponseRedirect(url)
+        ids = queryset.values_list("pk", flat=True)[: MAX_STARTED + 1]
+        return start_all(request, [(self.subject, str(row_id)) for row_id in ids])
 
     def change_view(
         self,
@@ -73,6 +65,20 @@ def start(request: HttpRequest, subject: Subject, subject_id: str) -> AutotestRu
     except AppError as error:
         messages.error(request, error.message)
         return None
+
+
+def start_all(request: HttpRequest, keys: Collection[tuple[Subject, str]]) -> HttpResponse | None:
+    """Starts the tests of all of these and leads to the list of runs; None where none was."""
+    if len(keys) > MAX_STARTED:
+        text = _("At most %(most)d can be tested at once.") % {"most": MAX_STARTED}
+        messages.error(request, text)
+        return None
+    runs = [run for subject, row_id in keys if (run := start(request, subject, row_id))]
+    if not runs:
+        return None
+    said = ngettext("%(n)d autotest was started.", "%(n)d autotests were started.", len(runs))
+    messages.success(request, said % {"n": len(runs)})
+    return HttpResponseRedirect(reverse("admin:tooling_autotestrun_changelist"))
 
 
 def start_view(request: HttpRequest) -> HttpResponse:

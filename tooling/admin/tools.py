@@ -41,6 +41,7 @@ REQUEST_FIELDS = [
 class ToolForm(ConsoleForm):
     """What the actions refuse is said at the field that is to blame."""
 
+    instance: Any
     http_headers = headers_field(
         label=gettext_lazy("Headers"),
         help_text=gettext_lazy("Stored encrypted. {name} inserts an argument or a secret."),
@@ -147,7 +148,7 @@ class ToolAdmin(Autotested):
     search_help_text = gettext_lazy("Name, description or address")
     autocomplete_fields = ["owner"]
     change_form_outer_before_template = "tooling/tool_head.html"
-    fieldsets = [
+    fieldsets: Any = [
         (
             None,
             {

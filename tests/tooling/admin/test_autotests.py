@@ -76,7 +76,7 @@ def test_a_button_starts_a_test_and_leads_to_its_page(
     assert "No autotest has been run yet." in page
     response = operator.post(START, {"subject": "llm", "subject_id": llm.pk})
     run = AutotestRun.objects.get()
-    assert response.url == page_of(run)
+    assert response["Location"] == page_of(run)
     assert (run.owner, run.trigger, run.status) == (carol, "console", "queued")
     assert "Waiting" in text_of(operator.get(page_of(run)))
 
@@ -100,9 +100,9 @@ def test_a_mere_link_starts_nothing(operator: Client, llm: Llm, bob: User) -> No
     assert operator.get(START, sent).status_code == 405
     client = Client()
     client.force_login(bob)
-    assert client.post(START, sent).url.startswith("/admin/login/")
+    assert client.post(START, sent)["Location"].startswith("/admin/login/")
     assert not AutotestRun.objects.exists()
-    assert operator.post(START, sent).url.startswith(RUNS)
+    assert operator.post(START, sent)["Location"].startswith(RUNS)
 
 
 def test_the_action_is_there_for_everything_that_can_be_tested(
@@ -130,7 +130,7 @@ def test_the_action_is_there_for_everything_that_can_be_tested(
         name = lists.get(subject, f"{opts.app_label}_{opts.model_name}")
         url = reverse(f"admin:{name}_changelist")
         response = operator.post(url, {"action": "run_autotests", "_selected_action": [row.pk]})
-        assert response.url == RUNS, subject
+        assert response["Location"] == RUNS, subject
         assert AutotestRun.objects.get(subject=subject).subject_id == row.pk
         page = text_of(operator.get(link_to(f"{name}_change", row.pk)))
         assert "Run autotest now" in page
@@ -261,6 +261,17 @@ def scheduled(subject: Subject, row: Any) -> AutotestSchedule:
     )
 
 
+def test_what_is_scheduled_can_be_tested_without_waiting(
+    operator: Client, llm: Llm, assistant: Assistant
+) -> None:
+    chosen = [scheduled(Subject.LLM, llm).pk, scheduled(Subject.ASSISTANT, assistant).pk]
+    operator.post(SCHEDULES, {"action": "run_autotests", "_selected_action": chosen})
+    assert set(AutotestRun.objects.values_list("subject", "subject_id")) == {
+        ("llm", llm.pk),
+        ("assistant", assistant.pk),
+    }
+
+
 # --- Scenarios -----------------------------------------------------------------------------------
 def scenario_form(assistant: Assistant, *steps: dict[str, str]) -> dict[str, Any]:
     return {"name": "Hours", "assistant_id": assistant.pk, **rows("steps", steps)}
@@ -296,6 +307,8 @@ def test_a_scripted_conversation_is_edited_as_rows(operator: Client, assistant: 
     assert "nine|9, Monday" in page
     assert "Run autotest now" in page
     assert "Guide" in text_of(operator.get(SCENARIOS))
+    operator.post(SCENARIOS, {"action": "run_autotests", "_selected_action": [row.pk]})
+    assert AutotestRun.objects.get().subject_id == assistant.pk
 
 
 # --- Home ----------------------------------------------------------------------------------------
