@@ -19,6 +19,12 @@ _HEADING = re.compile(r" {0,3}(?P<marks>#{1,6}+)(?:[ \t]++(?P<text>.*))?\Z")
 _UNDERLINE = re.compile(r" {0,3}(?P<mark>=+|-{2,})[ \t]*\Z")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
+_CODE_OR_COMMENT = re.compile(
+    r"^[ \t]*+(?P<mark>(?P<tick>[`~])(?P=tick){2,}+)[^`\n]*+$"
+    r".*?(?:^[ \t]*+(?P=mark)(?P=tick)*+[ \t]*+$|\Z)"
+    r"|`[^`\n]*+`|(?P<comment><!--.*?-->)",
+    re.DOTALL | re.MULTILINE,
+)
 _DELIMITER_CELL = re.compile(r"[ \t]*+:?-++:?[ \t]*+")
 
 
@@ -32,14 +38,16 @@ def read(order: Order, draft: Draft) -> None:
 
 
 def _without_comments(text: str) -> str:
-    """In one pass, however many comments never end."""
-    before, *rest = text.split("<!--")
-    kept = [before]
-    for part in rest:
-        _comment, end, after = part.partition("-->")
-        if end:
-            kept.append(after)
-    return "".join(kept)
+    """Marks in code are text, and so are those that nothing closes.
+
+    In one pass, however many comments never end: behind the last end none is looked for.
+    """
+    end = text.rfind("-->") + len("-->")
+    return _CODE_OR_COMMENT.sub(_code, text[:end]) + text[end:]
+
+
+def _code(found: re.Match[str]) -> str:
+    return "" if found["comment"] else found[0]
 
 
 class _Scanner:

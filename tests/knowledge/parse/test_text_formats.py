@@ -224,6 +224,22 @@ def test_it_leaves_out_the_marks_that_close_a_heading(read: Read, line: str, tit
     assert told(read(f"{line}\n\nText.", "md"))[0] == ("heading 1", title)
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("A <!-- b --> c", "A  c"),
+        ("Comments begin with `<!--`.\n\nMore.", "Comments begin with `<!--`.\n\nMore."),
+        ("One `<!--` and <!-- two\n--> three", "One `<!--` and  three"),
+        ("Open <!-- for ever.\n\nMore.", "Open <!-- for ever.\n\nMore."),
+        ("```html\n<!-- menu -->\n```\nA <!-- b -->", "<!-- menu -->\n\nA"),
+        ("~~~~\n~~~ <!-- x -->\n~~~~~\nA<!-- b -->", "~~~ <!-- x -->\n\nA"),
+        ("```\n<!-- a --> for ever", "<!-- a --> for ever"),
+    ],
+)
+def test_it_leaves_out_comments_of_markdown_but_no_text(source: str, text: str, read: Read) -> None:
+    assert read(source, "md").text == text
+
+
 @pytest.mark.parametrize("line", ["---|---", "| :-: | - |", "|-|", " :---|:--- "])
 def test_it_knows_the_line_under_the_head_of_a_table(read: Read, line: str) -> None:
     assert told(read(f"a | b\n{line}\n1 | 2", "md"))[1] == ("table_row", "1 | 2")
