@@ -12,8 +12,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from assistants.models import Assistant
+from core.errors import InvalidRequest
+from core.redis import redis_sync
 from tests.security.peers import HOSTILE_URLS, Peer
-from tooling.models import McpServer, McpUserConfig, Scenario, Tool, Transport
+from tooling.models import McpServer, McpUserConfig, Scenario, Tool, ToolBackend, Transport
+from tooling.vendors import check_backend
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +39,7 @@ def body_of(response: Any) -> dict[str, Any]:
 
 def is_success(response: Any) -> bool:
     body = body_of(response)
-    return response.status_code < 300 and body.get("status_code", 200) == 200
+    return bool(response.status_code < 300 and body.get("status_code", 200) == 200)
 
 
 def tool_body(url: str) -> dict[str, Any]:
@@ -107,11 +110,9 @@ def test_an_address_that_an_operator_allowed_is_stored(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("url", MORE_HOSTILE_URLS)
 def test_no_change_leads_inwards(
-    peer: Peer, alice: User, alice_api: APIClient, settings: Any, url: str
+    peer: Peer, alice: User, alice_api: APIClient, settings: Any
 ) -> None:
-    hostile = url.format(port=peer.port)
     tool = Tool.objects.create(
         owner=alice, name="T", category="query", http_url="https://a.example"
     )
@@ -128,11 +129,27 @@ def test_no_change_leads_inwards(
             put(f"{API}/mcp_server", {"server_id": server.pk, "url": address}, format="json"),
         ]
 
-    assert [is_success(response) for response in change(hostile)] == [False] * 4
-    assert stored() == ["https://a.example"] * 2
+    for url in MORE_HOSTILE_URLS:
+        # None of them is refused for being one of many.
+        redis_sync().flushdb()
+        responses = change(url.format(port=peer.port))
+        assert [is_success(response) for response in responses] == [False] * 4, url
+        assert stored() == ["https://a.example"] * 2
     assert peer.connections == 0
     settings.OUTBOUND_ALLOW = [peer.host]
     assert [is_success(response) for response in change(peer.url)] == [True] * 4
+
+
+@pytest.mark.parametrize("url", MORE_HOSTILE_URLS)
+def test_no_service_of_a_tool_leads_inwards(peer: Peer, settings: Any, url: str) -> None:
+    row = ToolBackend(tool_id="search", vendor=ToolBackend.Vendor.SEARXNG)
+    row.base_url = url.format(port=peer.port)
+    with pytest.raises(InvalidRequest) as refused:
+        check_backend(row)
+    assert refused.value.param == "base_url"
+    settings.OUTBOUND_ALLOW = [peer.host]
+    row.base_url = peer.url
+    check_backend(row)
 
 
 def operation(**more: Any) -> dict[str, Any]:
