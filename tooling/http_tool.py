@@ -15,8 +15,7 @@ from tooling.outbound import Answer, Unanswered, fetch
 from tooling.types import HttpTarget, ToolResult
 
 _IN_QUERY = frozenset({"GET", "DELETE"})
-# What may stand before a secret, and is none.
-_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "api-key", "key"})
+MAX_URL_LENGTH = 8000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +65,9 @@ def prepared(target: HttpTarget, arguments: Mapping[str, Any]) -> Prepared:
         url = _with_query(url, placeholders.query_of(rest))
     else:
         content = json.dumps(rest, ensure_ascii=False).encode(errors="replace")
+    if len(url) > MAX_URL_LENGTH:
+        text = _("The arguments are too long: the address would have more than %d characters.")
+        raise InvalidRequest(text % MAX_URL_LENGTH)
     headers = dict(_headers(target, arguments, secrets))
     if content is not None and "content-type" not in map(str.lower, headers):
         headers["Content-Type"] = "application/json"
@@ -76,15 +78,19 @@ def secret_values(target: HttpTarget) -> Iterator[str]:
     """Everything in the target that must never be shown: its secrets and its secret headers."""
     for secret in target.secrets:
         yield from placeholders.secret_parts(secret.value)
+    values = {secret.name: secret.value for secret in target.secrets}
     for name, value in target.headers.items():
+        if values.keys() & placeholders.names_in(value):
+            # Only the whole says that a secret is, after `Basic`, a password in base64.
+            yield from placeholders.secret_parts(placeholders.filled_with(value, values))
         if placeholders.is_sensitive(name):
-            for literal in placeholders.literals_in(str(value)):
-                if literal.strip().lower() not in _SCHEMES:
+            for literal in placeholders.literals_in(value):
+                if not placeholders.is_scheme(literal):
                     yield from placeholders.secret_parts(literal)
 
 
 def _names_used(target: HttpTarget) -> set[str]:
-    texts = (target.url, target.body, *map(str, target.headers.values()))
+    texts = (target.url, target.body, *target.headers.values())
     return {name for text in texts for name in placeholders.names_in(text)}
 
 
@@ -109,7 +115,7 @@ def _headers(
     for name, value in target.headers.items():
         if problem := placeholders.header_problem(name):
             raise InvalidRequest(problem, param="http_headers")
-        yield name, placeholders.fill_header(str(value), arguments, verbatim=secrets)
+        yield name, placeholders.fill_header(value, arguments, verbatim=secrets)
 
 
 def _with_query(url: str, query: str) -> str:

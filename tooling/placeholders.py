@@ -40,6 +40,11 @@ _OURS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer",
      "upgrade", "expect", "proxy-authorization", "proxy-connection", "accept-encoding"}
 )  # fmt: skip
+# How credentials are meant: what may stand before one in a header, and is none itself.
+_SCHEMES = frozenset({"api", "apikey", "basic", "bearer", "key", "token"})
+_WORD = re.compile(r"[A-Za-z0-9]+")
+# Each server on a request's way may unescape once; nobody has more of them in a row.
+_MAX_UNESCAPED = 5
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 Values = Mapping[str, Any]
@@ -67,6 +72,11 @@ def host_of(url: str) -> str:
 def is_sensitive(header_name: str) -> bool:
     """Whether the value of such a header is a secret, going by its name."""
     return bool(_SENSITIVE.search(header_name))
+
+
+def is_scheme(literal: str) -> bool:
+    """Whether what stands beside a placeholder only says how it is meant, as `Bearer` does."""
+    return {word.lower() for word in _WORD.findall(literal)} <= _SCHEMES
 
 
 def secret_parts(value: str) -> Iterator[str]:
@@ -128,6 +138,11 @@ def fill_header(template: str, values: Values, *, verbatim: Mapping[str, str]) -
             _("A header can have printable ASCII characters only."), param="http_headers"
         )
     return line
+
+
+def filled_with(template: str, texts: Mapping[str, str]) -> str:
+    """The text with these put in as they are; other placeholders stay."""
+    return _filled(template, lambda name: texts.get(name, f"{{{name}}}"))
 
 
 def fill_json(template: str, values: Values) -> bytes:
@@ -202,15 +217,14 @@ def _segment(template: str, values: Values) -> str:
 
 
 def _in_path(name: str, values: Values) -> str:
-    """A value that stays in its segment, however often it is unescaped."""
+    """A value that stays in its segment, also where servers unescape it again."""
     text = _needed(name, values)
     plain = text
-    # Each server on the way may unescape it once more.
-    while (unescaped := unquote(plain)) != plain:
-        plain = unescaped
-    if not text or {".", ".."} & set(re.split(r"[/\\]", plain)):
+    for _server in range(_MAX_UNESCAPED):
+        plain = unquote(plain)
+    if not text or unquote(plain) != plain or {".", ".."} & set(re.split(r"[/\\]", plain)):
         raise InvalidRequest(
-            _("“%(value)s” cannot be used as %(name)s: it would lead to another path.")
+            _("“%(value)s” cannot be used as %(name)s: it could lead to another path.")
             % {"value": text[:80], "name": name},
             param=name,
         )

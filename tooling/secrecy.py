@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from django.utils.translation import gettext as _
@@ -10,23 +9,16 @@ from django.utils.translation import gettext as _
 from core.crypto import MASK, is_masked, mask
 from core.errors import InvalidRequest
 from tooling.models import Tool, ToolSecret
-from tooling.placeholders import host_of, is_sensitive, names_in
+from tooling.placeholders import host_of, is_scheme, is_sensitive, literals_in, names_in
 
 Headers = Mapping[str, str]
-
-_WORD = re.compile(r"[A-Za-z0-9]+")
-_SCHEMES = frozenset({"bearer", "basic", "token", "key", "apikey", "api"})
 
 
 def is_secret(header_name: str, value: str) -> bool:
     """Whether a header holds a secret itself; `Bearer {api_key}` only says where one goes."""
     if not value or not is_sensitive(header_name):
         return False
-    rest = value
-    for name in names_in(value):
-        rest = rest.replace(f"{{{name}}}", "")
-    words = {word.lower() for word in _WORD.findall(rest)}
-    return rest == value or not words <= _SCHEMES
+    return not names_in(value) or not all(map(is_scheme, literals_in(value)))
 
 
 def shown_headers(headers: Headers, *, shows_ends: bool) -> dict[str, str]:

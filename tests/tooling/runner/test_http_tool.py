@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import logging
@@ -134,13 +135,16 @@ async def test_it_sends_a_secret_to_its_host_only(service: Service) -> None:
         ({"headers": {"X-Id": "{id}"}}, {}, "no value for {id}"),
         ({"headers": {"Host": "other.example"}}, {}, "cannot be set"),
         ({"method": "POST", "body": "{id} {id}"}, {"id": 1}, "not JSON"),
+        ({"url": "https://shop.example/{id}"}, {"id": "x" * 8000}, "arguments are too long"),
+        ({"url": "https://shop.example/x"}, {"id": "x" * 8000}, "arguments are too long"),
     ],
 )
 def test_it_says_why_no_request_can_be_made(
     changes: dict[str, Any], arguments: dict[str, Any], message: str
 ) -> None:
-    good = HttpTarget("GET", "https://shop.example/x")
-    assert prepared(good, arguments).url.startswith("https://shop.example/x")
+    good = HttpTarget("POST", "https://shop.example/x")
+    assert prepared(good, arguments).url == "https://shop.example/x"
+    changes = {"method": "GET", **changes}
     with pytest.raises(InvalidRequest, match=message):
         prepared(dataclasses.replace(good, **changes), arguments)
 
@@ -393,6 +397,18 @@ async def test_it_shows_no_secret_that_a_service_echoes(service: Service) -> Non
     service.answer = lambda _asked: Reply(f"wrong key {KEY}".encode(), 403, "text/plain")
     result = await call(with_key(target))
     assert (result.output, result.code) == (f"wrong key {REDACTED}", 403)
+
+
+async def test_it_shows_no_password_of_a_credential_in_base64(service: Service) -> None:
+    service.answer = lambda asked: Reply(
+        b"hello " + base64.b64decode(asked.headers["authorization"].partition(" ")[2]),
+        content_type="text/plain",
+    )
+    target = HttpTarget("GET", service.url, headers={"Authorization": "Basic {login}"})
+    credential = base64.b64encode(b"shop:open-sesame").decode()
+    secret = Secret("login", host_of(service.url), credential)
+    result = await call(dataclasses.replace(target, secrets=(secret,)))
+    assert (result.output, result.code) == (f"hello shop:{REDACTED}", 200)
 
 
 async def test_it_shows_no_half_of_a_secret_at_the_cut(service: Service) -> None:
