@@ -33,12 +33,13 @@ class StrictJSONParser(JSONParser):
             data = super().parse(io.BytesIO(raw), media_type, parser_context)
         except RecursionError:
             raise ParseError(_("The JSON is nested too deeply.")) from None
-        if b"\0" in raw or (_SUSPECT_ESCAPE.search(raw) and not _is_storable(data)):
+        if b"\0" in raw or (_SUSPECT_ESCAPE.search(raw) and not is_storable(data)):
             raise ParseError(_("The JSON contains characters that cannot be stored."))
         return data
 
 
-def _is_storable(data: Any) -> bool:
+def is_storable(data: Any) -> bool:
+    """Whether the texts in JSON can be written to the database: no NUL, no half characters."""
     waiting = [data]
     while waiting:
         value = waiting.pop()

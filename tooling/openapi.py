@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 from django.utils.translation import gettext as _
 
 from core.errors import InvalidRequest
+from core.rest import is_storable
 from tooling.placeholders import names_in
 
 Json = dict[str, Any]
@@ -80,11 +81,15 @@ def _problem(message: str) -> InvalidRequest:
 def _parsed(document: object) -> Json:
     try:
         text = document if isinstance(document, str) else json.dumps(document)
-        parsed = json.loads(text) if len(text) <= MAX_DOCUMENT_LENGTH else None
+        if len(text) > MAX_DOCUMENT_LENGTH:
+            raise _problem(_("This is longer than %d characters.") % MAX_DOCUMENT_LENGTH)
+        parsed = json.loads(text)
+        # Python reads NaN, and numbers too large for it as infinite; neither can be stored.
+        json.dumps(parsed, allow_nan=False)
     except (ValueError, RecursionError):
         raise _problem(_("This is not JSON.")) from None
-    if parsed is None:
-        raise _problem(_("This is longer than %d characters.") % MAX_DOCUMENT_LENGTH)
+    if not is_storable(parsed):
+        raise _problem(_("The JSON contains characters that cannot be stored."))
     if not isinstance(parsed, dict) or not str(parsed.get("openapi", "")).startswith("3."):
         raise _problem(_("Expected an OpenAPI 3 document."))
     return parsed

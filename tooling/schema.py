@@ -23,6 +23,7 @@ from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import SchemaError as PatternError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 MAX_SHOWN_ERRORS = 3
 MAX_SHOWN_CHARS = 300
@@ -163,11 +164,18 @@ def _size_problem(schema: object) -> str | None:
     return f"has more than {MAX_PATTERNS} patterns" if patterns > MAX_PATTERNS else None
 
 
-def _reference_problem(schema: object) -> str | None:
+def _reference_problem(schema: dict[str, Any]) -> str | None:
+    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
     for _depth, node in _nodes(schema):
         target = node.get("$ref") if isinstance(node, dict) else None
-        if isinstance(target, str) and not target.startswith("#"):
+        if not isinstance(target, str):
+            continue
+        if not target.startswith("#"):
             return _cut(f"$ref {target!r}: only references within the schema (#/…) are supported")
+        try:
+            resolver.lookup(target)
+        except Unresolvable:
+            return _cut(f"$ref {target!r} leads nowhere")
     return None
 
 

@@ -49,6 +49,24 @@ def refusal(value: object, wanted: str = "") -> str:
     return caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("null", "Expected an OpenAPI 3 document."),
+        ("[]", "Expected an OpenAPI 3 document."),
+        ('{"openapi": "3.0", "x": NaN}', "This is not JSON."),
+        ('{"openapi": "3.0", "x": 1e999}', "This is not JSON."),
+        ('{"openapi": "3.0", "x": "\\u0000"}', "The JSON contains characters"),
+        ('{"openapi": "3.0", "x": "\\ud800"}', "The JSON contains characters"),
+        (f'{{"openapi": "3.0", "x": "{"x" * 500_000}"}}', "This is longer than 500000"),
+    ],
+    ids=range(7),
+)
+def test_it_says_what_is_wrong_with_a_text(text: str, told: str) -> None:
+    assert imported(json.dumps(ORDERS)).id == "find_order"
+    assert refusal(text).startswith(told)
+
+
 def test_it_imports_a_request() -> None:
     operation = imported(ORDERS)
     assert (operation.id, operation.method) == ("find_order", "GET")

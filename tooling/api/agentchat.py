@@ -210,7 +210,8 @@ def values_of(fields: dict[str, Any], *, before: Tool | None = None) -> actions.
     sent.pop("tool_id", None)
     values: actions.ToolValues = cast(actions.ToolValues, sent)
     operation = None
-    if document and (before is None or document != exported(operation_of(before))):
+    is_sent = document not in (None, "", {})
+    if is_sent and (before is None or document != exported(operation_of(before))):
         called = sent.get("function_name") or (before.called if before else "")
         operation = imported(document, wanted=called)
         values = {**values, **_request_values(operation)}

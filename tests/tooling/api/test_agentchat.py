@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -166,6 +167,10 @@ def test_it_deletes(alice_api: APIClient, in_query: bool) -> None:
         ({"logo_url": "javascript:alert(1)"}, "logo_url"),
         ({"openapi_schema": {"swagger": "2.0"}}, "openapi_schema"),
         ({"openapi_schema": "{"}, "openapi_schema"),
+        ({"openapi_schema": []}, "openapi_schema"),
+        ({"openapi_schema": False}, "openapi_schema"),
+        ({"openapi_schema": json.dumps({**ORDERS, "x": float("nan")})}, "openapi_schema"),
+        ({"openapi_schema": json.dumps({**ORDERS, "x": "\0"})}, "openapi_schema"),
         ({"openapi_schema": {**ORDERS, "servers": [{"url": "http://10.0.0.1"}]}}, "openapi_schema"),
         ({"auth_config": {"auth_type": "Bearer", "data": "tok-12345678"}}, "auth_config"),
         ({"openapi_schema": ORDERS, "auth_config": {"auth_type": "X", "data": "y"}}, "auth_config"),

@@ -69,7 +69,14 @@ def test_it_never_fetches_a_reference() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [CITY, {"type": "object"}, {"type": "object", "properties": {"pattern": {"type": "string"}}}],
+    [
+        CITY,
+        {"type": "object"},
+        {"type": "object", "properties": {"pattern": {"type": "string"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}},
+        {"type": "object", "properties": {"a": {"$ref": "#b"}}, "$defs": {"b": {"$anchor": "b"}}},
+        {"$id": "https://a.example/", "type": "object", "properties": {"a": {"$ref": "#"}}},
+    ],
 )
 def test_it_accepts_object_schemas(schema: dict[str, Any]) -> None:
     assert schema_problem(schema) is None
@@ -85,6 +92,8 @@ def test_it_accepts_object_schemas(schema: dict[str, Any]) -> None:
         ({"type": "object", "required": "a"}, "$.required"),
         ({"type": "object", "patternProperties": {"^a": {}}}, "patternProperties"),
         ({"type": "object", "properties": {"a": {"pattern": "(?=a)"}}}, "not supported"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, "'#/$defs/b' leads nowhe"),
+        ({"type": "object", "properties": {"a": {"$ref": "#b"}}}, "'#b' leads nowhere"),
     ],
 )
 def test_it_refuses_other_schemas_and_says_why(schema: object, told: str) -> None:
