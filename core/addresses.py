@@ -60,7 +60,13 @@ def _split(url: str) -> SplitResult | None:
     if not is_plain or not parts.hostname or port == 0 or set(parts.netloc) & _NEVER_IN_HOSTS:
         return None
     is_same = host.lower() == parts.hostname or not parts.hostname.isascii()
-    return parts if is_same else None
+    return parts if is_same and _can_be_asked_for(host) else None
+
+
+def _can_be_asked_for(host: str) -> bool:
+    """Whether it is an IPv6 address, or has the form of a name: no name server is asked."""
+    labels = host.removesuffix(".").split(".")
+    return ":" in host or (len(host) < 255 and all(0 < len(label) < 64 for label in labels))
 
 
 def literal_address(host: str) -> Address | None:

@@ -21,6 +21,8 @@ from providers.models import OutboundRule
         "https://8.8.8.8/",
         "https://[2001:4860:4860::8888]/",
         "HTTPS://API.example.com/",
+        "https://example.com./",
+        f"https://{'a' * 63}.example.com",
     ],
 )
 def test_it_takes_public_addresses(db: None, url: str) -> None:
@@ -54,6 +56,10 @@ def test_an_empty_one_stays_empty() -> None:
         "https://[fe80::1%25eth0]/",
         "https://{host}/",
         "https://example.com{x}",
+        "https://example..com",
+        "https://.example.com",
+        f"https://{'a' * 64}.example.com",
+        f"https://{'a.' * 127}com",
     ],
 )
 def test_it_refuses_what_is_no_plain_address(url: str) -> None:
