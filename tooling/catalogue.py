@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils.translation import get_language
 
 from tooling.models import Category, Tool, ToolBackend
+from tooling.vendors import OPEN_VENDORS, SERVICES
 
 Language = Literal["zh", "en"]
 
@@ -302,11 +303,6 @@ BUILTIN_TOOLS: dict[str, BuiltinTool] = {
     )
 }
 
-# Services that anybody may ask: tools that work from the first start.
-OPEN_SERVICES = {
-    "weather": (ToolBackend.Vendor.OPEN_METEO, "https://api.open-meteo.com"),
-}
-
 # Names under which earlier clients know a tool.
 LEGACY_IDS = {"voice_message_prompt": "voice_msg_prompt"}
 
@@ -341,7 +337,7 @@ def _readers_language() -> Language:
 def sync_builtin_tools() -> None:
     """Writes the system rows of the built-in tools and the services that need no key.
 
-    What an operator changed of a service, or disabled, stays as it is.
+    What an operator changed of a service, or disabled, stays as it is; a deleted one comes back.
     """
     for tool in BUILTIN_TOOLS.values():
         Tool.objects.update_or_create(
@@ -357,7 +353,8 @@ def sync_builtin_tools() -> None:
                 "wait_for_response": tool.wait_for_response,
             },
         )
-    for tool_id, (vendor, base_url) in OPEN_SERVICES.items():
+    for vendor in OPEN_VENDORS:
+        service = SERVICES[vendor]
         ToolBackend.objects.get_or_create(
-            tool_id=tool_id, defaults={"vendor": vendor, "base_url": base_url}
+            tool_id=service.tool_id, defaults={"vendor": vendor, "base_url": service.usual_url}
         )

@@ -28,6 +28,10 @@ SERVICES: Mapping[Vendor, Service] = {
     Vendor.SEARXNG: Service("search"),
     Vendor.TAVILY: Service("search", "https://api.tavily.com", needs_key=True),
 }
+# Anybody may ask these: their tools work from the first start.
+OPEN_VENDORS = tuple(
+    vendor for vendor, service in SERVICES.items() if service.usual_url and not service.needs_key
+)
 SERVED_TOOLS = tuple(dict.fromkeys(service.tool_id for service in SERVICES.values()))
 
 
