@@ -340,6 +340,17 @@ class DocumentAdmin(ConsoleAdmin):
         }
         return [row.name for row in documents], figures, set(), []
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ends at the documents of the base; what cannot be changed would lead to the home page."""
+        document = self.get_object(request, unquote(object_id))
+        response: HttpResponse = super().delete_view(request, object_id, extra_context)
+        if document is None or response.status_code != 302:
+            return response
+        url = reverse("admin:knowledge_document_changelist")
+        return HttpResponseRedirect(f"{url}?{BASE_PARAM}={document.knowledge_base_id}")
+
     def delete_model(self, request: HttpRequest, obj: Document) -> None:
         # Whoever else deletes it at the same time leaves nothing to do.
         with contextlib.suppress(NotFound):

@@ -514,6 +514,18 @@ def test_it_deletes_a_base_without_loading_its_chunks(
     assert Assistant.objects.filter(pk=assistant.pk).exists()
 
 
+def test_it_goes_back_to_the_base_of_a_document_that_it_deletes(
+    operator: Client, base: KnowledgeBase
+) -> None:
+    gone, kept = make_document(base, "gone.txt"), make_document(base, "kept.txt")
+    url = reverse("admin:knowledge_document_delete", args=[gone.pk])
+    assert "gone.txt" in page_of(operator, url)
+    answer = operator.post(url, {"post": "yes"})
+    assert (answer.status_code, answer["Location"]) == (302, list_url(base))
+    assert Document.objects.get() == kept
+    assert operator.post(url, {"post": "yes"})["Location"] == reverse("admin:index")
+
+
 def test_it_deletes_selected_documents_without_loading_their_chunks(
     operator: Client, base: KnowledgeBase
 ) -> None:
