@@ -54,15 +54,14 @@ class MessageInline(TabularInline):  # type: ignore[misc]  # unfold ships no typ
 
     @display(description=_("role"))
     def show_role(self, message: Message) -> Any:
-        result = message.tool_result
-        if not result:
-            return message.get_role_display()
-        return format_html(
-            '{}<span class="row-note"><code>{}</code> · {}</span>',
-            message.get_role_display(),
-            result["name"],
-            result["code"],
+        """Who spoke; with the tools that a model called, or the one that answered and how."""
+        notes = [f"→ {call['name']}" for call in message.tool_calls]
+        if result := message.tool_result:
+            notes.append(f"{result['name']} · {result['code']}")
+        shown = format_html_join(
+            "", '<span class="row-note"><code>{}</code></span>', ((note,) for note in notes)
         )
+        return format_html("{}{}", message.get_role_display(), shown)
 
     @display(description=_("sources"))
     def show_sources(self, message: Message) -> Any:

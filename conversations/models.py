@@ -172,6 +172,9 @@ class ToolUse(Message):
         verbose_name_plural = _("tool calls")
         ordering: ClassVar = ["-created_at", "-id"]
 
+    def __str__(self) -> str:
+        return str((self.tool_result or {}).get("name", self.pk))
+
 
 class CallStatus(models.TextChoices):
     CONNECTED = "connected", _("Connected")

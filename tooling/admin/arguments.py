@@ -95,14 +95,7 @@ def _field(name: str, part: dict[str, Any], *, is_required: bool, default: Any) 
         case _:
             if initial is None and is_required:
                 common["initial"] = _sketch(part)
-            return _OptionalJson(**common, widget=JsonWidget({"rows": 4}))
-
-
-class _OptionalJson(JsonField):
-    """JSON that may be left out."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return "" if value is None else super().prepare_value(value)
+            return JsonField(**common, widget=JsonWidget({"rows": 4}))
 
 
 def _choice(common: dict[str, Any], choices: list[tuple[str, Any]]) -> forms.Field:

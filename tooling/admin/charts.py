@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 4, 12, 24
 MAX_BARS = 60
 # Even the quickest run is there to be pointed at.
 LEAST_BAR = 4
-LEAST_BETWEEN = 180
+LEAST_BETWEEN = 240
 Outcome = Literal["passed", "failed", "broken"]
 
 

@@ -25,7 +25,7 @@ from tooling.admin.fields import JsonField, JsonWidget, headers_field, secrets_f
 from tooling.admin.links import link_to
 from tooling.admin.testing import Autotested
 from tooling.catalogue import description_to_read, is_builtin, name_to_read
-from tooling.models import Category, Method, Subject, Tool
+from tooling.models import Category, Method, Subject, Tool, empty_object_schema
 from tooling.secrecy import missing_secrets
 
 REQUEST_FIELDS = [
@@ -55,11 +55,15 @@ class ToolForm(ConsoleForm):
     )
     parameter_schema = JsonField(
         label=gettext_lazy("Parameters"),
+        initial=empty_object_schema,
         widget=JsonWidget({"rows": 14}),
         help_text=gettext_lazy("A JSON Schema of an object; the model reads the descriptions."),
     )
     parameter_defaults = JsonField(
-        label=gettext_lazy("Default arguments"), required=False, widget=JsonWidget({"rows": 4})
+        label=gettext_lazy("Default arguments"),
+        initial=dict,
+        required=False,
+        widget=JsonWidget({"rows": 4}),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
