@@ -321,6 +321,7 @@ class McpConfigView(APIView):
 class McpConfigDetailView(APIView):
     @extend_schema(operation_id="mcp_user_config_retrieve", responses=ConfigShape)
     def get(self, request: Request, config_id: str) -> Response:
+        """The caller's own settings for a server, masked."""
         principal = principal_of(request)
         with naming("config_id"):
             config = access_mcp_config(principal, config_id)
