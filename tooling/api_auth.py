@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
+from core.crypto import is_masked
 from tooling.openapi import KeyPlace
 from tooling.placeholders import names_in
 
@@ -72,7 +73,10 @@ def without_auth(request: Request) -> Request:
 
 
 def secret_of(auth_type: AuthType, data: str) -> str:
-    """The secret as it is sent: a user's name and password are encoded, also by us."""
-    if auth_type == "Basic" and ":" in data:
+    """The secret as it is sent: a user's name and password are encoded, also by us; a mask stays.
+
+    What is masked may end in a colon and more.
+    """
+    if auth_type == "Basic" and ":" in data and not is_masked(data):
         return base64.b64encode(data.encode()).decode()
     return data

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 REDACTED = "••••"
 # Shorter ones would take common words with them.
 MIN_LENGTH = 4
+_ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
+_GOS = {ord(each): f"\\u{ord(each):04x}" for each in "&<>"}
+_PHPS = {ord(each): f"\\u{ord(each):04X}" for each in "&<>'"}
+_DOTNETS = {ord(each): f"\\u{ord(each):04X}" for each in "&<>'+`\""}
 
 
 def redact(text: str, values: Iterable[str]) -> str:
@@ -31,6 +36,7 @@ def _forms(value: str) -> Iterator[str]:
     yield json.dumps(value)[1:-1]
     yield json.dumps(value)[1:-1].replace("/", "\\/")
     yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield from _in_cautious_json(value)
     for escaped in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield escaped
         yield _with_small_escapes(escaped)
@@ -39,6 +45,16 @@ def _forms(value: str) -> Iterator[str]:
             # What is left of a short one would hit by chance.
             if len(encoded) >= MIN_LENGTH:
                 yield encoded
+
+
+def _in_cautious_json(value: str) -> Iterator[str]:
+    """As writers have it that keep JSON harmless inside HTML."""
+    plain = json.dumps(value)[1:-1]
+    for table in (_GOS, _PHPS):
+        yield plain.translate(table)
+    # Its hexadecimal digits are capital ones.
+    dotnets = plain.replace('\\"', '"')
+    yield _ESCAPE.sub(lambda match: "\\u" + match[1].upper(), dotnets).translate(_DOTNETS)
 
 
 def _with_small_escapes(escaped: str) -> str:

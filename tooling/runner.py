@@ -65,10 +65,10 @@ async def run_tool(spec: ToolSpec, arguments: dict[str, Any], context: ToolConte
     except AppError as error:
         result = ToolResult("", error.http_status, error.message)
     secrets = tuple(secrets_of(spec.target))
-    # Before it is cut: half a secret would not be found.
-    return ToolResult(
-        capped(redact(result.output, secrets)), result.code, redact(result.message, secrets)
-    )
+    # Before it is cut, since half a secret would not be found; but without the NULs that UTF-16
+    # has between the letters of one.
+    output = redact(result.output.replace("\0", ""), secrets)
+    return ToolResult(capped(output), result.code, redact(result.message, secrets))
 
 
 async def try_tool(spec: ToolSpec, sent: Mapping[str, Any], context: ToolContext) -> ToolResult:

@@ -307,6 +307,18 @@ def test_it_keeps_credentials_as_secrets(
     assert own(alice_api)[tool_id]["auth_config"] is None
 
 
+def test_the_mask_of_a_credential_is_no_credential_of_another_kind(alice_api: APIClient) -> None:
+    auth = {"auth_type": "Bearer", "data": "token-of-shop:abc"}
+    tool_id = made(alice_api, openapi_schema=ORDERS, auth_config=auth)
+    mask = own(alice_api)[tool_id]["auth_config"]["data"]
+    assert mask.endswith(":abc")
+    basic = {"auth_type": "Basic", "data": mask}
+    data_of(alice_api.put(f"{PATH}/update", {"tool_id": tool_id, "auth_config": basic}))
+    row = Tool.objects.get(pk=tool_id)
+    assert row.http_headers == {"Authorization": "Basic {api_auth}"}
+    assert [each.value for each in row.secrets.all()] == ["token-of-shop:abc"]
+
+
 def test_a_credential_stays_with_its_host(alice_api: APIClient) -> None:
     auth = {"auth_type": "Bearer", "data": "tok-12345678"}
     tool_id = made(alice_api, openapi_schema=ORDERS, auth_config=auth)

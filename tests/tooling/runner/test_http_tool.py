@@ -411,6 +411,13 @@ async def test_it_shows_no_password_of_a_credential_in_base64(service: Service) 
     assert (result.output, result.code) == (f"hello shop:{REDACTED}", 200)
 
 
+async def test_it_shows_no_secret_between_nuls(service: Service) -> None:
+    said = f"wrong key {KEY}".encode("utf-16-le")
+    service.answer = lambda _asked: Reply(said, content_type="text/plain")
+    result = await call(with_key(HttpTarget("GET", service.url)))
+    assert result.output == f"wrong key {REDACTED}"
+
+
 async def test_it_shows_no_half_of_a_secret_at_the_cut(service: Service) -> None:
     service.answer = lambda _asked: Reply(
         b"x" * 7940 + KEY.encode() * 40, content_type="text/plain"

@@ -13,6 +13,12 @@ from tooling.redaction import REDACTED, redact
 SECRET = 'sk/+ "é&<=\\%zA9'
 
 
+def escaped(text: str, letters: str) -> str:
+    """The letters as JSON's escapes, as .NET and Go write them inside of JSON."""
+    hexadecimal = "04X" if "+" in letters else "04x"
+    return "".join(f"\\u{ord(each):{hexadecimal}}" if each in letters else each for each in text)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -24,6 +30,11 @@ SECRET = 'sk/+ "é&<=\\%zA9'
         quote,
         quote_plus,
         lambda text: quote(text, safe=""),
+        # Go, and .NET.
+        lambda text: escaped(json.dumps(text), "&<>"),
+        lambda text: escaped(json.dumps(text)[1:-1].replace('\\"', '"'), "&<>'+`\"").replace(
+            "\\u00e9", "\\u00E9"
+        ),
     ],
 )
 def test_it_finds_a_secret_however_it_is_written(write: Callable[[str], str]) -> None:
