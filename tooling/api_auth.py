@@ -22,14 +22,14 @@ _HEADERS: dict[str, AuthType] = {f"Bearer {_PLACE}": "Bearer", f"Basic {_PLACE}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Request:
+class ToolRequest:
     """What of a tool's request takes part in proving who asks."""
 
     url: str
     headers: Mapping[str, str]
 
 
-def auth_type_of(request: Request) -> AuthType | None:
+def auth_type_of(request: ToolRequest) -> AuthType | None:
     """How the request proves itself, None where it does not in one of these ways."""
     for value in request.headers.values():
         if value in _HEADERS:
@@ -38,18 +38,18 @@ def auth_type_of(request: Request) -> AuthType | None:
     return "APIKey" if any(SECRET in names_in(text) for text in texts) else None
 
 
-def with_auth(request: Request, auth_type: AuthType, place: KeyPlace) -> Request:
+def with_auth(request: ToolRequest, auth_type: AuthType, place: KeyPlace) -> ToolRequest:
     """The request with a place for the secret, which `secret_of` makes."""
     plain = without_auth(request)
     if auth_type != "APIKey":
-        return Request(plain.url, {**plain.headers, "Authorization": f"{auth_type} {_PLACE}"})
+        return ToolRequest(plain.url, {**plain.headers, "Authorization": f"{auth_type} {_PLACE}"})
     if place.is_header:
-        return Request(plain.url, {**plain.headers, place.name: _PLACE})
+        return ToolRequest(plain.url, {**plain.headers, place.name: _PLACE})
     mark = "&" if "?" in plain.url else "?"
-    return Request(f"{plain.url}{mark}{quote(place.name, safe='')}={_PLACE}", plain.headers)
+    return ToolRequest(f"{plain.url}{mark}{quote(place.name, safe='')}={_PLACE}", plain.headers)
 
 
-def place_of(request: Request) -> KeyPlace | None:
+def place_of(request: ToolRequest) -> KeyPlace | None:
     """Where the request has its API key now."""
     for name, value in request.headers.items():
         if value == _PLACE:
@@ -59,7 +59,7 @@ def place_of(request: Request) -> KeyPlace | None:
     return KeyPlace(is_header=False, name=unquote(names[0])) if names else None
 
 
-def without_auth(request: Request) -> Request:
+def without_auth(request: ToolRequest) -> ToolRequest:
     """The request without its place for the secret, and without another `Authorization`."""
     path, has_query, query = request.url.partition("?")
     pairs = [pair for pair in query.split("&") if pair and not pair.endswith(f"={_PLACE}")]
@@ -69,7 +69,7 @@ def without_auth(request: Request) -> Request:
         if SECRET not in names_in(value) and name.lower() != "authorization"
     }
     url = f"{path}?{'&'.join(pairs)}" if has_query and pairs else path
-    return Request(url, headers)
+    return ToolRequest(url, headers)
 
 
 def secret_of(auth_type: AuthType, data: str) -> str:

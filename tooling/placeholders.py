@@ -192,7 +192,8 @@ def _split(template: str) -> _Url:
     except httpx.InvalidURL:
         raise _bad_url(_("Expected an address such as https://host/path.")) from None
     host = parsed.raw_host.decode("ascii").lower()
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    # Zero is a port that was given, and there is none of that number.
+    port = {"https": 443, "http": 80}[parsed.scheme] if parsed.port is None else parsed.port
     if not host or not 0 < port < 65536 or not _PLAIN_AUTHORITY.fullmatch(authority):
         raise _bad_url(_("Expected an address such as https://host/path."))
     pairs = [pair for pair in (query or "").split("&") if pair]

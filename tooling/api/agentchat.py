@@ -31,13 +31,13 @@ from tooling.api_auth import (
     AUTH_TYPES,
     SECRET,
     AuthType,
+    ToolRequest,
     auth_type_of,
     place_of,
     secret_of,
     with_auth,
     without_auth,
 )
-from tooling.api_auth import Request as ToolRequest
 from tooling.catalogue import BUILTIN_TOOLS, description_to_read, is_builtin
 from tooling.models import Category, Tool
 from tooling.openapi import KeyPlace, Operation, exported, imported
