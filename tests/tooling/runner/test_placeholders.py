@@ -59,7 +59,8 @@ def test_it_tells_the_host_of_an_address(url: str, host: str) -> None:
         "https://{host}/", "https://api.{domain}/x", "https://example.com:{port}/",
         "https://user:password@example.com/", "https://example.com@127.0.0.1/",
         "http://127.0.0.1\\@example.com/", "https://exa mple.com/", "https://exa%6dple.com/",
-        "https://example.com:0/", "https://example.com:99999/", "https://[::1/", "https://a.example/\x00", "https://a.example/\u200b",
+        "https://example.com:0/", "https://example.com:99999/", "https://[::1/",
+        "https://a.example/\x00", "https://a.example/\u200b",
     ],
 )  # fmt: skip
 def test_it_knows_no_host_of_what_is_no_plain_address(url: str) -> None:
