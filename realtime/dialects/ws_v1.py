@@ -2,6 +2,20 @@
 
 Decoding is strict: an unknown type or field is refused, so that a client's slip of the pen does
 not pass silently. Audio frames are checked here too, but carried as they are.
+
+Beyond the published protocol, for clients that ask for it in `metadata.capabilities`:
+
+spoken_prompts    Without it the device speaks the prompts of voice_msg_prompt and
+                  voice_choice_prompt itself. With it, in calls with sound, the session's voice
+                  does, and `assistant.tool_call` has `tool_call.spoken: true`: the device only
+                  shows them. The words are part of the response that makes the call, in its text,
+                  sound and segments; after the opener they are a response of their own.
+
+And for all: options of a choice that the model gave as plain strings reach the device as objects.
+A choice may be settled by what the user says or writes; the device learns of it, as of a time-out
+(504) or a question that a newer one replaced (499), by `assistant.tool_result`, and takes the
+question back. A device that could not do what nobody waits for may say so once, with a code of 400
+or more, and the model is told.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from providers.fakes import FakeUpstream, Step
 from tests.browser.conftest import MakeAssistant, OpenWindow
@@ -28,7 +28,7 @@ TOOLS = [
     "voice_choice_prompt",
     "text_choice_prompt",
 ]
-DRINKS = {
+DRINKS: dict[str, Any] = {
     "question": "What would you like to drink?",
     "options": [
         {"id": "tea", "label": "Green tea"},
@@ -368,9 +368,24 @@ def test_questions_wait_for_each_other(talk: Talk, model: FakeUpstream) -> None:
 
 
 def test_it_shows_how_long_a_question_stays_and_that_it_is_over(
-    talk: Talk, model: FakeUpstream
+    web: Web, helper: MakeAssistant, model: FakeUpstream, window: OpenWindow
 ) -> None:
-    page = talk(voiceOutputEnabled=False)
+    page = window()
+    sockets: list[WebSocketRoute] = []
+    events: list[dict[str, Any]] = []
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+
+        def to_page(message: str | bytes) -> None:
+            if isinstance(message, str):
+                events.append(json.loads(message))
+            socket.send(message)
+
+        socket.connect_to_server().on_message(to_page)
+
+    page.page.route_web_socket("**/ws?*", pass_on)
+    page.open(f"{web.url}/talk/{helper(voiceOutputEnabled=False)}")
     page.page.clock.install()
     page.page.click("#start-silent")
     ask(page, model)
@@ -378,6 +393,15 @@ def test_it_shows_how_long_a_question_stays_and_that_it_is_over(
     page.page.clock.run_for(52_000)
     expect(page.page.locator("#prompt-time")).to_have_text("8 s left")
     expect(page.page.locator("#prompt-time")).to_have_attribute("data-hurry", "true")
+    # What the server says after a minute, which no test waits for.
+    asked = next(event for event in events if event["type"] == "assistant.tool_call")
+    status = {"code": 504, "message": "No answer in time."}
+    result = {"tool_call_id": asked["data"]["tool_call_id"], "output": "", "status": status}
+    data = {**asked["data"], "result": result}
+    late = {**data, "type": "assistant.tool_result", "seq": events[-1]["seq"] + 1, "data": data}
+    sockets[0].send(json.dumps(late))
+    expect(dialog(page)).to_have_count(0)
+    expect(lines(page)).to_have_text(["What would you like to drink? – no answer in time"])
 
 
 @pytest.mark.parametrize("opener", ["Hello!", ""])

@@ -375,7 +375,7 @@ async def test_an_assistant_that_cannot_be_loaded_says_so(
 ) -> None:
     from django.core.exceptions import ImproperlyConfigured
 
-    def fail(assistant_id: str) -> None:
+    def fail(assistant_id: str, *, caller_id: int | None) -> None:
         raise ImproperlyConfigured("a key is missing")
 
     monkeypatch.setattr(admission, "load_runtime", fail)
