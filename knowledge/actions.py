@@ -83,9 +83,12 @@ def create_base(owner_id: int | None, values: BaseValues) -> KnowledgeBase:
 def update_base(base: KnowledgeBase, values: BaseValues) -> KnowledgeBase:
     """Changes the base. Another embedding model gets its vectors built beside the present ones.
 
-    Other sizes of chunks hold for documents that are read from now on. Raises InvalidRequest.
+    Other sizes of chunks hold for documents that are read from now on. Raises InvalidRequest, and
+    NotFound where somebody has just deleted the base.
     """
     _set_values(base, values)
+    if not locks.hold_base(base.pk):
+        raise base_not_found()
     base.save(update_fields=[*values, "updated_at"])
     rebuild_vectors(base)
     return base

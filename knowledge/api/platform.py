@@ -95,13 +95,20 @@ class KnowledgeBaseViewSet(PlatformViewSet[KnowledgeBase]):
     def create_row(self, serializer: serializers.BaseSerializer[KnowledgeBase]) -> KnowledgeBase:
         with wire_names(serializer):
             row = actions.create_base(self.principal.user_id, self._values(serializer))
-        return self.get_queryset().get(pk=row.pk)
+        return self._as_it_is(row)
 
     def update_row(self, serializer: serializers.BaseSerializer[KnowledgeBase]) -> KnowledgeBase:
         assert serializer.instance is not None
         with wire_names(serializer):
             row = actions.update_base(serializer.instance, self._values(serializer))
-        return self.get_queryset().get(pk=row.pk)
+        return self._as_it_is(row)
+
+    def _as_it_is(self, row: KnowledgeBase) -> KnowledgeBase:
+        """With its overview. Raises NotFound where somebody has deleted it meanwhile."""
+        found = self.get_queryset().filter(pk=row.pk).first()
+        if found is None:
+            raise base_not_found()
+        return found
 
     def _values(self, serializer: serializers.BaseSerializer[KnowledgeBase]) -> actions.BaseValues:
         values: actions.BaseValues = serializer.validated_data
@@ -225,7 +232,11 @@ class DocumentViewSet(PlatformViewSet[Document]):
         return success(self._rendered(actions.cancel_document(row)))
 
     def _rendered(self, row: Document) -> Any:
-        return self.render(self.get_queryset().get(pk=row.pk))
+        """As it is by now. Raises NotFound where somebody has deleted it meanwhile."""
+        found = self.get_queryset().filter(pk=row.pk).first()
+        if found is None:
+            raise document_not_found()
+        return self.render(found)
 
 
 def add_file(base: KnowledgeBase, request: Request) -> Document:

@@ -93,6 +93,15 @@ def test_deleting_a_base_leaves_nothing(base: KnowledgeBase, alice: User) -> Non
     assert Path(other.file.path).exists()
 
 
+def test_a_base_that_is_gone_cannot_be_changed(base: KnowledgeBase) -> None:
+    actions.update_base(base, {"name": "New"})
+    actions.delete_base(KnowledgeBase.objects.get(name="New"), force=True)
+    with pytest.raises(NotFound) as refusal:
+        actions.update_base(base, {"name": "Newer"})
+    assert refusal.value.error_code == "KNOWLEDGE_BASE_NOT_FOUND"
+    assert not KnowledgeBase.objects.filter(pk=base.pk).exists()
+
+
 def test_a_user_takes_their_bases_along(base: KnowledgeBase, alice: User, bob: User) -> None:
     work_on(add(base))
     kept = work_on(add(actions.create_base(bob.pk, {"name": "Kept"})))

@@ -392,6 +392,22 @@ class TestWorking:
         shown = data_of(alice_api.post(f"{documents(base)}/{row.pk}/cancel"))
         assert (shown["id"], shown["status"]) == (row.pk, "cancelled")
 
+    def test_it_says_so_where_somebody_deletes_it_at_the_same_time(
+        self, alice_api: APIClient, base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document = make_document(base)
+        url = f"{documents(base)}/{document.pk}/reindex"
+        assert data_of(alice_api.post(url))["id"] == document.pk
+        restart = actions.reindex_document
+
+        def restart_what_is_deleted_then(row: Document) -> Document:
+            restarted = restart(row)
+            actions.delete_document(document)
+            return restarted
+
+        monkeypatch.setattr(actions, "reindex_document", restart_what_is_deleted_then)
+        assert error_of(alice_api.post(url), 404)["code"] == "DOCUMENT_NOT_FOUND"
+
 
 ROUTES = [
     ("get", ""),
