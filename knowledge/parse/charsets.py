@@ -86,6 +86,9 @@ def _wide_charset(sample: bytes) -> str | None:
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     if max(even, odd) * 50 < len(sample) or min(even, odd) * 3 > max(even, odd):
         return None
+    if sample.isascii() and max(even, odd) * 3 < len(sample):
+        # Of wide characters, those of ASCII bring a NUL each, and others bytes beyond it.
+        return None
     return "utf-16-le" if odd > even else "utf-16-be"
 
 

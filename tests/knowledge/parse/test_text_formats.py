@@ -31,6 +31,15 @@ def test_it_reads_on_past_a_broken_character(read: Read) -> None:
     assert read(data[:-1], "txt").text.startswith("员工手册")
 
 
+@pytest.mark.parametrize("text", ["The key is a\0b c.", "Key a\0b", "\0One line.\n"])
+def test_it_takes_no_accidental_nul_for_wide_characters(text: str, read: Read) -> None:
+    plain = text.replace("\0", "").strip()
+    for ending in ("", " "):
+        assert read(f"{text}{ending}", "txt").text == plain
+    wide = read("开门时间 9:30。".encode("utf-16-le"), "txt")
+    assert (wide.text, read(plain.encode("utf-16-be"), "txt").text) == ("开门时间 9:30。", plain)
+
+
 def test_it_strips_what_is_no_text(read: Read) -> None:
     assert read(b"\xef\xbb\xbfa\x00b\x07c\xc2\xadd\r\ne\x0bf", "txt").text == "abcd\ne\nf"
 
