@@ -37,6 +37,7 @@ MAX_MATCHED_CHARS = 1000
 MAX_STEPS = 50_000
 
 _UNSUPPORTED = ("patternProperties", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef")
+_WITHIN = "only references within the schema (#/…) are supported"
 UNUSABLE = "the tool's own parameter schema cannot be used"
 
 Check = Callable[..., Iterator[ValidationError] | None]
@@ -164,18 +165,62 @@ def _size_problem(schema: object) -> str | None:
     return f"has more than {MAX_PATTERNS} patterns" if patterns > MAX_PATTERNS else None
 
 
+def _subschemas(schema: dict[str, Any]) -> Iterator[Any]:
+    """Every schema in a schema, itself first: what else is in it is data."""
+    waiting = [DRAFT202012.create_resource(schema)]
+    while waiting:
+        resource = waiting.pop()
+        yield resource.contents
+        waiting.extend(resource.subresources())
+
+
 def _reference_problem(schema: dict[str, Any]) -> str | None:
+    """What of its references cannot be followed safely; of the rest, a check finds out.
+
+    The library follows them to whatever is there, and fails at what is no schema; for an anchor, it
+    looks through all of the schema each time; and below an `$id`, places have other names.
+    """
+    schemas = [each for each in _subschemas(schema) if isinstance(each, dict)]
+    if any("$id" in each for each in schemas[1:]):
+        return "$id is supported in the outermost schema only"
+    places = {id(each) for each in schemas}
+    for reference in (each["$ref"] for each in schemas if "$ref" in each):
+        if _is_anchor(reference):
+            return _cut(f"$ref {reference!r}: {_WITHIN}")
+        if reference.startswith("#") and not _may_be_followed(schema, reference, places):
+            return _cut(f"$ref {reference!r} leads to what is no schema")
+    return None
+
+
+def _is_anchor(reference: str) -> bool:
+    return reference.startswith("#") and reference != "#" and not reference.startswith("#/")
+
+
+def _may_be_followed(schema: dict[str, Any], reference: str, places: set[int]) -> bool:
     resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    for _depth, node in _nodes(schema):
-        target = node.get("$ref") if isinstance(node, dict) else None
-        if not isinstance(target, str):
+    try:
+        target = resolver.lookup(reference).contents
+    except Unresolvable:
+        return True
+    except (TypeError, ValueError):
+        # A step into a number, or one with a name into a list.
+        return False
+    return id(target) in places or isinstance(target, bool)
+
+
+def _loose_end(schema: dict[str, Any]) -> str | None:
+    """The first reference that leads nowhere, or out of the schema."""
+    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+    for each in _subschemas(schema):
+        reference = each.get("$ref") if isinstance(each, dict) else None
+        if reference is None:
             continue
-        if not target.startswith("#"):
-            return _cut(f"$ref {target!r}: only references within the schema (#/…) are supported")
+        if not reference.startswith("#"):
+            return _cut(f"$ref {reference!r}: {_WITHIN}")
         try:
-            resolver.lookup(target)
+            resolver.lookup(reference)
         except Unresolvable:
-            return _cut(f"$ref {target!r} leads nowhere")
+            return _cut(f"$ref {reference!r} leads nowhere")
     return None
 
 
@@ -192,7 +237,7 @@ def _pattern_problem(schema: object) -> str | None:
 
 
 def _problem(schema: Any, schema_json: str) -> str | None:
-    """Why this cannot be checked by: too large, or no JSON Schema."""
+    """Why this cannot be checked by: too large, no JSON Schema, or with unsafe references."""
     if len(schema_json) > MAX_SCHEMA_CHARS:
         return f"is longer than {MAX_SCHEMA_CHARS} characters"
     if problem := _size_problem(schema):
@@ -201,7 +246,7 @@ def _problem(schema: Any, schema_json: str) -> str | None:
         jsonschema.Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return _cut(f"{error.json_path}: {error.message}")
-    return None
+    return _reference_problem(schema)
 
 
 def _cut(text: str) -> str:
@@ -218,7 +263,7 @@ def schema_problem(schema: object) -> str | None:
         schema_json = json.dumps(schema)
     except RecursionError:
         return "is nested too deeply"
-    if problem := _problem(schema, schema_json) or _reference_problem(schema):
+    if problem := _problem(schema, schema_json) or _loose_end(schema):
         return problem
     names = {name for _depth, node in _nodes(schema) if isinstance(node, dict) for name in node}
     for name in _UNSUPPORTED:

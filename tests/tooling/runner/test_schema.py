@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tooling.schema import argument_problems, schema_problem
+from tooling.schema import UNUSABLE, argument_problems, schema_problem
 
 CITY: dict[str, Any] = {
     "type": "object",
@@ -74,7 +74,8 @@ def test_it_never_fetches_a_reference() -> None:
         {"type": "object"},
         {"type": "object", "properties": {"pattern": {"type": "string"}}},
         {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}},
-        {"type": "object", "properties": {"a": {"$ref": "#b"}}, "$defs": {"b": {"$anchor": "b"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/b%20c"}}, "$defs": {"b c": True}},
+        {"type": "object", "default": {"$ref": "#/data"}, "properties": {"$id": {}}},
         {"$id": "https://a.example/", "type": "object", "properties": {"a": {"$ref": "#"}}},
     ],
 )
@@ -93,10 +94,34 @@ def test_it_accepts_object_schemas(schema: dict[str, Any]) -> None:
         ({"type": "object", "patternProperties": {"^a": {}}}, "patternProperties"),
         ({"type": "object", "properties": {"a": {"pattern": "(?=a)"}}}, "not supported"),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, "'#/$defs/b' leads nowhe"),
-        ({"type": "object", "properties": {"a": {"$ref": "#b"}}}, "'#b' leads nowhere"),
+        ({"type": "object", "$anchor": "b", "not": {"$ref": "#b"}}, "only references within"),
+        ({"type": "object", "not": {"$id": "https://a.example/"}}, "outermost schema only"),
     ],
 )
 def test_it_refuses_other_schemas_and_says_why(schema: object, told: str) -> None:
     problem = schema_problem(schema)
     assert problem is not None
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["#/required/x", "#/required/0", "#/required/-1", "#/type", "#/title/0", "#/minProperties/x",
+     "#/properties", "#/default", "#/nowhere", "#anchor", "##", "https://a.example/#/x"],
+)  # fmt: skip
+def test_it_follows_references_to_schemas_only(reference: str) -> None:
+    schema = {
+        "type": "object",
+        "title": "of a foreign server",
+        "minProperties": 0,
+        "properties": {"a": {"$ref": "#/$defs/a"}, "type": {"type": "string"}},
+        "required": ["a"],
+        "default": {"type": "no such type"},
+        "$anchor": "anchor",
+        "$defs": {"a": {"type": "integer"}},
+    }
+    assert schema_problem(schema) is None
+    assert argument_problems(schema, {"a": 1}) is None
+    loose = {**schema, "$defs": {"a": {"$ref": reference}}}
+    assert "$ref" in (schema_problem(loose) or "")
+    assert argument_problems(loose, {"a": 1}) == UNUSABLE
