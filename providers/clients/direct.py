@@ -96,19 +96,24 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
             extensions={"timeout": transport.TIMEOUT.as_dict()},
         )
         response = await transport.send(ours)
-        content_type = response.headers.get("content-type", "").lower()
-        if response.is_success and content_type.startswith(("text/html", "image/", "audio/")):
+        if response.is_success and is_no_api(response):
             await response.aclose()
-            raise failures.not_an_api(self._endpoint, content_type)
+            raise failures.not_an_api(self._endpoint, response.headers["content-type"])
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
-            stream=_BridgedBody(response) if response.is_success else _ErrorBody(response),
+            stream=BoundedBody(response) if response.is_success else ErrorBody(response),
             extensions={"http_version": b"HTTP/1.1"},
         )
 
 
-class _BridgedBody(httpx2.AsyncByteStream):
+def is_no_api(response: httpx.Response) -> bool:
+    """Whether a page, a picture or a sound came where an API was expected."""
+    content_type: str = response.headers.get("content-type", "").lower()
+    return content_type.startswith(("text/html", "image/", "audio/"))
+
+
+class BoundedBody(httpx2.AsyncByteStream):
     """The body of an httpx response, raw, in httpx2's terms.
 
     SDKs stop reading at the last event, a few bytes before the end of the body; closed there, the
@@ -148,7 +153,7 @@ class _BridgedBody(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-class _ErrorBody(httpx2.AsyncByteStream):
+class ErrorBody(httpx2.AsyncByteStream):
     """The beginning of an error's body: SDKs read all that they are given."""
 
     def __init__(self, response: httpx.Response) -> None:
@@ -236,7 +241,7 @@ def to_parameters(request: ChatRequest) -> ModelRequestParameters:
 
 def to_settings(request: ChatRequest, spec: LlmSpec) -> ModelSettings:
     """Temperature and limits; the request's before the row's."""
-    settings: ModelSettings = {"max_retries": 0}
+    settings: ModelSettings = {}
     temperature = spec.temperature if request.temperature is None else request.temperature
     if temperature is not None:
         settings["temperature"] = temperature
