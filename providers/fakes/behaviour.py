@@ -27,6 +27,8 @@ class Behaviour:
 
     # `{text}` is replaced by what the user said last.
     reply: str = "This is a short answer. And here is a second sentence."
+    # JSON {"name": …, "arguments": …}: what is called, where it is offered and a user spoke last.
+    tool_call: str = ""
     transcript: str = "hello there"
     asr_ms: float = 0
     llm_first_ms: float = 0

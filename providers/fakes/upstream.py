@@ -140,6 +140,8 @@ class Exchange:
         self._began_at = self._loop.time()
         self.fields, self.files = request.form() if kind == "transcriptions" else ({}, {})
         self.body: dict[str, Any] = {**self.fields} if self.fields else request.json()
+        if self.behaviour.tool_call and step == Step() and _may_call(self.body):
+            self.step = Step(tool_calls=[json.loads(self.behaviour.tool_call)])
 
     def record(self) -> dict[str, Any]:
         """What is remembered of the request."""
@@ -210,6 +212,13 @@ Answer = Callable[[Exchange], Awaitable[None]]
 def tokens(text: str) -> list[str]:
     """Words with the space after them; Han characters one by one."""
     return _TOKEN.findall(text)
+
+
+def _may_call(body: dict[str, Any]) -> bool:
+    """Whether tools are offered, and the last message is a user's words."""
+    messages = body.get("messages") or [{}]
+    is_words = isinstance(messages[-1].get("content"), str) and messages[-1].get("role") == "user"
+    return bool(body.get("tools")) and is_words
 
 
 def _last_user_text(body: dict[str, Any]) -> str:
