@@ -37,7 +37,7 @@ def assistant_with(owner: User, upstream_url: str, *tools: Tool, **fields: Any) 
     row = Assistant.objects.create(
         name="a", owner=owner, config_mode="fastgpt", api_url=upstream_url, api_key="k", **fields
     )
-    row.tools.set(tools)
+    row.set_tools([tool.pk for tool in tools])
     return row
 
 
