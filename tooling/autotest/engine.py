@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from celery import current_app
+from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
@@ -88,10 +89,12 @@ async def execute(job: Job) -> None:
     try:
         async with _beating(job.run_id):
             await run.perform()
+        await run.end()
     except _TakenAway:
         logger.warning("Autotest %s was ended by the sweeper while it ran", job.run_id)
-        return
-    await run.end()
+    except Exception:  # the edge of a run: it must not stay open, and keep others from testing
+        logger.exception("Autotest %s itself failed", job.run_id)
+        await in_db(runs.break_off, job.run_id)
 
 
 class _TakenAway(Exception):
@@ -110,11 +113,13 @@ class _Run:
     async def perform(self) -> None:
         """Adds case after case, all within the time limit."""
         try:
-            async with asyncio.timeout(RUN_LIMIT_S):
+            async with asyncio.timeout(RUN_LIMIT_S) as limit:
                 await self._add(await self._existence(TESTERS[self._job.subject]))
                 for check in self._checks:
                     await self._add(await _outcome(check))
         except TimeoutError:
+            if not limit.expired():
+                raise
             text = _("The tests took longer than %(minutes)d minutes.")
             message = text % {"minutes": RUN_LIMIT_S // 60}
             await self._add(Case("Time Limit", False, message, round(RUN_LIMIT_S * 1000)))
@@ -122,12 +127,14 @@ class _Run:
     async def end(self) -> None:
         """Stores that it ended, and on the thing's row whether it works."""
         has_passed = all(case.passed for case in self._cases)
-        await in_db(
+        is_ours = await in_db(
             runs.finish,
             self._job.run_id,
             status=RunStatus.PASSED if has_passed else RunStatus.FAILED,
             duration_ms=_since_ms(self._started),
         )
+        if not is_ours:
+            raise _TakenAway
         prepared = self._prepared
         if prepared and prepared.note and self._job.asker.speaks_for(prepared.owner_id):
             await in_db(prepared.note, has_passed, _summary(self._cases))
@@ -175,7 +182,11 @@ async def _beating(run_id: str) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            await in_db(runs.beat, run_id)
+            try:
+                await in_db(runs.beat, run_id)
+            except DatabaseFailure:
+                # One beat more or less: the next may come through in time.
+                logger.warning("Autotest %s missed a heartbeat", run_id, exc_info=True)
 
     beating = asyncio.create_task(beat())
     try:

@@ -26,6 +26,7 @@ LOST_AFTER = dt.timedelta(seconds=40)
 # A run that no worker took by then is announced again: its message may be lost.
 WOKEN_AGAIN_AFTER = dt.timedelta(seconds=60)
 MOST_WOKEN = 20
+FAILED_MESSAGE = gettext_noop("The check itself failed; the server's log says why.")
 LOST_MESSAGE = gettext_noop("The process that ran it ended.")
 
 
@@ -128,6 +129,13 @@ def finish(run_id: str, *, status: RunStatus, duration_ms: int) -> bool:
     if has_ended:
         _trim(run_id)
     return has_ended
+
+
+def break_off(run_id: str) -> bool:
+    """Ends a run whose tests could not be held; False where it was taken away."""
+    return _running(
+        run_id, status=RunStatus.BROKEN, finished_at=timezone.now(), error=FAILED_MESSAGE
+    )
 
 
 def _running(run_id: str, **changes: Any) -> bool:

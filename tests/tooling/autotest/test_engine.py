@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from django.utils.translation import get_language
 
@@ -19,7 +20,7 @@ from tests.knowledge.threads import elsewhere
 from tests.tooling.autotest.conftest import cases_of, run_now
 from tooling import tasks
 from tooling.autotest import engine, runs
-from tooling.autotest.cases import MAX_MESSAGE_CHARS, CheckFailed
+from tooling.autotest.cases import MAX_MESSAGE_CHARS, Asker, CheckFailed, Prepared
 from tooling.models import AutotestRun, RunStatus, Subject, Trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,6 +102,24 @@ class TestRunning:
         assert list(cases_of(run)) == ["Existence", "Time Limit"]
         assert run.status == RunStatus.FAILED
 
+    def test_a_failure_of_the_test_itself_leaves_no_run_open(
+        self, tested: SetChecks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noted = tested(fine)
+        working = engine.TESTERS[Subject.LLM]
+
+        def prepare(subject_id: str, asker: Asker) -> Prepared | None:
+            raise ZeroDivisionError("secret")
+
+        broken = dataclasses.replace(working, prepare=prepare)
+        monkeypatch.setitem(engine.TESTERS, Subject.LLM, broken)
+        run = run_now(Subject.LLM, "thing")
+        assert (run.status, run.error) == (RunStatus.BROKEN, runs.FAILED_MESSAGE)
+        assert run.finished_at
+        assert noted == []
+        monkeypatch.setitem(engine.TESTERS, Subject.LLM, working)
+        assert run_now(Subject.LLM, "thing").status == RunStatus.PASSED
+
     def test_it_stores_no_text_that_cannot_be_stored(self, tested: SetChecks) -> None:
         async def strange() -> str:
             return "a\0b\ud83d" + "c" * 1000
@@ -134,6 +153,29 @@ class TestRunning:
             return "beaten"
 
         tested(waits_for_a_beat)
+        assert cases_of(run_now(Subject.LLM, "thing"))["Check 1"] == (True, "beaten")
+
+    def test_a_beat_that_fails_is_not_the_last(
+        self, tested: SetChecks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine, "HEARTBEAT_S", 0.001)
+        beats: list[str] = []
+        beat = runs.beat
+
+        def fails_once(run_id: str) -> bool:
+            beats.append(run_id)
+            if len(beats) == 1:
+                raise OperationalError("the database is away")
+            return beat(run_id)
+
+        monkeypatch.setattr(runs, "beat", fails_once)
+
+        async def waits_for_two() -> str:
+            while len(beats) < 2:
+                await asyncio.sleep(0)
+            return "beaten"
+
+        tested(waits_for_two)
         assert cases_of(run_now(Subject.LLM, "thing"))["Check 1"] == (True, "beaten")
 
     def test_what_others_find_is_not_noted_on_the_row(
@@ -270,6 +312,23 @@ class TestSweeping:
             ["Existence"],
         )
         assert noted == []
+
+    def test_who_was_taken_for_dead_at_the_end_notes_nothing(
+        self, tested: SetChecks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noted = tested(fine)
+        finish = runs.finish
+
+        def swept_before(run_id: str, **ending: Any) -> bool:
+            AutotestRun.objects.update(status=RunStatus.BROKEN)
+            return finish(run_id, **ending)
+
+        monkeypatch.setattr(runs, "finish", swept_before)
+        assert run_now(Subject.LLM, "thing").status == RunStatus.BROKEN
+        assert noted == []
+        monkeypatch.setattr(runs, "finish", finish)
+        assert run_now(Subject.LLM, "thing").status == RunStatus.PASSED
+        assert len(noted) == 1
 
     def test_it_announces_a_forgotten_run_once_a_minute(self, tested: SetChecks) -> None:
         tested(fine)
