@@ -54,7 +54,7 @@ def create_server(owner_id: int | None, values: McpServerValues) -> McpServer:
         taken = McpServer.objects.filter(owner_id=owner_id).values_list("prefix", flat=True)
         values = {**values, "prefix": prefix_for(values.get("name", ""), set(taken))}
     # An address is what makes it a server.
-    _set_values(server, {"url": "", **values})
+    _set_values(server, _checked(server, {"url": "", **values}))
     _save(server)
     return server
 
@@ -68,12 +68,13 @@ def update_server(server: McpServer, values: McpServerValues) -> McpServer:
     """
     _lock(server)
     before = server.url, server.transport
-    is_moved = bool(values.get("url")) and _host(server.url) != _host(values["url"])
+    changes = _checked(server, values)
+    is_moved = _host(server.url) != _host(changes.get("url", server.url))
     if is_moved and server.headers and not _are_new(values.get("headers")):
         raise InvalidRequest(
             _("The address has another host: enter the headers anew."), param="headers"
         )
-    _set_values(server, values)
+    _set_values(server, changes)
     if (server.url, server.transport) != before:
         server.tools, server.approved_digests, server.listed_at = [], [], None
         server.checked_at, server.check_ok, server.check_message = None, None, ""
@@ -98,14 +99,19 @@ def _lock(server: McpServer) -> None:
         raise mcp_server_not_found() from None
 
 
-def _set_values(server: McpServer, values: McpServerValues) -> None:
+def _checked(server: McpServer, values: McpServerValues) -> dict[str, Any]:
+    """The values as they are kept. Raises InvalidRequest."""
     if server.transport == Transport.STDIO:
         _require_untouched(values)
     given: dict[str, Any] = dict(values)
     for field, check in _CHECKS.items():
         if field in given:
             given[field] = check(server, given[field])
-    for field, value in given.items():
+    return given
+
+
+def _set_values(server: McpServer, checked: Mapping[str, Any]) -> None:
+    for field, value in checked.items():
         setattr(server, field, value)
 
 
@@ -157,6 +163,9 @@ def _headers(server: McpServer, headers: Mapping[str, str]) -> dict[str, str]:
     kept = {}
     for name, value in headers.items():
         _check_header_name(name, param="headers")
+        if name.lower() in map(str.lower, kept):
+            text = _("The header %(name)s is there twice.") % {"name": name}
+            raise InvalidRequest(text, param="headers")
         if is_masked(value):
             if name.lower() not in stored:
                 text = _("There is no stored value for %(name)s.") % {"name": name}

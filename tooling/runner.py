@@ -143,7 +143,7 @@ def secrets_of(target: Target | None) -> Iterator[str]:
                     yield from secret_parts(value)
             # Of these, many are no secrets: a time zone must stay readable.
             for name, value in (*endpoint.environment.items(), *fixed.items()):
-                if isinstance(value, str) and is_sensitive(name):
-                    yield from secret_parts(value)
+                if is_sensitive(name):
+                    yield from secret_parts(str(value))
         case _:
             return

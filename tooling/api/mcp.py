@@ -46,16 +46,10 @@ _TRANSPORTS = {
     "streamable-http": "streamable_http",
     "streamablehttp": "streamable_http",
 }
-_FIELDS = {
-    "server_name": "name",
-    "type": "transport",
-    "mcp_as_tool_name": "prefix",
-    "url": "url",
-    "headers": "headers",
-    "logo_url": "logo_url",
-    "timeout_ms": "timeout_ms",
-    "is_enabled": "is_enabled",
-}
+# Those that actions take as they are sent.
+_FIELDS = (
+    "name", "transport", "prefix", "url", "headers", "logo_url", "timeout_ms", "is_enabled",
+)  # fmt: skip
 
 
 class McpServerFields(WireSerializer):
@@ -129,7 +123,7 @@ class ConfigIdBody(WireSerializer):
 
 def _values(fields: dict[str, Any]) -> mcp_actions.McpServerValues:
     """The fields as actions take them; those of `imported_config` hold where none is given."""
-    values: dict[str, Any] = {name: fields[name] for name in _FIELDS.values() if name in fields}
+    values: dict[str, Any] = {name: fields[name] for name in _FIELDS if name in fields}
     if fields.get("imported_config") is not None:
         values = {**_imported(fields["imported_config"]), **values}
     if "transport" in values:

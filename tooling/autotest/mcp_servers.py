@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.principals import Principal
 from core.db import release_connections
-from core.errors import Conflict, ProviderError
+from core.errors import Conflict
 from core.http import check_host
 from core.loops import wait_for
 from tooling.autotest.cases import Asker, Check, CheckFailed, Prepared, Tester
@@ -23,9 +23,6 @@ from tooling.mcp.types import ToolRow
 from tooling.mcp_access import access_mcp_server
 from tooling.models import McpServer, Transport
 from tooling.placeholders import host_of
-from tooling.redaction import redact
-
-_MOST_NAMED = 8
 
 
 def access(principal: Principal, server_id: str) -> McpServer:
@@ -89,12 +86,12 @@ class _Contact:
         if not names:
             raise CheckFailed(_("The server lists no tool that can be used."))
         text = ngettext("%(count)d tool: %(names)s", "%(count)d tools: %(names)s", len(names))
-        return text % {"count": len(names), "names": _shown(names)}
+        return text % {"count": len(names), "names": listing.shown(names)}
 
     async def is_as_approved(self) -> str:
         if withheld := self._made().withheld:
             text = _("New or changed, withheld until they are approved: %(names)s.")
-            raise CheckFailed(text % {"names": _shown(withheld)})
+            raise CheckFailed(text % {"names": listing.shown(withheld)})
         return _("Nothing has changed since the tools were approved.")
 
     def _made(self) -> _Listing:
@@ -124,9 +121,9 @@ def _listed_to(server: McpServer, user_id: int | None) -> _Listing:
     reached = filled(server, values_by_server([server], user_id, server.owner_id).get(server.pk))
     try:
         found = wait_for(list_tools(reached.endpoint))
-    except ProviderError as error:
-        raise CheckFailed(redact(error.message, listing.secrets_of(reached))) from None
-    return _listing_of([tool.row for tool in found], server.approved_digests)
+    except listing.FAILURES as error:
+        raise CheckFailed(listing.failure_of(error, reached)) from None
+    return _listing_of([tool.row for tool in listing.usable(found)], server.approved_digests)
 
 
 def _listing_of(tools: Sequence[ToolRow], approved: Collection[str]) -> _Listing:
@@ -134,11 +131,6 @@ def _listing_of(tools: Sequence[ToolRow], approved: Collection[str]) -> _Listing
         names=[tool["name"] for tool in tools],
         withheld=[tool["name"] for tool in tools if tool["digest"] not in approved],
     )
-
-
-def _shown(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:64] for name in names[:_MOST_NAMED])
-    return shown + (f" + {len(names) - _MOST_NAMED}" if len(names) > _MOST_NAMED else "")
 
 
 TESTER = Tester(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 from django.utils.translation import gettext as _
 
@@ -31,7 +31,7 @@ class Filled:
     """A server as one caller reaches it. `fixed` are arguments for each of its tools."""
 
     endpoint: McpEndpoint
-    fixed: Mapping[str, Any] = dataclasses.field(repr=False)
+    fixed: Mapping[str, str] = dataclasses.field(repr=False)
     missing: tuple[str, ...]
 
 
@@ -49,7 +49,11 @@ def values_by_server(
         return {}
     rows = McpUserConfig.objects.filter(server__in=asking, owner__in=users)
     # The last one written wins: those who come first are written last.
-    ranked = sorted(rows, key=lambda row: users.index(row.owner_id), reverse=True)
+    ranked = sorted(
+        (row for row in rows if row.values),
+        key=lambda row: users.index(row.owner_id),
+        reverse=True,
+    )
     return {row.server_id: row.values for row in ranked}
 
 
@@ -66,10 +70,17 @@ def filled(server: McpServer, values: Mapping[str, str] | None = None) -> Filled
             if field["required"]:
                 missing.append(field["label"] or field["key"])
         elif field["target"] == "header":
-            headers[field["key"]] = value
+            _put_header(headers, field["key"], value)
         else:
             fixed[field["key"]] = value
     return Filled(_endpoint(server, headers), fixed, tuple(missing))
+
+
+def _put_header(headers: dict[str, str], name: str, value: str) -> None:
+    """Sets a header in the place of one that is spelled otherwise: both would be sent."""
+    for same in [known for known in headers if known.lower() == name.lower()]:
+        del headers[same]
+    headers[name] = value
 
 
 def _endpoint(server: McpServer, headers: dict[str, str]) -> McpEndpoint:

@@ -18,18 +18,22 @@ from django.utils.translation import ngettext
 
 from core.errors import AppError, OutboundRefused, ProviderError, ResponseTooLarge
 from core.loops import wait_for
+from core.rest import is_storable
 from tooling.mcp.client import list_tools
 from tooling.mcp.endpoints import Filled, config_fields, filled, values_by_server
 from tooling.mcp.names import called
-from tooling.mcp.parameters import offered, problem_of
+from tooling.mcp.parameters import offered, problem_of, typed
 from tooling.mcp.types import ListedTool, ToolRow, ToolWords
 from tooling.models import McpServer
+from tooling.placeholders import secret_parts
 from tooling.redaction import redact
 from tooling.types import McpTarget, ToolSpec
 
 REFRESH_AFTER = timedelta(minutes=10)
 MAX_DESCRIPTION = 4_000
-MAX_NAMED = 5
+MAX_NAMED = 8
+# How asking a server can fail; the messages are for people.
+FAILURES = (ProviderError, OutboundRefused, ResponseTooLarge)
 
 
 # --- What the rows say -------------------------------------------------------------------------
@@ -70,20 +74,39 @@ def refresh(server: McpServer, *, user_id: int | None = None) -> McpServer:
     With the settings of this user, or else of the owner. What fails leaves the earlier list.
     """
     values = values_by_server([server], user_id, server.owner_id).get(server.pk)
-    secrets: list[str] = []
+    reached = None
     try:
         reached = filled(server, values)
-        secrets = secrets_of(reached)
         found = wait_for(list_tools(reached.endpoint))
-    except (ProviderError, OutboundRefused, ResponseTooLarge) as error:
-        return _note(server, error=error, secrets=secrets)
-    return _note(server, found=found, secrets=secrets)
+    except FAILURES as error:
+        return _note(server, failure=failure_of(error, reached))
+    return _note(server, found=found, secrets=secrets_of(reached))
+
+
+def failure_of(error: AppError, reached: Filled | None) -> str:
+    """Why a server could not be asked: without secrets, and with what nobody set for it."""
+    if reached is None:
+        return error.message
+    message = redact(error.message, secrets_of(reached))
+    if not reached.missing:
+        return message
+    return message + " " + _("Not set: %(names)s.") % {"names": ", ".join(reached.missing)}
+
+
+def usable(found: Iterable[ListedTool]) -> list[ListedTool]:
+    """Those that can be kept in a row and whose arguments can be checked."""
+    return [
+        tool
+        for tool in found
+        if is_storable(dict(tool.row)) and problem_of(tool.input_schema) is None
+    ]
 
 
 def secrets_of(reached: Filled) -> list[str]:
     """What must not be shown of what is sent to a server."""
-    sent = [*reached.endpoint.headers.values(), *reached.endpoint.environment.values()]
-    return [*sent, *(value for value in reached.fixed.values() if isinstance(value, str))]
+    endpoint = reached.endpoint
+    sent = [*endpoint.headers.values(), *endpoint.environment.values(), *reached.fixed.values()]
+    return [part for value in sent for part in secret_parts(value)]
 
 
 @transaction.atomic
@@ -92,17 +115,17 @@ def _note(
     *,
     found: Sequence[ListedTool] = (),
     secrets: Sequence[str] = (),
-    error: AppError | None = None,
+    failure: str = "",
 ) -> McpServer:
     row = McpServer.objects.select_for_update().filter(pk=server.pk).first()
     if row is None or (row.url, row.transport) != (server.url, server.transport):
         # Deleted or moved meanwhile: this is the answer of another server.
         return row or server
-    row.checked_at, row.check_ok = timezone.now(), error is None
-    if error is not None:
-        row.check_message = _cut(redact(error.message, secrets))
+    row.checked_at, row.check_ok = timezone.now(), not failure
+    if failure:
+        row.check_message = _cut(failure)
     else:
-        tools = [tool for tool in found if problem_of(tool.input_schema) is None]
+        tools = usable(found)
         if row.listed_at is None:
             row.approved_digests = [tool.digest for tool in tools]
         earlier = {tool["name"]: tool for tool in rows_of(row)}
@@ -131,17 +154,21 @@ def _summary(row: McpServer, found: Sequence[ListedTool]) -> str:
     parts = [ngettext("%(count)d tool.", "%(count)d tools.", count) % {"count": count}]
     if waiting := [tool["name"] for tool in withheld(row)]:
         text = _("New or changed, withheld until they are approved: %(names)s.")
-        parts.append(text % {"names": _named(waiting)})
+        parts.append(text % {"names": shown(waiting)})
     kept = {tool["name"] for tool in rows_of(row)}
     if unusable := [tool.name for tool in found if tool.name not in kept]:
         text = _("Left out, because their parameters cannot be read: %(names)s.")
-        parts.append(text % {"names": _named(unusable)})
+        parts.append(text % {"names": shown(unusable)})
     return " ".join(parts)
 
 
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:64] for name in names[:MAX_NAMED])
-    return shown + (f" + {len(names) - MAX_NAMED}" if len(names) > MAX_NAMED else "")
+def shown(names: Sequence[str]) -> str:
+    """The first of these names of tools, in one line that can be stored."""
+    plain = (
+        "".join(letter if letter.isprintable() else " " for letter in name[:64])
+        for name in names[:MAX_NAMED]
+    )
+    return ", ".join(plain) + (f" + {len(names) - MAX_NAMED}" if len(names) > MAX_NAMED else "")
 
 
 def _cut(text: str) -> str:
@@ -154,7 +181,10 @@ def approve(server: McpServer, digests: Collection[str] | None = None) -> McpSer
 
     Pass what was looked at: the list may have changed again since.
     """
-    row = McpServer.objects.select_for_update().get(pk=server.pk)
+    row = McpServer.objects.select_for_update().filter(pk=server.pk).first()
+    if row is None:
+        # Deleted meanwhile: nothing is left to be approved.
+        return server
     listed = [tool["digest"] for tool in rows_of(row)]
     row.approved_digests = [
         digest
@@ -196,7 +226,11 @@ def _specs(server: McpServer, reached: Filled) -> Iterable[ToolSpec]:
             continue
         parameters = offered(tool["input_schema"], hidden)
         known: dict[str, Any] = tool["input_schema"].get("properties", {})
-        fixed = {name: value for name, value in reached.fixed.items() if name in known}
+        fixed = {
+            name: typed(value, known[name])
+            for name, value in reached.fixed.items()
+            if name in known
+        }
         yield ToolSpec(
             id=called(server.prefix, tool["name"]),
             name=f"{server.name}: {tool['name']}",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
 from tooling.schema import UNUSABLE, argument_problems
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
 
 
 def offered(input_schema: dict[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
@@ -21,6 +28,19 @@ def offered(input_schema: dict[str, Any], hidden: Collection[str] = ()) -> dict[
     if isinstance(schema.get("required"), list):
         schema["required"] = [name for name in schema["required"] if name not in hidden]
     return schema
+
+
+def typed(value: str, schema: object) -> Any:
+    """What a user set, as the number or the truth value that a parameter wants to be."""
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    wanted = _TYPES.get(kind) if isinstance(kind, str) else None
+    if wanted is None:
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    return found if type(found) in wanted else value
 
 
 def problem_of(input_schema: dict[str, Any]) -> str | None:

@@ -133,14 +133,14 @@ async def _all_pages(session: ClientSession) -> list[ListedTool]:
             found.setdefault(
                 tool.name, ListedTool(tool.name, description, tool.input_schema, digest)
             )
+        if len(found) > MAX_TOOLS:
+            text = _("The server lists more than %(count)d tools.")
+            raise ProviderError(text % {"count": MAX_TOOLS}, is_permanent=True)
         cursor = listing.next_cursor
         if cursor is None:
             return list(found.values())
-        if len(found) > MAX_TOOLS:
-            break
-    raise ProviderError(
-        _("The server lists more than %(count)d tools.") % {"count": MAX_TOOLS}, is_permanent=True
-    )
+    text = _("The server's list has more than %(count)d pages.")
+    raise ProviderError(text % {"count": MAX_PAGES}, is_permanent=True)
 
 
 async def _called(

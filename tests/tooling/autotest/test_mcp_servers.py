@@ -89,3 +89,16 @@ def test_old_lists_are_asked_for(server: McpServer) -> None:
     tasks.refresh_mcp_list(server.pk)
     server.refresh_from_db()
     assert server.checked_at == first
+
+
+def test_a_tool_that_cannot_be_read_awaits_nobodys_approval(
+    server: McpServer, peer: Peer, bob: User
+) -> None:
+    tool = peer.server._tool_manager.get_tool("big")
+    assert tool is not None
+    tool.parameters = {"type": "object", "properties": {"a": {"type": "nonsense"}}}
+    run_now(Subject.MCP, server.pk, server.owner)
+    McpServer.objects.update(owner=None)
+    found = cases_of(run_now(Subject.MCP, server.pk, bob))
+    assert found["Tools"][1].startswith("6 tools")
+    assert found["Changes"][0] is True

@@ -113,6 +113,7 @@ class TestServers:
             {"headers": {"Host": "other.test"}},
             {"headers": {"X-A": "a\r\nX-B: b"}},
             {"headers": {"X-A": MASK}},
+            {"headers": {"X-A": "a", "x-a": "b"}},
             {"headers": ["X-A"]},
             {"config": "text"},
             {"config": [{"key": ""}]},
@@ -163,6 +164,16 @@ class TestServers:
             assert "enter the headers anew" in message
         data_of(alice_api.put(SERVERS, {**moved, "headers": {"X-Key": "other-words"}}))
         assert McpServer.objects.get().headers == {"X-Key": "other-words"}
+
+    @pytest.mark.parametrize("url", ["ftp://a.test/mcp", "http://10.0.0.1/mcp", "here"])
+    def test_a_wrong_address_is_named_as_such_on_change_too(
+        self, alice_api: APIClient, alice: User, url: str
+    ) -> None:
+        row = make_server(alice)
+        sent = {"server_id": row.pk, "url": url}
+        assert refusal_of(alice_api.put(SERVERS, sent), 422).startswith("url: ")
+        row.refresh_from_db()
+        assert row.url == "https://mcp.test/mcp"
 
     def test_it_deletes_one(self, alice_api: APIClient, alice: User) -> None:
         row = make_server(alice)

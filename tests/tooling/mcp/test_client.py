@@ -385,8 +385,20 @@ async def test_a_list_without_end_is_a_failure(
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_PAGES", 4)
     assert len(await names_listed(listing_server(4))) == 4
-    with pytest.raises(ProviderError, match="lists more than"):
+    with pytest.raises(ProviderError, match="more than 4 pages"):
         await names_listed(listing_server(1_000_000))
+
+
+async def test_a_list_that_is_too_long_is_a_failure_on_one_page_too(
+    loopback_allowed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await names_listed(listing_server(2)) == ["t0", "t1"]
+    monkeypatch.setattr(sessions, "MAX_TOOLS", 1)
+    with pytest.raises(ProviderError, match="more than 1 tools"):
+        await names_listed(listing_server(2))
+    monkeypatch.setattr(sessions, "MAX_TOOLS", 0)
+    with pytest.raises(ProviderError, match="more than 0 tools"):
+        await names_listed(listing_server(1))
 
 
 async def test_tools_that_outlive_a_session_are_left_out(loopback_allowed: None) -> None:

@@ -129,6 +129,29 @@ class TestListing:
         assert "odd" not in [row["name"] for row in rows_of(listed)]
         assert "Left out, because their parameters cannot be read: odd." in listed.check_message
 
+    def test_a_tool_that_cannot_be_stored_is_left_out(self, server: McpServer, peer: Peer) -> None:
+        change(peer, "odd", "Ends\0 here.")
+        change(peer, "od\0d\nname", "Has an odd name.")
+        listed = refresh(server)
+        assert (listed.check_ok, len(rows_of(listed))) == (True, 7)
+        assert listed.check_message.endswith("cannot be read: odd, od d name.")
+
+    def test_it_says_what_is_not_set_where_a_server_refuses(
+        self, server: McpServer, alice: User, peer: Peer
+    ) -> None:
+        update_server(server, {"config_fields": [field("X-Key", required=True)]})
+        peer.refuses = 401
+        refused = "Orders refused the credential (status 401)."
+        assert refresh(server).check_message == f"{refused} Not set: X-Key."
+        save_user_config(alice.pk, server, {"X-Key": "a"})
+        assert refresh(server).check_message == refused
+
+    def test_a_server_that_is_gone_is_not_approved(self, server: McpServer) -> None:
+        stale = McpServer.objects.get(pk=server.pk)
+        assert approve(stale).approved_digests == server.approved_digests
+        server.delete()
+        assert approve(stale) is stale
+
     def test_no_secret_is_noted_that_a_server_repeats(
         self, alice: User, loopback_allowed: None
     ) -> None:
@@ -136,11 +159,13 @@ class TestListing:
         reply = json.dumps({"jsonrpc": "2.0", "id": 1, "error": body}).encode()
         with listening(Odd("application/json", reply)) as base_url:
             values: McpServerValues = {"name": "Orders", "url": f"{base_url}/mcp"}
-            shown = refresh(create_server(alice.pk, values)).check_message
-            headers = {"X-Key": "sk-0123456789abcdef"}
-            hidden = refresh(create_server(alice.pk, {**values, "headers": headers})).check_message
-        assert shown == "Orders reported an error: No user has the key sk-0123456789abcdef."
-        assert hidden == "Orders reported an error: No user has the key ••••."
+            assert refresh(create_server(alice.pk, values)).check_message == (
+                "Orders reported an error: No user has the key sk-0123456789abcdef."
+            )
+            for header in ("sk-0123456789abcdef", "Bearer sk-0123456789abcdef"):
+                kept: McpServerValues = {**values, "headers": {"Authorization": header}}
+                message = refresh(create_server(alice.pk, kept)).check_message
+                assert message == "Orders reported an error: No user has the key ••••."
 
     def test_lists_grow_old(self, server: McpServer, alice: User) -> None:
         assert list(due_for_listing()) == []
@@ -186,6 +211,31 @@ class TestOffering:
         target = mcp_specs([server], *(ids[name] for name in asking))[0].target
         assert isinstance(target, McpTarget)
         assert target.endpoint.headers == {"X-All": "a", "X-Key": sent}
+
+    def test_who_deleted_every_value_has_set_nothing(
+        self, server: McpServer, alice: User, bob: User
+    ) -> None:
+        update_server(server, {"config_fields": [field("X-Key")]})
+        save_user_config(alice.pk, server, {"X-Key": "alices"})
+        for value, sent in (("bobs", "bobs"), ("", "alices")):
+            save_user_config(bob.pk, server, {"X-Key": value})
+            target = mcp_specs([server], bob.pk, alice.pk)[0].target
+            assert isinstance(target, McpTarget)
+            assert target.endpoint.headers == {"X-Key": sent}
+
+    def test_a_users_header_takes_the_place_of_the_servers(
+        self, server: McpServer, alice: User
+    ) -> None:
+        headers = {"Authorization": "everybodys", "X-All": "a"}
+        update_server(server, {"config_fields": [field("authorization")], "headers": headers})
+        save_user_config(alice.pk, server, {"authorization": "alices"})
+        for asking, sent in (
+            (None, headers),
+            (alice.pk, {"X-All": "a", "authorization": "alices"}),
+        ):
+            target = mcp_specs([server], asking)[0].target
+            assert isinstance(target, McpTarget)
+            assert target.endpoint.headers == sent
 
     def test_settings_are_not_mixed(self, server: McpServer, alice: User, bob: User) -> None:
         update_server(server, {"config_fields": [field("X-A"), field("X-B")]})
@@ -264,6 +314,22 @@ class TestRuntime:
         assert isinstance(target, McpTarget)
         assert target.endpoint.headers == {"X-Key": "bobs" if caller == "bob" else "alices"}
         assert runtime.caller_id == ids[caller]
+
+
+async def test_a_secret_that_is_a_number_is_hidden_too(peer: Peer) -> None:
+    spec = ToolSpec(
+        id="orders__order_status",
+        name="Orders: order_status",
+        description="",
+        parameters={"type": "object", "properties": {}},
+        defaults={},
+        executor="server",
+        wait_for_response=True,
+        timeout_ms=5000,
+        target=target_of(endpoint_of(peer), "order_status", number="of 271828", pass_key=271828),
+    )
+    result = await run_tool(spec, {}, ToolContext(None, "a1", "en", "UTC"))
+    assert (result.code, result.output) == (200, "Order of •••• is on its way.")
 
 
 async def test_the_runner_calls_the_server_and_hides_secrets(peer: Peer) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tooling.mcp.parameters import offered, problem_of
-from tooling.schema import argument_problems
+from tooling.mcp.parameters import offered, problem_of, typed
+from tooling.schema import UNUSABLE, argument_problems
 
 SCHEMA: dict[str, Any] = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -64,3 +64,26 @@ def deep(levels: int) -> dict[str, Any]:
 def test_what_no_call_can_be_checked_by(schema: dict[str, Any]) -> None:
     assert problem_of(schema) is not None
     assert problem_of(SCHEMA) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "sent"),
+    [
+        ("integer", "42", 42),
+        ("integer", "4.2", "4.2"),
+        ("integer", "true", "true"),
+        ("number", "4.2", 4.2),
+        ("boolean", "true", True),
+        ("boolean", "1", "1"),
+        ("string", "42", "42"),
+        (["string", "null"], "42", "42"),
+    ],
+)
+def test_what_a_user_set_gets_the_type_of_its_parameter(kind: Any, value: str, sent: Any) -> None:
+    found = typed(value, {"type": kind})
+    assert (found, type(found)) == (sent, type(sent))
+
+
+def test_names_that_cannot_be_names_are_unusable() -> None:
+    assert problem_of({"properties": {"a": {}}, "required": ["a"]}) is None
+    assert problem_of({"properties": {"a": {}}, "required": [{}]}) == UNUSABLE
