@@ -160,7 +160,7 @@ def _headers(server: McpServer, headers: Mapping[str, str]) -> dict[str, str]:
     if len(headers) > MAX_HEADERS:
         raise InvalidRequest(_("Too many headers."), param="headers")
     stored = {name.lower(): value for name, value in server.headers.items()}
-    kept = {}
+    kept: dict[str, str] = {}
     for name, value in headers.items():
         _check_header_name(name, param="headers")
         if name.lower() in map(str.lower, kept):

@@ -8,9 +8,10 @@ from celery import shared_task
 from django.utils import translation
 
 from core.loops import wait_for
+from providers import registry
 from tooling.autotest import engine, runs, schedules
 from tooling.autotest.cases import Asker
-from tooling.mcp import listing
+from tooling.mcp import client, listing
 from tooling.models import AutotestSchedule, Subject, Trigger
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ def autotest(run_id: str, language: str | None = None) -> None:
     job = runs.claim(run_id)
     if job is None:
         return
+    # What a client takes to load, once a process, must not be read as the latency of a model.
+    registry.warm_up(builtin=False)
+    client.warm_up()
     with translation.override(language):
         wait_for(engine.execute(job))
 

@@ -16,11 +16,13 @@ from core.db import in_db
 from core.errors import Conflict, ProviderError
 from core.loops import wait_for
 from core.redis import redis_sync
+from providers import registry
 from tests.knowledge.threads import elsewhere
 from tests.tooling.autotest.conftest import cases_of, run_now
 from tooling import tasks
 from tooling.autotest import engine, runs
 from tooling.autotest.cases import MAX_MESSAGE_CHARS, Asker, CheckFailed, Prepared
+from tooling.mcp import client
 from tooling.models import AutotestRun, RunStatus, Subject, Trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -197,6 +199,21 @@ class TestStarting:
         assert (run.status, queued_messages()) == (RunStatus.QUEUED, 1)
         tasks.autotest(run.pk, "en")
         assert stored(run).status == RunStatus.PASSED
+
+    def test_clients_are_loaded_before_anything_is_timed(
+        self, tested: SetChecks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded: list[str] = []
+        monkeypatch.setattr(registry, "warm_up", lambda **kwargs: loaded.append("models"))
+        monkeypatch.setattr(client, "warm_up", lambda: loaded.append("mcp"))
+
+        async def says() -> str:
+            return " ".join(loaded)
+
+        tested(says)
+        run = start()
+        tasks.autotest(run.pk)
+        assert cases_of(stored(run))["Check 1"] == (True, "models mcp")
 
     def test_it_speaks_the_language_of_who_asked(self, tested: SetChecks) -> None:
         async def says() -> str:
