@@ -132,8 +132,9 @@ class Toolbox:
             known = ", ".join(self._specs) or "none"
             message = f"There is no tool {call.name[:MAX_NAME_CHARS]!r}. Tools: {known}."
             return self._refused(call, 404, message)
+        secrets = tuple(secrets_of(spec.target))
         if arguments is None or problem:
-            return self._refused(call, 400, problem)
+            return self._refused(call, 400, redact(problem, secrets))
         if len(self._arguments) >= MAX_CALLS_IN_A_TURN:
             self.must_close = True
             return self._refused(
@@ -143,7 +144,7 @@ class Toolbox:
         return ToolCalled(
             call_id=call.id,
             name=spec.id,
-            arguments=_without_secrets(arguments, tuple(secrets_of(spec.target))),
+            arguments=_without_secrets(arguments, secrets),
             executor=spec.executor,
             wait_for_response=spec.wait_for_response or spec.executor == "server",
             timeout_ms=spec.timeout_ms,
@@ -170,7 +171,7 @@ class Toolbox:
         """Runs the calls side by side and gives each result as it comes.
 
         Closing cancels what still runs; but calls of server tools, which may have had their effect
-        already, are handed to `adopt` where there is one.
+        already, and results that nobody took yet are handed to `adopt` where there is one.
         """
         # Not a TaskGroup: closing a generator inside one raises out of `aclose` (PEP 789).
         running = {asyncio.create_task(self._run(called)): called for called in calls}

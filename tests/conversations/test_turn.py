@@ -571,3 +571,38 @@ async def test_it_hands_over_running_server_tools_when_closed(
     (task,) = adopted
     returned = await task
     assert (returned.call_id, returned.output, returned.code) == ("c1", "ordered", 200)
+
+
+async def test_it_hands_over_no_result_that_it_has_given(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def echo(spec: ToolSpec, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
+        return ToolResult(arguments["expression"])
+
+    monkeypatch.setattr(toolbox, "run_tool", echo)
+    script(calls(*(call("calculator", {"expression": each}) for each in "123")), says("never"))
+    adopted: list[asyncio.Task[ToolReturned]] = []
+    given: list[str] = []
+    events = run_turn(asked(), assistant(tools=(tool(),)), adopt=adopted.append)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ToolReturned):
+                given.append(event.output)
+                break
+    later = [task.result().output for task in adopted]
+    assert len(given) == 1
+    assert sorted(given + later) == ["1", "2", "3"]
+
+
+async def test_it_hands_over_what_a_device_had_answered_already(script: Script) -> None:
+    device = Device(ClientToolResult("yes"))
+    names = ("one", "two")
+    script(calls(*(call(name, {}) for name in names)), says("never"))
+    adopted: list[asyncio.Task[ToolReturned]] = []
+    runtime = assistant(tools=tuple(device_tool(name, waits=True) for name in names))
+    events = run_turn(asked(), runtime, client_tools=device, adopt=adopted.append)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ToolReturned):
+                break
+    assert [task.result().output for task in adopted] == ["yes"]
