@@ -267,7 +267,8 @@ class ToolUseAdmin(ReadOnlyAdmin):
             {
                 "fields": [
                     ("show_tool", "show_status", "show_duration"),
-                    ("show_conversation", "turn", "created_at"),
+                    "show_conversation",
+                    ("turn", "created_at"),
                     "show_message",
                     "show_all_arguments",
                     "show_all_output",

@@ -59,7 +59,8 @@ class Chart:
     lines: tuple[Line, ...]
     first: dt.datetime
     last: dt.datetime
-    last_x: float
+    # None where the times of the first and the last run have no room apart.
+    last_x: float | None
     success_percent: int
     median_ms: int
 
@@ -92,6 +93,7 @@ def chart_of(points: Sequence[Point]) -> Chart | None:
                 height=round(height, 1),
             )
         )
+    last_x = bars[-1].x + bars[-1].width
     durations = sorted(point.duration_ms for point in shown)
     passed = sum(point.outcome == "passed" for point in shown)
     return Chart(
@@ -102,8 +104,7 @@ def chart_of(points: Sequence[Point]) -> Chart | None:
         ),
         first=shown[0].at,
         last=shown[-1].at,
-        # Where both times have room.
-        last_x=max(bars[-1].x + bars[-1].width, LEFT + LEAST_BETWEEN),
+        last_x=last_x if last_x >= LEFT + LEAST_BETWEEN else None,
         success_percent=round(100 * passed / len(shown)),
         median_ms=durations[len(durations) // 2],
     )

@@ -217,8 +217,6 @@ class MaskedRowsWidget(RowsWidget):
             return cell
         if is_masked(row["value"]):
             return {**cell, "value": "", "mask": row["value"], "was": row["was"]}
-        if row.get("was") and not self.is_secret(row["name"], row["value"]):
-            return {**cell, "was": row["was"]}
         if self.is_secret(row["name"], row["value"]):
             # Typed on a page that was refused: it is typed again, and nothing stored stands for it.
             return {**cell, "value": ""}

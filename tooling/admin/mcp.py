@@ -21,14 +21,16 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from core.console import ConsoleForm
-from core.errors import AppError
+from core.errors import AppError, ProviderError
 from tooling.admin import trying
 from tooling.admin.diffs import DiffLine, json_diff, text_diff
 from tooling.admin.fields import Column, RowsField, headers_field
 from tooling.admin.links import link_to
 from tooling.admin.testing import Autotested
+from tooling.mcp.endpoints import filled, values_by_server
 from tooling.mcp.listing import approve, is_approved, mcp_specs, refresh, rows_of, withheld
 from tooling.mcp.names import called
+from tooling.mcp.stdio_file import process_of
 from tooling.mcp.types import ToolRow
 from tooling.mcp_actions import McpServerValues, create_server, delete_server, update_server
 from tooling.models import McpServer, Subject, Transport
@@ -234,8 +236,12 @@ class McpServerAdmin(Autotested):
 
     @admin.action(description=gettext_lazy("Test the connection and list the tools"))
     def list_selected(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> None:
+        if queryset.count() > MAX_LISTED:
+            text = _("At most %(most)d can be tested at once.") % {"most": MAX_LISTED}
+            self.message_user(request, text, messages.ERROR)
+            return
         # One after another, while the operator waits.
-        for server in queryset[:MAX_LISTED]:
+        for server in queryset:
             self._refresh(request, server)
 
     # --- one server ------------------------------------------------------------------------------
@@ -263,6 +269,9 @@ class McpServerAdmin(Autotested):
             possible = (Transport.STREAMABLE_HTTP, Transport.SSE)
             kwargs["choices"] = [(each.value, each.label) for each in possible]
         return super().formfield_for_choice_field(db_field, request, **kwargs)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
 
     def change_view(
         self,
@@ -295,11 +304,13 @@ class McpServerAdmin(Autotested):
             return response
         return HttpResponseRedirect(link_to("tooling_mcpserver_change", obj.pk))
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Those of the operator's file are removed there.
+        is_of_file = _is_stdio(obj) and process_of(obj.pk) is not None
+        return super().has_delete_permission(request, obj) and not is_of_file
+
     def delete_model(self, request: HttpRequest, obj: McpServer) -> None:
-        try:
-            delete_server(obj)
-        except AppError as error:
-            self.message_user(request, error.message, messages.ERROR)
+        delete_server(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[McpServer]) -> None:
         for server in queryset:
@@ -331,12 +342,11 @@ class McpServerAdmin(Autotested):
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lets models see the tools that were looked at, in the words that were shown."""
         server = self._server(request, object_id)
-        seen = set(request.POST.getlist("digest"))
-        fresh = [tool["name"] for tool in withheld(server) if tool["digest"] in seen]
-        approve(server, seen)
+        row = approve(server, set(request.POST.getlist("digest")))
+        fresh = len({*row.approved_digests} - {*server.approved_digests})
         if fresh:
-            text = ngettext("%(n)d tool was approved.", "%(n)d tools were approved.", len(fresh))
-            self.message_user(request, text % {"n": len(fresh)}, messages.SUCCESS)
+            text = ngettext("%(n)d tool was approved.", "%(n)d tools were approved.", fresh)
+            self.message_user(request, text % {"n": fresh}, messages.SUCCESS)
         else:
             text = _("The list has changed since you looked at it; nothing was approved.")
             self.message_user(request, text, messages.WARNING)
@@ -345,12 +355,16 @@ class McpServerAdmin(Autotested):
     def try_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form that runs one approved tool once."""
         server = self._server(request, object_id)
+        wanted = request.GET.get("tool", "")
+        if not any(tool.is_approved and tool.called == wanted for tool in shown_tools(server)):
+            raise Http404
+        # Before a server is offered to models, it is tried.
         server.is_enabled = True
         specs = mcp_specs([server], request.user.pk, server.owner_id)
-        wanted = request.GET.get("tool", "")
         spec = next((spec for spec in specs if spec.id == wanted), None)
         if spec is None:
-            raise Http404
+            self.message_user(request, _why_not(server, request.user.pk), messages.ERROR)
+            return self._back(object_id)
         return trying.show_mcp_tool(request, self, server, spec)
 
     def _server(self, request: HttpRequest, object_id: str) -> McpServer:
@@ -370,6 +384,16 @@ class McpServerAdmin(Autotested):
     def _back(self, object_id: str) -> HttpResponse:
         url = link_to("tooling_mcpserver_change", unquote(object_id))
         return HttpResponseRedirect(f"{url}#tools")
+
+
+def _why_not(server: McpServer, user_id: int) -> str:
+    """Why no tool of the server can be called with what this user, or the owner, has set."""
+    values = values_by_server([server], user_id, server.owner_id).get(server.pk)
+    try:
+        missing = filled(server, values).missing
+    except ProviderError as error:
+        return error.message
+    return _("Not set: %(names)s.") % {"names": ", ".join(missing)}
 
 
 def _is_stdio(server: McpServer | None) -> bool:

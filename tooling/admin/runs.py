@@ -19,7 +19,7 @@ from core.console import ReadOnlyAdmin
 from tooling.admin import states, subjects, testing
 from tooling.admin.charts import duration_text
 from tooling.admin.links import link_to
-from tooling.models import AutotestRun
+from tooling.models import AutotestRun, RunStatus
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -41,7 +41,7 @@ class StateFilter(admin.SimpleListFilter):
             case None:
                 return queryset
             case "open":
-                return queryset.filter(status__in=states.OPEN)
+                return queryset.filter(status__in=RunStatus.open())
             case status:
                 return queryset.filter(status=status)
 

@@ -21,7 +21,6 @@ from core.console import ConsoleAdmin, ConsoleForm
 from core.errors import InvalidRequest
 from tooling.admin import states, subjects, testing
 from tooling.admin.fields import Column, RowsField
-from tooling.admin.links import link_to
 from tooling.autotest.history import latest
 from tooling.autotest.scenario import StepRow, checked_steps
 from tooling.models import Scenario, Subject
@@ -139,14 +138,7 @@ class ScenarioAdmin(ConsoleAdmin):
 
     @display(description=_("assistant's last test"))
     def show_latest(self, row: Any) -> str:
-        if row.latest is None:
-            return "-"
-        return format_html(
-            '<a href="{}" data-live="run:{}">{}</a>',
-            link_to("tooling_autotestrun_change", row.latest.pk),
-            row.latest.pk,
-            states.run_state(row.latest),
-        )
+        return states.run_link(row.latest)
 
     @display(description=_("owner"))
     def show_owner(self, row: Scenario) -> Any:

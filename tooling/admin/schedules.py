@@ -146,14 +146,7 @@ class AutotestScheduleAdmin(ConsoleAdmin):
 
     @display(description=gettext_lazy("last result"))
     def show_latest(self, row: Any) -> str:
-        if row.latest is None:
-            return "-"
-        return format_html(
-            '<a href="{}" data-live="run:{}">{}</a>',
-            link_to("tooling_autotestrun_change", row.latest.pk),
-            row.latest.pk,
-            states.run_state(row.latest),
-        )
+        return states.run_link(row.latest)
 
     @display(description=gettext_lazy("last run"))
     def show_last(self, row: Any) -> str:

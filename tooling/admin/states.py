@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tooling.admin.links import link_to
 from tooling.models import AutotestRun, RunStatus
 
 MAX_KEYS = 400
@@ -18,17 +20,28 @@ COLOURS: Mapping[str, str] = {
     RunStatus.FAILED: "danger",
     RunStatus.BROKEN: "warning",
 }
-OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 def is_open(run: AutotestRun) -> bool:
     """Whether a worker still has to do something about it."""
-    return run.status in OPEN
+    return run.status in RunStatus.open()
 
 
 def run_state(run: AutotestRun) -> SafeString:
     """Status, progress and error of a run, in a line or two."""
     return render_to_string("tooling/run_state.html", _context(run))
+
+
+def run_link(run: AutotestRun | None) -> SafeString:
+    """The state of a run as a list shows it beside something else: it leads to the run's page."""
+    if run is None:
+        return SafeString("-")
+    return format_html(
+        '<a href="{}" data-live="run:{}">{}</a>',
+        link_to("tooling_autotestrun_change", run.pk),
+        run.pk,
+        run_state(run),
+    )
 
 
 def run_cases(run: AutotestRun) -> SafeString:

@@ -206,7 +206,7 @@ class ToolAdmin(Autotested):
 
     @display(description=gettext_lazy("called"), ordering="id")
     def show_called(self, tool: Tool) -> str:
-        return format_html("<code>{}</code>", tool.called)
+        return format_html('<code class="called">{}</code>', tool.called)
 
     @display(
         description=gettext_lazy("runs on"),
@@ -289,6 +289,8 @@ class ToolAdmin(Autotested):
     def formfield_for_dbfield(
         self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> forms.Field | None:
+        if db_field.name == "description":
+            kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 3})
         if db_field.name == "http_body":
             kwargs["widget"] = UnfoldAdminTextareaWidget({"rows": 5, "class": "json-text"})
         return super().formfield_for_dbfield(db_field, request, **kwargs)

@@ -318,13 +318,19 @@ def test_the_home_page_tells_of_regular_tests_and_of_what_fails(
     assert "Regular tests" not in text_of(operator.get("/admin/"))
     scheduled(Subject.LLM, llm)
     scheduled(Subject.ASSISTANT, assistant)
+    tool = Tool.objects.get(pk="calculator")
+    scheduled(Subject.TOOL, tool)
     run_of(llm)
     failed = run_of(assistant, Subject.ASSISTANT, status=RunStatus.FAILED)
     McpServer.objects.create(
         name="Orders", prefix="o", check_ok=False, check_message="Out of order."
     )
+    broken = run_of(tool, Subject.TOOL, status=RunStatus.BROKEN)
     page = text_of(operator.get("/admin/"))
     assert "Regular tests" in page
+    # Nothing is noted on a tool of a test that broke off.
+    assert "The autotest of Calculator failed." in page
+    assert page_of(broken) in page
     assert "The autotest of Guide failed." in page
     assert page_of(failed) in page
     assert "The last test of Orders failed: Out of order." in page

@@ -46,6 +46,14 @@ def test_bars_stay_inside_of_the_drawing_and_apart(count: int) -> None:
     assert all(end < start for (_, end), (start, _) in itertools.pairwise(edges))
 
 
+def test_the_last_time_is_written_below_its_bar_where_it_has_room() -> None:
+    few, many = (chart_of([point(number) for number in range(count)]) for count in (3, 40))
+    assert few is not None
+    assert many is not None
+    assert few.last_x is None
+    assert many.last_x == many.bars[-1].x + many.bars[-1].width
+
+
 def test_it_tells_how_many_passed_and_how_long_they_took() -> None:
     chart = chart_of([point(1), point(2, outcome="failed"), point(3, outcome="broken"), point(9)])
     assert chart is not None

@@ -93,6 +93,14 @@ def test_an_empty_box_keeps_a_secret_under_its_own_name_only(
         assert form.cleaned_data["headers"] == {row["name"]: expected}
 
 
+def test_an_empty_box_keeps_nothing_of_a_header_that_is_shown() -> None:
+    page = str(RowsForm(initial={"headers": STORED})["headers"])
+    # Only of the secret one it is said that its value is stored.
+    assert page.count("-was") == 1
+    form = form_of(headers=[{"name": "Accept", "value": ""}], stored=STORED)
+    assert form.errors["headers"] == ["Row 1: “Value” is missing."]
+
+
 def test_a_page_with_errors_shows_no_secret_either() -> None:
     form = form_of(
         {"say": "", "words": "one"},

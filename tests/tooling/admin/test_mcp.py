@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.tooling.admin.conftest import queries_of, rows, text_of
 from tests.tooling.mcp.servers import Peer, running_peer
 from tooling.admin.links import link_to
 from tooling.mcp.listing import withheld
+from tooling.mcp_actions import save_user_config
 from tooling.models import McpServer
 
 pytestmark = pytest.mark.django_db
@@ -154,6 +157,35 @@ def test_it_tries_an_approved_tool_and_no_other(
     assert operator.post(url, {"argument-number": "A-1"}).status_code == 404
 
 
+def test_a_tool_that_cannot_be_called_yet_says_what_is_not_set(
+    operator: Client, server: McpServer, carol: User
+) -> None:
+    server.config_fields = [
+        {"key": "X-Key", "label": "Your key", "target": "header", "required": True}
+    ]
+    server.save()
+    url = link_to("tooling_mcp_try", server.pk) + "?tool=orders__order_status"
+    assert "Not set: Your key." in text_of(operator.get(url, follow=True))
+    save_user_config(carol.pk, server, {"X-Key": "k-4242"})
+    response = operator.get(url)
+    assert response.status_code == 200
+    assert "k-4242" not in text_of(response)
+
+
+def test_it_asks_no_more_servers_at_once_than_an_operator_waits_for(
+    operator: Client, server: McpServer, peer: Peer
+) -> None:
+    others = [McpServer.objects.create(name=f"S{n}", prefix=f"s{n}") for n in range(10)]
+    asked = {"action": "list_selected", "_selected_action": [server.pk, *(o.pk for o in others)]}
+    before = server.checked_at
+    assert "At most 10" in text_of(operator.post(LIST, asked, follow=True))
+    server.refresh_from_db()
+    assert server.checked_at == before
+    operator.post(LIST, {**asked, "_selected_action": [server.pk]})
+    server.refresh_from_db()
+    assert server.checked_at != before
+
+
 @pytest.mark.parametrize(
     ("sent", "field"),
     [
@@ -199,6 +231,22 @@ def test_of_a_process_only_what_the_file_does_not_say_changes(operator: Client) 
     assert operator.post(page_of(row), sent).status_code == 302
     row.refresh_from_db()
     assert (row.name, row.url, row.transport, row.headers) == ("Clock", "", "stdio", {})
+
+
+def test_servers_of_the_operators_file_are_removed_there(
+    operator: Client, settings: Any, tmp_path: Path
+) -> None:
+    McpServer.objects.create(pk="stdio-time", name="Time", prefix="time", transport="stdio")
+    url = link_to("tooling_mcpserver_delete", "stdio-time")
+    settings.MCP_STDIO_FILE = str(tmp_path / "mcp.json")
+    entry = {"mcpServers": {"time": {"command": "mcp-server-time"}}}
+    Path(settings.MCP_STDIO_FILE).write_text(json.dumps(entry))
+    assert operator.post(url, {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": ["stdio-time"], "post": "yes"}
+    assert operator.post(LIST, chosen).status_code == 403
+    settings.MCP_STDIO_FILE = ""
+    assert operator.post(url, {"post": "yes"}).status_code == 302
+    assert not McpServer.objects.exists()
 
 
 def test_the_list_asks_the_database_as_often_for_many_servers_as_for_few(
