@@ -255,8 +255,23 @@ def test_an_answer_that_outlasts_the_question_is_a_turn() -> None:
 def test_push_to_talk_can_forget_an_answer() -> None:
     call = choosing()
     call.do(SpeechStarted(0.9))
-    assert of(call.do(ClearInput()), DropUtterance) == [DropUtterance(2)]
+    assert kinds(call.do(ClearInput())) == ["InputSpeechStopped", "DropUtterance"]
     assert call.session.reply is not None
+    assert call.do(ClearInput()) == []
+
+
+@pytest.mark.parametrize("is_by_hand", [True, False])
+def test_push_to_talk_interrupts_whatever_choice_an_earlier_reply_left_open(
+    is_by_hand: bool,
+) -> None:
+    call = choosing()
+    call.speak("How much is the second one?")
+    call.do(TextMade(2, "Two euros, and the first one is three."), VoiceBegun(2, 80))
+    call.do(SpeechStarted(0.9), SpeechStopped(0.1), sounds=True)
+    call.do(TurnEnded(1000.0, call.at_ms, is_by_hand), sounds=True)
+    done = call.do(Transcribed(3, "And a cake?"), heard="Two euros", sounds=True)
+    assert of(done, StopReply) == ([StopReply(2)] if is_by_hand else [])
+    assert [start.text for start in of(done, StartReply)] == (["And a cake?"] if is_by_hand else [])
 
 
 def test_words_from_before_the_question_are_no_answer_to_it() -> None:
