@@ -93,8 +93,11 @@ def of_session(
         return of_status(endpoint, refused_status)
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return late(endpoint)
+    # Of a process; connections have their own errors.
+    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+        message = _("%(name)s cannot be started: its program was not found.")
+        return _failed(endpoint, message, permanent=True)
     if any(isinstance(cause, OSError) for cause in causes):
-        # Of a process; connections have their own errors.
         return _failed(endpoint, _("%(name)s cannot be started."), permanent=True)
     if any(isinstance(cause, MCPError | ValueError | httpx2.HTTPError) for cause in causes):
         return unreadable(endpoint)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any, assert_never
 
 import httpx
@@ -156,10 +158,16 @@ def streams(wire: Wire, endpoint: McpEndpoint) -> AbstractAsyncContextManager[An
 def _process(endpoint: McpEndpoint) -> AbstractAsyncContextManager[Any]:
     program, *arguments = endpoint.command
     parameters = StdioServerParameters(
-        command=program,
+        command=_found(program),
         args=arguments,
         env=dict(endpoint.environment),
         encoding_error_handler="replace",
     )
     # What the process says beside the protocol belongs in the log, where the operator looks.
     return stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr)
+
+
+def _found(program: str) -> str:
+    """A program of PATH, else of our own virtual environment, which is in no PATH at a start."""
+    beside_python = Path(sys.executable).parent
+    return shutil.which(program) or shutil.which(program, path=beside_python) or program

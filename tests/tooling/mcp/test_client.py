@@ -426,8 +426,25 @@ async def test_it_speaks_with_the_time_server(nothing_is_left: Any) -> None:
     await nothing_is_left()
 
 
-async def test_it_says_that_a_program_cannot_be_started() -> None:
-    result = await called(process_endpoint("/nowhere/mcp"), "get_current_time")
+async def test_it_finds_programs_of_our_environment_that_path_does_not_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    tools = await list_tools(process_endpoint("mcp-server-time"))
+    assert "get_current_time" in [tool.name for tool in tools]
+
+
+@pytest.mark.parametrize("program", ["/nowhere/mcp", "mcp-server-nowhere"])
+async def test_it_says_that_a_program_was_not_found(program: str) -> None:
+    result = await called(process_endpoint(program), "get_current_time")
+    message = "Time cannot be started: its program was not found."
+    assert (result.code, result.message) == (502, message)
+
+
+async def test_it_says_that_a_program_cannot_be_started(tmp_path: Path) -> None:
+    file = tmp_path / "mcp"
+    file.write_text("no program", encoding="utf-8")
+    result = await called(process_endpoint(str(file)), "get_current_time")
     assert (result.code, result.message) == (502, "Time cannot be started.")
 
 
