@@ -232,14 +232,17 @@ def add_arguments(rows: Sequence[Any]) -> None:
         turn__in={row.turn for row in rows},
         role=Role.ASSISTANT,
     ).exclude(tool_calls=[])
+    # Some models number the calls of each turn from the start.
     arguments = {
-        (conversation_id, call["id"]): call["arguments"]
-        for conversation_id, calls in asking.values_list("conversation_id", "tool_calls")
+        (conversation_id, turn, call["id"]): call["arguments"]
+        for conversation_id, turn, calls in asking.values_list(
+            "conversation_id", "turn", "tool_calls"
+        )
         for call in calls
     }
     for row in rows:
-        call_id = (row.tool_result or {}).get("call_id", "")
-        row.arguments = arguments.get((row.conversation_id, call_id), "")
+        key = (row.conversation_id, row.turn, _outcome(row, "call_id"))
+        row.arguments = arguments.get(key, "")
 
 
 @admin.register(ToolUse)

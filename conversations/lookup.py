@@ -27,7 +27,7 @@ from providers.passages import Passage, find_passages, render_passages
 from providers.tokens import estimate_tokens
 from providers.types import ChatMessage, ToolMessage, UserMessage
 from tooling.catalogue import Text
-from tooling.types import ToolResult, ToolSpec
+from tooling.types import BuiltinTarget, ToolResult, ToolSpec
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ LEAST_TOKENS = 100
 MAX_INDEX = 999
 
 SEARCH_TOOL = "search_knowledge"
-# The registry's own tool of that purpose; an assistant that has it searches by that name.
-REGISTRY_TOOL = "knowledge"
+# The registry's own tool of that purpose; an assistant that has it searches by its name.
+_REGISTRY_TOOL = BuiltinTarget("knowledge")
 
 _TOOL_NAME = Text("Knowledge search", "知识库查询")
 _TOOL_DESCRIPTION = Text(
@@ -125,8 +125,8 @@ class Lookup:
         """The tool by which the model searches, beside the assistant's own; None: no such tool."""
         if self._use is None:
             return None
-        if REGISTRY_TOOL in own:
-            return own[REGISTRY_TOOL]
+        if registered := next(filter(is_registry_search, own.values()), None):
+            return registered
         if self._use.mode != "tool":
             return None
         names = ", ".join(base.name for base in self._use.bases)
@@ -269,6 +269,11 @@ class Lookup:
             return document
         source = _SOURCE.get(self._language)
         return source.replace("{page}", str(page)).replace("{document}", document)
+
+
+def is_registry_search(spec: ToolSpec) -> bool:
+    """Whether it is the registry's tool; somebody's own may have the same name."""
+    return spec.target == _REGISTRY_TOOL
 
 
 def _request(

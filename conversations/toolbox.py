@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import ToolCalled, ToolReturned
-from conversations.lookup import REGISTRY_TOOL, Lookup
+from conversations.lookup import Lookup, is_registry_search
 from conversations.tool_calls import MAX_NAME_CHARS, identity, is_returnable_id, parsed
 from core.errors import AppError
 from core.ids import prefixed_id
@@ -61,14 +61,16 @@ class Toolbox:
         lookup: Lookup | None = None,
     ) -> None:
         # Without a device to run them on, client tools are not offered at all.
-        self._specs = {
+        offered = {
             spec.id: spec
             for spec in runtime.tools
             if spec.executor == "server" or client_tools is not None
         }
-        search = lookup.tool(self._specs) if lookup else None
+        search = lookup.tool(offered) if lookup else None
         # Without knowledge bases there is nothing that the registry's tool could search.
-        self._specs.pop(REGISTRY_TOOL, None)
+        self._specs = {
+            spec_id: spec for spec_id, spec in offered.items() if not is_registry_search(spec)
+        }
         if search is not None:
             self._specs[search.id] = search
         self._lookup, self.search_id = lookup, search.id if search else None

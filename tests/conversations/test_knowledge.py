@@ -36,6 +36,7 @@ from tests.conversations.library import HANDBOOK, librarian, museum, shelve
 from tests.conversations.scripted import LLM, ScriptedModel, call, calls, says, tool
 from tests.knowledge.corpus import add_document, make_embedder, make_space
 from tests.upstream import reranker_spec
+from tooling.types import HttpTarget
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -537,6 +538,16 @@ def test_the_registrys_tool_is_this_search(script: Script, alice: User, mode: st
     without = dataclasses.replace(runtime, knowledge=None)
     answer(asked("hello"), without)
     assert model.requests[-1].tools == ()
+
+
+def test_a_tool_of_ones_own_of_that_name_stays_itself(script: Script, alice: User) -> None:
+    model = script()
+    own = dataclasses.replace(tool("knowledge"), target=HttpTarget("GET", "https://a.example/"))
+    runtime = dataclasses.replace(runtime_for(alice, knowledge_mode="before"), tools=(own,))
+    answer(asked("hello"), runtime)
+    assert [schema.name for schema in model.requests[-1].tools] == ["knowledge"]
+    answer(asked("hello"), dataclasses.replace(runtime, knowledge=None))
+    assert [schema.name for schema in model.requests[-1].tools] == ["knowledge"]
 
 
 def test_the_registrys_tool_reaches_no_foreign_base(script: Script, alice: User, bob: User) -> None:

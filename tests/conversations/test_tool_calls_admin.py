@@ -70,14 +70,19 @@ def test_it_shows_what_was_asked_what_came_back_and_how_long_it_took(operator: C
     assert other.text == ""
 
 
-def test_each_call_has_its_own_arguments_though_ids_repeat_between_conversations(
+def test_each_call_has_its_own_arguments_though_ids_repeat(
     operator: Client,
 ) -> None:
     first = call("calculator", '{"expression": "1+1"}', "2")
     second = call("calculator", '{"expression": "2+2"}', "4")
+    third = call("calculator", '{"expression": "3+3"}', "6", conversation=second.conversation)
     listed = operator.get(LIST).context["cl"].result_list
     shown = {row.pk: row.arguments for row in listed}
-    assert shown == {first.pk: '{"expression": "1+1"}', second.pk: '{"expression": "2+2"}'}
+    assert shown == {
+        first.pk: '{"expression": "1+1"}',
+        second.pk: '{"expression": "2+2"}',
+        third.pk: '{"expression": "3+3"}',
+    }
 
 
 def test_it_finds_calls_by_their_outcome_and_by_the_tools_name(operator: Client) -> None:
