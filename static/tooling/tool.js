@@ -4,8 +4,8 @@
 document.addEventListener("DOMContentLoaded", () => {
   const category = document.querySelector("select[name=category]");
   if (!category) return;
-  const request = document.querySelector("fieldset.of-query, .of-query");
-  const waits = document.querySelector("[name=wait_for_response]")?.closest(".field-wait_for_response, .form-row, .field-line");
+  const request = document.querySelector(".of-query");
+  const waits = document.querySelector("[name=wait_for_response]")?.closest(".field-wait_for_response");
 
   const show = () => {
     const isQuery = category.value === "query";

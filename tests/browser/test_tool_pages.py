@@ -32,9 +32,12 @@ def test_a_tool_is_made_tried_and_tested(product: Product, web: Web, window: Ope
     expect(page.locator("[name=parameter_schema]")).to_have_value('{\n  "type": "object"\n}')
 
     # Tools of the client make no request.
+    waits = page.locator(".field-wait_for_response")
     page.select_option("[name=category]", "system")
     expect(page.locator("[name=http_url]")).to_be_hidden()
+    expect(waits).to_be_visible()
     page.select_option("[name=category]", "query")
+    expect(waits).to_be_hidden()
     page.fill("[name=http_url]", "https://shop.example/orders")
     headers = page.locator("[data-rows]").first
     headers.locator("[name$=-name]").fill("X-Api-Key")

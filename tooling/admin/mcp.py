@@ -386,7 +386,7 @@ class McpServerAdmin(Autotested):
         return HttpResponseRedirect(f"{url}#tools")
 
 
-def _why_not(server: McpServer, user_id: int) -> str:
+def _why_not(server: McpServer, user_id: int | None) -> str:
     """Why no tool of the server can be called with what this user, or the owner, has set."""
     values = values_by_server([server], user_id, server.owner_id).get(server.pk)
     try:

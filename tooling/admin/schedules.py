@@ -120,7 +120,8 @@ class AutotestScheduleAdmin(ConsoleAdmin):
         if obj is None:
             # The class's fields are shared by all of its forms.
             what = form.base_fields["what"] = copy.deepcopy(form.base_fields["what"])
-            what.choices = [("", "–"), *subjects.choices(request)]
+            wanted = (request.POST or request.GET).get("what", "")
+            what.choices = [("", "–"), *subjects.choices(request, wanted)]
         return form
 
     # --- the list --------------------------------------------------------------------------------

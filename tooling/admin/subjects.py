@@ -60,14 +60,19 @@ def names(keys: Iterable[Key]) -> Mapping[Key, str]:
     return found
 
 
-def choices(request: HttpRequest) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Everything that can be tested, by kind, as a grouped select wants it: `kind:id`, name."""
+def choices(request: HttpRequest, wanted: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What can be tested, by kind, as a grouped select wants it: `kind:id`, name.
+
+    Of many of a kind not all are there; the `wanted` one is.
+    """
     groups = []
+    wanted_kind, _colon, wanted_id = wanted.partition(":")
     for subject, page in sorted(_PAGES.items(), key=lambda item: Subject.values.index(item[0])):
         rows = page.get_queryset(request).order_by("pk")[:MAX_CHOICES]
-        options = sorted(
-            ((f"{subject}:{row.pk}", str(row)) for row in rows),
-            key=lambda option: option[1].lower(),
-        )
-        groups.append((str(subject.label), options))
+        options = {f"{subject}:{row.pk}": str(row) for row in rows}
+        if subject == wanted_kind and wanted not in options:
+            row = find(request, subject, wanted_id)
+            options |= {wanted: str(row)} if row else {}
+        by_name = sorted(options.items(), key=lambda option: option[1].lower())
+        groups.append((str(subject.label), by_name))
     return groups

@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -28,6 +29,8 @@ from tooling.catalogue import description_to_read, is_builtin, name_to_read
 from tooling.models import Category, Method, Subject, Tool, empty_object_schema
 from tooling.secrecy import missing_secrets
 
+# What a list shows of a description.
+MAX_NOTE = 120
 REQUEST_FIELDS = [
     ("http_method", "http_timeout_ms"),
     "http_url",
@@ -107,7 +110,7 @@ def store(form: ToolForm) -> Tool:
 
 
 class OriginFilter(admin.SimpleListFilter):
-    """The fifteen that every installation has, and the others."""
+    """The system's tools, which everybody sees, and those of users."""
 
     title = gettext_lazy("origin")
     parameter_name = "origin"
@@ -201,7 +204,7 @@ class ToolAdmin(Autotested):
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
             link_to("tooling_tool_change", tool.pk),
             name_to_read(tool),
-            description_to_read(tool),
+            Truncator(description_to_read(tool)).chars(MAX_NOTE),
         )
 
     @display(description=gettext_lazy("called"), ordering="id")

@@ -69,7 +69,6 @@ def show_tool(request: HttpRequest, page: ModelAdmin[Tool], tool: Tool) -> HttpR
         "opts": page.model._meta,
         "tab": "try",
         "why_not": why_not(tool),
-        "talk_hint": tool.category == Category.SYSTEM,
     }
     return _show(request, tool_spec(tool, _language()), owner_id=tool.owner_id, context=context)
 
@@ -106,8 +105,7 @@ def _show(
     trial = None
     if request.method == "POST" and not context["why_not"] and form.is_valid():
         trial = _trial(request, spec, form, owner_id)
-    media = context.pop("media", None) or form.media
-    page = {**context, "spec": spec, "form": form, "trial": trial, "media": media}
+    page = {**context, "spec": spec, "form": form, "trial": trial, "media": form.media}
     return render(request, "tooling/try.html", page)
 
 

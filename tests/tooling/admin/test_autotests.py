@@ -15,6 +15,7 @@ from accounts.models import User
 from assistants.models import Assistant
 from providers.models import Asr, Llm, Voice
 from tests.tooling.admin.conftest import queries_of, rows, text_of
+from tooling.admin import subjects
 from tooling.admin.links import link_to
 from tooling.autotest import engine, schedules
 from tooling.models import (
@@ -253,6 +254,17 @@ def test_a_thing_has_one_schedule(operator: Client, llm: Llm) -> None:
     refused = operator.post(add, schedule_form("llm:nobody"))
     assert "what" in refused.context["adminform"].form.errors
     assert AutotestSchedule.objects.count() == 2
+
+
+def test_what_many_others_hide_can_still_be_tested_regularly(
+    operator: Client, llm: Llm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, what = f"{SCHEDULES}add/", f"llm:{llm.pk}"
+    monkeypatch.setattr(subjects, "MAX_CHOICES", 0)
+    assert what not in text_of(operator.get(add))
+    assert f'value="{what}" selected' in text_of(operator.get(f"{add}?what={what}"))
+    assert operator.post(add, schedule_form("llm:nobody")).status_code == 200
+    assert operator.post(add, schedule_form(what)).status_code == 302
 
 
 def scheduled(subject: Subject, row: Any) -> AutotestSchedule:
