@@ -17,10 +17,11 @@
   let pause = PAUSE_MS;
 
   const openKeys = () =>
-    [...document.querySelectorAll("[data-live]")]
-      .filter((element) => element.querySelector("[data-open]"))
-      .map((element) => element.dataset.live)
-      .slice(0, MOST_KEYS);
+    [...new Set(
+      [...document.querySelectorAll("[data-live]")]
+        .filter((element) => element.querySelector("[data-open]"))
+        .map((element) => element.dataset.live),
+    )].slice(0, MOST_KEYS);
 
   const redraw = (asked, drawings) => {
     for (const element of document.querySelectorAll("[data-live]")) {
