@@ -1,4 +1,4 @@
-"""What testers of models share: finding the row, and saying so."""
+"""What testers of models share: finding the row, saying so, and noting what came of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 from django.utils.translation import gettext as _
 
 from providers.models import ModelRow
+from tooling.autotest.cases import Check, Prepared
 
 R = TypeVar("R", bound=ModelRow)
 
@@ -17,6 +18,12 @@ def one_of(model: type[R], row_id: str) -> R | None:
     return cast(R | None, model.objects.select_related("provider").with_id(row_id))
 
 
-def found_model(row: ModelRow) -> str:
-    """That the model exists."""
-    return _("Found model: %(name)s") % {"name": row.name}
+def prepared_model(row: ModelRow, *checks: Check) -> Prepared:
+    """The model as something to be tested; the outcome is noted on its row."""
+    return Prepared(
+        name=row.name,
+        owner_id=row.owner_id,
+        found=_("Found model: %(name)s") % {"name": row.name},
+        checks=checks,
+        note=lambda is_ok, message: row.note_check(is_ok=is_ok, message=message),
+    )

@@ -17,7 +17,7 @@ from providers.registry import chat_model
 from providers.specs import llm_spec
 from providers.types import ChatRequest, LlmSpec, TextPart, UserMessage
 from tooling.autotest.cases import Asker, Check, CheckFailed, Prepared, Tester
-from tooling.autotest.findings import found_model, one_of
+from tooling.autotest.findings import one_of, prepared_model
 
 _WORD = "Reply with the single word: OK"
 _MANY_WORDS = "Count from 1 to 20, separated by commas."
@@ -40,16 +40,11 @@ def prepare(llm_id: str, asker: Asker) -> Prepared | None:
     if row is None:
         return None
     asked = _Asked(llm_spec(row), LlmType(row.type))
-    return Prepared(
-        name=row.name,
-        owner_id=row.owner_id,
-        found=found_model(row),
-        checks=(
-            Check("API Connection", asked.connects),
-            Check("Temperature Setting", asked.takes_temperature),
-            Check("Streaming Support", asked.streams),
-        ),
-        note=lambda is_ok, message: row.note_check(is_ok=is_ok, message=message),
+    return prepared_model(
+        row,
+        Check("API Connection", asked.connects),
+        Check("Temperature Setting", asked.takes_temperature),
+        Check("Streaming Support", asked.streams),
     )
 
 

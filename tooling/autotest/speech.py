@@ -23,7 +23,7 @@ from providers.models import Asr, Voice
 from providers.specs import asr_spec, voice_spec
 from providers.types import AsrSpec, VoiceSpec
 from tooling.autotest.cases import Asker, Check, CheckFailed, Prepared, Tester
-from tooling.autotest.findings import found_model, one_of
+from tooling.autotest.findings import one_of, prepared_model
 
 # Of full scale; quieter than this, nobody hears it.
 _SILENCE_DB = -50.0
@@ -50,16 +50,11 @@ def prepare_recogniser(asr_id: str, asker: Asker) -> Prepared | None:
     if row is None:
         return None
     heard = _Heard(asr_spec(row))
-    return Prepared(
-        name=row.name,
-        owner_id=row.owner_id,
-        found=found_model(row),
-        checks=(
-            Check("Hotwords Config", heard.hotwords),
-            Check("API Availability", heard.understands),
-            Check("Language Config", heard.language),
-        ),
-        note=lambda is_ok, message: row.note_check(is_ok=is_ok, message=message),
+    return prepared_model(
+        row,
+        Check("Hotwords Config", heard.hotwords),
+        Check("API Availability", heard.understands),
+        Check("Language Config", heard.language),
     )
 
 
@@ -124,17 +119,12 @@ def prepare_speaker(voice_id: str, asker: Asker) -> Prepared | None:
     if row is None:
         return None
     spoken = _Spoken(voice_spec(row))
-    return Prepared(
-        name=row.name,
-        owner_id=row.owner_id,
-        found=found_model(row),
-        checks=(
-            Check("API Availability", spoken.speaks),
-            Check("Audible Speech", spoken.is_audible),
-            Check("Speech Length", spoken.is_plausible),
-            Check("Language Config", spoken.language),
-        ),
-        note=lambda is_ok, message: row.note_check(is_ok=is_ok, message=message),
+    return prepared_model(
+        row,
+        Check("API Availability", spoken.speaks),
+        Check("Audible Speech", spoken.is_audible),
+        Check("Speech Length", spoken.is_plausible),
+        Check("Language Config", spoken.language),
     )
 
 

@@ -16,7 +16,7 @@ from providers.registry import embedding_model, rerank_model
 from providers.specs import embedder_spec, reranker_spec
 from providers.types import EmbedderSpec, RerankerSpec
 from tooling.autotest.cases import Asker, Check, CheckFailed, Prepared, Tester
-from tooling.autotest.findings import found_model, one_of
+from tooling.autotest.findings import one_of, prepared_model
 
 Vectors = npt.NDArray[np.float32]
 
@@ -25,16 +25,6 @@ FITTING = "The library opens at nine in the morning."
 OTHERS = ("A bicycle has two wheels.", "Bread is baked from flour, water and salt.")
 # Below 1 by what rounding, batching and half precision do to the same text.
 SAME = 0.999
-
-
-def _prepared(row: Llm, checks: tuple[Check, ...]) -> Prepared:
-    return Prepared(
-        name=row.name,
-        owner_id=row.owner_id,
-        found=found_model(row),
-        checks=checks,
-        note=lambda is_ok, message: row.note_check(is_ok=is_ok, message=message),
-    )
 
 
 def _one_of_type(row_id: str, type_: LlmType) -> Llm | None:
@@ -57,14 +47,12 @@ def prepare_embedder(llm_id: str, asker: Asker) -> Prepared | None:
     if row is None:
         return None
     embedded = _Embedded(embedder_spec(row))
-    return _prepared(
+    return prepared_model(
         row,
-        (
-            Check("API Connection", embedded.connects),
-            Check("Dimensions", embedded.has_dimensions),
-            Check("Determinism", embedded.is_repeatable),
-            Check("Similarity", embedded.tells_apart),
-        ),
+        Check("API Connection", embedded.connects),
+        Check("Dimensions", embedded.has_dimensions),
+        Check("Determinism", embedded.is_repeatable),
+        Check("Similarity", embedded.tells_apart),
     )
 
 
@@ -145,13 +133,11 @@ def prepare_reranker(llm_id: str, asker: Asker) -> Prepared | None:
     if row is None:
         return None
     judged = _Judged(reranker_spec(row))
-    return _prepared(
+    return prepared_model(
         row,
-        (
-            Check("API Connection", judged.connects),
-            Check("Ranking", judged.prefers_what_fits),
-            Check("Order Independence", judged.does_not_go_by_place),
-        ),
+        Check("API Connection", judged.connects),
+        Check("Ranking", judged.prefers_what_fits),
+        Check("Order Independence", judged.does_not_go_by_place),
     )
 
 
