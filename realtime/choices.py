@@ -92,6 +92,9 @@ def match(spoken: str, options: Sequence[Option], language: Language) -> Choice 
     if len(spoken) > MAX_SPOKEN_CHARS:
         return None
     said = _tokens(spoken.casefold().replace("thank you", " "))
+    if said[:1] == (_ASKING,):
+        named = _named(said, options)
+        return Choice(named) if named else None
     readings = _readings(said)
     core = readings[-1]
     for find in (_named, _agreed):
@@ -147,9 +150,13 @@ _COURTESIES = _words(
     "um uh er erm hm hmm mm well so ok okay oh ah yes yeah right then please thanks just i id ill"
     " im would will could can like want to have take choose pick select prefer get go with for lets"
     " let us me my give make it its is be the a an that this think guess say choice answer option"
-    "嗯呃额哦啊呀呢吧嘛啦那就我要想选择请给来用帮了的这是好谢觉得应该喜欢还"
+    "嗯呃额哦啊呀吧嘛啦那就我要想选择请给来用帮了的这是好谢觉得应该喜欢还"
 )
 _COURTEOUS_PHRASES = _phrases("那个|这个")
+# Who points says no number.
+_POINTING = _phrases("the one|this one|that one|a one")
+# "Is it the coffee?"
+_ASKING = "is"
 # Between the name of an option and the courtesies.
 _MEASURES = _words("个一杯份种款项号")
 # Beside these, one letter is a name and not an article.
@@ -187,7 +194,7 @@ def _shorter(words: Tokens) -> Tokens:
         ends = _COURTEOUS_PHRASES if length == 2 else {(word,) for word in _COURTESIES}
         if words[-length:] in ends:
             return words[:-length]
-        if words[:length] in ends:
+        if words[:length] in ends and words not in _POINTING:
             return words[length:]
     return ()
 

@@ -45,8 +45,8 @@ export class Call extends EventTarget {
     this.target = target;
     /** @type {Map<string, Entry>} */
     this.entries = new Map();
-    /** @type {Map<string, Asked>} */
-    this.asked = new Map();
+    /** @type {Set<Asked>} */
+    this.asked = new Set();
     /** @type {Set<string>} of all calls, of whatever tools */
     this.callIds = new Set();
     /** @type {State} */
@@ -173,7 +173,7 @@ export class Call extends EventTarget {
   /** Gives the devices back. */
   release() {
     this.hasEnded = true;
-    for (const { aborter } of this.asked.values()) aborter.abort();
+    for (const { aborter } of this.asked) aborter.abort();
     this.asked.clear();
     this.target.device.camera.turnOff();
     this.microphone?.close();
@@ -218,7 +218,7 @@ export class Call extends EventTarget {
     if (this.hasEnded) return "ended";
     if (!this.hasStarted) return "connecting";
     if (this.isUserSpeaking) return "hearing";
-    if ([...this.asked.values()].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"))) return "choosing";
+    if ([...this.asked].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"))) return "choosing";
     if (this.isSounding) return "speaking";
     return this.isWaiting ? "thinking" : "listening";
   }
@@ -235,7 +235,7 @@ export class Call extends EventTarget {
     const { device } = this.target;
     /** @type {Asked} */
     const asked = { call, aborter: new AbortController() };
-    this.asked.set(call.id, asked);
+    this.asked.add(asked);
     this.showTool(call, "running", device.describe(call));
     const outcome = await device.perform(call, asked.aborter.signal);
     if (asked.aborter.signal.aborted) return;
@@ -243,15 +243,16 @@ export class Call extends EventTarget {
     // Of what nobody waits for, the assistant hears only when it could not be done.
     if (call.isWaited || !isDone) this.connection?.answerTool(call.id, call.name, outcome);
     asked.note = outcome.note;
-    if (!call.isWaited && this.asked.get(call.id) === asked) this.asked.delete(call.id);
+    if (!call.isWaited) this.asked.delete(asked);
     this.showTool(call, call.isWaited ? "running" : isDone ? "done" : "failed", outcome.note);
     this.update();
   }
 
   /** The server has an outcome, ours or its own. @param {Asked} asked @param {{output: string, status: {code: number}}} result */
-  settle({ call, aborter, note }, { output, status: { code } }) {
+  settle(asked, { output, status: { code } }) {
+    const { call, aborter, note } = asked;
     aborter.abort();
-    this.asked.delete(call.id);
+    this.asked.delete(asked);
     this.showTool(call, code < 400 ? "done" : "failed", this.target.device.sumUp(call, { code, output }) ?? note);
   }
 
@@ -405,9 +406,10 @@ const HANDLERS = {
     else call.show({ kind: "tool", id: lineOf(data), name: tool.function.name, status: "running" });
   },
   "assistant.tool_result": (call, data, { result }) => {
-    const asked = call.asked.get(result.tool_call_id);
+    const line = lineOf(data);
+    const asked = [...call.asked].findLast((other) => other.call.line === line);
     if (asked?.call.isWaited) return call.settle(asked, result);
-    const tool = call.entries.get(lineOf(data));
+    const tool = call.entries.get(line);
     // Of a tool of this device that nobody waits for, "accepted" says nothing.
     if (asked || tool?.kind !== "tool" || tool.status !== "running") return;
     call.show({ ...tool, status: result.status.code < 400 ? "done" : "failed" });

@@ -37,7 +37,8 @@ const TOOL_WORDS = { running: "toolRunning", done: "toolDone", failed: "toolFail
 /** @type {Call | null} */
 let call = null;
 const camera = new Camera(byId("camera"), /** @type {HTMLVideoElement} */ (byId("camera-picture")));
-const device = new Device({ words, prompts: new Prompts(words, hearing), camera, hasSound });
+const prompts = new Prompts(words, hearing);
+const device = new Device({ words, prompts, camera, hasSound });
 /** Tools that look something up in the documents. */
 const SEARCH_TOOL = /^(search_)?knowledge(_\d+)?$/;
 const SEARCH_WORDS = { ...TOOL_WORDS, running: "searchRunning", done: "searchDone" };
@@ -135,6 +136,7 @@ function showState() {
   button("stop-speaking").disabled = state !== "speaking" && state !== "thinking";
   button("mute").setAttribute("aria-pressed", String(Boolean(isMuted)));
   button("mute").title = isMuted ? words.unmute : words.mute;
+  prompts.updateHint();
 }
 
 /** @param {number} rms */
@@ -402,7 +404,7 @@ function setPushToTalk(isOn) {
 
 /** Space talks, wherever the focus is, unless it is where Space already means something. @param {KeyboardEvent} event */
 function onSpace(event) {
-  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(.hold), a, summary");
+  const isElsewhere = event.target instanceof Element && event.target.closest("input, button:not(#hold), a, summary");
   if (event.code !== "Space" || !isPushToTalk || isElsewhere) return;
   event.preventDefault();
   if (!event.repeat) hold(event.type === "keydown");
@@ -420,20 +422,14 @@ button("mute").addEventListener("click", () => {
   showState();
 });
 input("push-to-talk").addEventListener("change", () => setPushToTalk(input("push-to-talk").checked));
-for (const element of document.querySelectorAll("button.hold")) {
-  element.addEventListener("pointerdown", () => hold(true));
-  // A screen reader or the Enter key clicks without a pointer: once to talk, once more to be done.
-  element.addEventListener("click", (event) => {
-    if (/** @type {MouseEvent} */ (event).detail === 0) hold(Boolean(call?.isMuted));
-  });
-  element.addEventListener("contextmenu", (event) => event.preventDefault());
-}
+button("hold").addEventListener("pointerdown", () => hold(true));
+// A screen reader or the Enter key clicks without a pointer: once to talk, once more to be done.
+button("hold").addEventListener("click", ({ detail }) => detail === 0 && hold(Boolean(call?.isMuted)));
+button("hold").addEventListener("contextmenu", (event) => event.preventDefault());
 for (const type of ["pointerup", "pointercancel", "blur"]) window.addEventListener(type, () => hold(false));
 document.addEventListener("keydown", onSpace);
 document.addEventListener("keyup", onSpace);
-document.addEventListener("keydown", ({ key }) => {
-  if (key === "Escape" && !document.querySelector("dialog[open]")) call?.interrupt();
-});
+document.addEventListener("keydown", ({ key, defaultPrevented: isDone }) => key === "Escape" && !isDone && call?.interrupt());
 document.addEventListener("visibilitychange", () => {
   // Phones suspend sound when the page is hidden.
   if (call && !call.hasEnded) void call.context?.resume();

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * The dialogs in which an assistant asks or tells something: one at a time, the others wait.
+ * The dialogs in which an assistant asks or tells something: one at a time, the others wait. None
+ * is modal: during a question one may still mute, talk, write or hang up.
  *
  * @typedef {{id: string, label: string}} Option
  * @typedef {object} Prompt
@@ -31,12 +32,12 @@ export class Prompts {
     this.waiting = [];
     this.dialog = /** @type {HTMLDialogElement} */ (byId("prompt"));
     this.options = byId("prompt-options");
-    this.dialog.addEventListener("cancel", (event) => {
+    // From wherever the focus is: what was asked last is what Escape is about.
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.shown) return;
       event.preventDefault();
       this.answer(null);
     });
-    // Browsers close a dialog without asking when Escape is pressed again.
-    this.dialog.addEventListener("close", () => this.shown && !this.dialog.open && this.answer(null));
     this.dialog.addEventListener("keydown", (event) => this.onKey(event));
     byId("prompt-dismiss").addEventListener("click", () => this.answer(null));
     /** @type {Prompt | null} */
@@ -88,15 +89,23 @@ export class Prompts {
     this.shown = prompt;
     this.dialog.dataset.kind = isChoice ? "choice" : "message";
     byId("prompt-text").textContent = prompt.text;
-    byId("prompt-hint").textContent = isChoice ? this.words[HINTS[this.hearing()]] : "";
+    this.updateHint();
     byId("prompt-dismiss").textContent = isChoice ? this.words.choiceCancel : this.words.messageOk;
     this.options.replaceChildren(...prompt.options.map((option, index) => this.button(option, index + 1)));
     this.tick(prompt);
     this.clock = setInterval(() => this.tick(prompt), 250);
-    this.dialog.showModal();
+    const before = document.activeElement;
+    this.dialog.show();
     this.shownAt = performance.now();
-    // Not an option: whoever is just typing must not choose with the next key.
-    byId("prompt-text").focus();
+    // Not an option: whoever is just typing must not choose with the next key. In the middle of a
+    // message they go on with it; it may be the answer.
+    const isWriting = before instanceof HTMLInputElement && before.type === "text" && before.value !== "";
+    (isWriting ? before : byId("prompt-text")).focus();
+  }
+
+  /** Says how to answer, as the page could hear it now. */
+  updateHint() {
+    byId("prompt-hint").textContent = this.shown?.options.length ? this.words[HINTS[this.hearing()]] : "";
   }
 
   /** @param {Option} option @param {number} number @returns {HTMLElement} */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -35,6 +36,10 @@ DRINKS: dict[str, Any] = {
         {"id": "coffee", "label": "Coffee"},
         "Hot chocolate",
     ],
+}
+DRINKS_ZH: dict[str, Any] = {
+    "question": "想喝点什么？",
+    "options": [{"id": "tea", "label": "绿茶"}, {"id": "coffee", "label": "咖啡"}, "热巧克力"],
 }
 SET_UP = """
 from accounts.models import User
@@ -316,22 +321,85 @@ def test_whoever_is_typing_does_not_choose_by_accident(talk: Talk, model: FakeUp
     expect(dialog(page)).to_be_visible()
 
 
-def test_the_dialog_keeps_the_focus_and_says_what_it_is(talk: Talk, model: FakeUpstream) -> None:
-    page = talk(voiceOutputEnabled=False)
-    page.page.click("#start-silent")
+def test_the_dialog_says_what_it_is_and_leaves_the_calls_controls_in_reach(
+    talk: Talk, model: FakeUpstream
+) -> None:
+    page = talk()
+    page.start()
     ask(page, model)
     shown = page.page.get_by_role("dialog", name=DRINKS["question"])
     expect(shown).to_be_visible()
-    expect(shown).to_have_accessible_description("Choose, or press the option's number.")
-    reached = set()
-    for _step in range(8):
+    expect(shown).to_have_accessible_description("Choose, or say the option or its number.")
+    reached = []
+    for _step in range(12):
         page.page.keyboard.press("Tab")
-        reached.add(page.page.evaluate(FOCUS))
-    # Chromium passes through its own window, where the page's body has the focus.
-    assert reached - {""} == {"tea", "coffee", "opt_3", "prompt-dismiss"}
-    expect(page.page.get_by_role("button", name="Green tea")).to_be_visible()
-    page.page.evaluate("document.querySelector('#text').focus()")
-    assert page.page.evaluate(FOCUS) != "text"
+        reached.append(page.page.evaluate(FOCUS))
+    assert reached[:4] == ["tea", "coffee", "opt_3", "prompt-dismiss"]
+    assert {"mute", "hang-up", "volume", "text"} <= set(reached)
+    page.page.get_by_role("button", name="Turn microphone off").click()
+    expect(page.page.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    expect(shown).to_have_accessible_description("Choose, or press the option's number.")
+    page.page.get_by_role("button", name="Hang up").click()
+    page.wait_for_state("ended")
+    expect(dialog(page)).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [PHONE, {"width": 740, "height": 360}], ids=["tall", "flat"])
+def test_a_long_question_covers_no_control(
+    talk: Talk, model: FakeUpstream, size: dict[str, int]
+) -> None:
+    page = talk(options={"size": size}, voiceOutputEnabled=False)
+    page.page.click("#start-silent")
+    model.script("chat", call("turn_on_camera"), Step(text="I see you."))
+    page.say("Camera on")
+    page.page.wait_for_function(PICTURE)
+    many = {"question": "Which one? " * 20, "options": [f"Number {n}" for n in range(12)]}
+    model.script("chat", call("text_choice_prompt", **many), Step(text="Fine."))
+    page.say("Ask me")
+    expect(dialog(page)).to_be_visible()
+    expect(page.page.locator("#hang-up")).to_be_in_viewport(ratio=1)
+    expect(page.page.locator("#text")).to_be_in_viewport(ratio=1)
+    page.page.get_by_role("button", name="Number 11").click()
+    expect(page.replies.last.locator(".heard")).to_have_text("Fine.")
+    assert result_in(model)["selected_label"] == "Number 11"
+
+
+def test_a_choice_is_written_in_chinese(talk: Talk, model: FakeUpstream) -> None:
+    page = talk(options={"language": "zh-CN"}, language="zh", voiceOutputEnabled=False)
+    page.page.click("#start-silent")
+    for written, chosen in (
+        ("我要第二个", "咖啡"),
+        ("热巧克力，谢谢", "热巧克力"),
+        ("都不要", None),
+    ):
+        model.script("chat", call("text_choice_prompt", **DRINKS_ZH), Step(text="好的。"))
+        page.say("喝点什么")
+        expect(dialog(page).locator("#prompt-text")).to_have_text("想喝点什么？")
+        expect(dialog(page).locator("#prompt-hint")).to_have_text("请点选，或按选项的数字键。")
+        expect(dialog(page).locator("#prompt-dismiss")).to_have_text("都不选")
+        page.say(written)
+        expect(dialog(page)).to_have_count(0)
+        told_of = f"你选择了：{chosen}" if chosen else "你没有选择"
+        expect(lines(page).last).to_have_text(f"想喝点什么？ – {told_of}")
+        expect(page.replies.last.locator(".heard")).to_have_text("好的。")
+        assert result_in(model)["selected_label"] == chosen
+
+
+def test_what_is_being_written_goes_on_when_a_question_comes(
+    talk: Talk, model: FakeUpstream
+) -> None:
+    page = talk(voiceOutputEnabled=False)
+    page.page.click("#start-silent")
+    late = dataclasses.replace(call("text_choice_prompt", **DRINKS), wait_ms=1500)
+    model.script("chat", late, Step(text="Here you are."))
+    page.say("A drink, please")
+    page.page.locator("#text").press_sequentially("cof")
+    expect(dialog(page)).to_be_visible()
+    assert page.page.evaluate(FOCUS) == "text"
+    page.page.keyboard.type("fee")
+    page.page.keyboard.press("Enter")
+    expect(page.replies.locator(".heard")).to_have_text("Here you are.")
+    assert result_in(model)["selected_id"] == "coffee"
 
 
 def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
@@ -344,6 +412,32 @@ def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
     expect(page.replies.last.locator(".heard")).to_contain_text("Here you are.")
     expect(lines(page).last).to_contain_text("You chose: Coffee")
     expect(dialog(page)).to_have_count(0)
+    assert result_in(model)["selected_id"] == "coffee"
+
+
+@pytest.mark.parametrize("means", ["button", "key"])
+def test_a_choice_is_spoken_while_a_button_or_a_key_is_held(
+    talk: Talk, model: FakeUpstream, means: str
+) -> None:
+    page = talk(9.0, "Coffee please.", hotwords=["coffee"], voiceOutputEnabled=False)
+    page.page.get_by_label("Push to talk").check()
+    page.start()
+    ask(page, model)
+    expect(dialog(page)).to_contain_text("hold to talk and say the option")
+    if means == "key":
+        page.page.keyboard.down("Space")
+    else:
+        page.page.locator("#hold").hover()
+        page.page.mouse.down()
+    expect(page.page.locator("body")).to_have_attribute("data-held", "true")
+    page.wait_for_state("hearing")
+    page.wait_for_state("choosing")
+    if means == "key":
+        page.page.keyboard.up("Space")
+    else:
+        page.page.mouse.up()
+    expect(page.page.locator("body")).to_have_attribute("data-held", "false")
+    expect(page.replies.last.locator(".heard")).to_have_text("Here you are.")
     assert result_in(model)["selected_id"] == "coffee"
 
 
@@ -423,6 +517,22 @@ def test_the_set_ups_calls_follow_the_opener(talk: Talk, model: FakeUpstream, op
 
 
 # --- looks ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_the_state_fits_beside_the_button_on_a_phone(
+    talk: Talk, model: FakeUpstream, language: str
+) -> None:
+    page = talk(options={"size": PHONE, "language": language}, voiceOutputEnabled=False)
+    page.page.click("#start-silent")
+    model.script("chat", Step(wait_ms=1500, text="There you are."))
+    page.say("Hello")
+    page.wait_for_state("thinking")
+    expect(page.page.locator("#stop-speaking")).to_be_visible()
+    fits = "element => element.scrollWidth <= element.clientWidth && element.clientHeight < 24"
+    for selector in ("#status", "#stop-speaking"):
+        limit = fits if selector == "#status" else fits.replace("24", "40")
+        assert page.page.locator(selector).evaluate(limit)
+
+
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="for people to look at")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -436,6 +546,8 @@ def test_it_looks_well(
     window: Page = page.page
     window.emulate_media(color_scheme=scheme)
     window.click("#start")
+    english, chinese = (DRINKS, "A drink"), (DRINKS_ZH, "喝点什么")
+    drinks, wish = chinese if language == "zh-CN" else english
     model.script(
         "chat",
         calls(("turn_on_camera", {}), ("increase_volume", {})),
@@ -448,10 +560,10 @@ def test_it_looks_well(
     size_of = {"question": "Which size?", "options": ["Small", "Large"]}
     model.script(
         "chat",
-        calls(("voice_choice_prompt", DRINKS), ("text_choice_prompt", size_of)),
+        calls(("voice_choice_prompt", drinks), ("text_choice_prompt", size_of)),
         Step(text="Coming up."),
     )
-    page.say("A drink")
+    page.say(wish)
     expect(dialog(page)).to_be_visible()
     window.keyboard.press("ArrowDown")
     window.screenshot(path=folder / f"{name}-choice.png")
@@ -461,3 +573,8 @@ def test_it_looks_well(
     page.say("My number")
     expect(dialog(page)).to_contain_text("4711")
     window.screenshot(path=folder / f"{name}-message.png")
+    window.keyboard.press("Escape")
+    model.script("chat", Step(wait_ms=2000, text="There you are."))
+    page.say("Thanks")
+    page.wait_for_state("thinking")
+    window.screenshot(path=folder / f"{name}-thinking.png")
