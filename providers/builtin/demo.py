@@ -2,10 +2,10 @@
 
 In English and Chinese it greets, answers arithmetic and the time by calling the tools named
 `calculator` and `current_time` where the request offers them, works the volume and the camera by
-their tools, quotes the knowledge it was given (`providers.passages`) with its source, searches for
-it where it is offered a tool for that, and otherwise says that it is an offline demo and what it
-understood. Of a system prompt it honours the name it is given. It streams word by word, as a real
-model does.
+their tools, quotes the knowledge it was given (`providers.passages`) with its source, calls a tool
+whose name it is told (`providers.builtin.naming`), searches for knowledge where it is offered a
+tool for that, and otherwise says that it is an offline demo and what it understood. Of a system
+prompt it honours the name it is given. It streams word by word, as a real model does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from providers.builtin.naming import named_call, time_zone_in
 from providers.builtin.numerals import MAX_CHARS, find_expression
 from providers.builtin.quoting import best_quote
 from providers.builtin.spoken import Language, spoken_sum, spoken_time
@@ -200,13 +201,17 @@ def answer_to(request: ChatRequest) -> Answer:
         )
     intent = next((each for each in INTENTS if each.pattern.search(said)), None)
     if intent is not None and intent.tool:
-        call = _use_tool(request, intent.tool, {})
+        call = _use_tool(request, intent.tool, _arguments_of(intent, request, said))
         return call or _say(intent.text, language, _echo(said), name=name)
     if quote := _quote(said, find_passages(system), language):
         return quote
     if intent is not None:
         return _say(intent.text, language, _echo(said), name=name)
-    return _search(request, said) or _say("fallback", language, _echo(said))
+    return (
+        _use_named_tool(request, said)
+        or _search(request, said)
+        or _say("fallback", language, _echo(said))
+    )
 
 
 def _say(key: str, language: Language, *values: str, name: str = "") -> str:
@@ -246,6 +251,22 @@ def _use_tool(request: ChatRequest, name: str, arguments: dict[str, Any]) -> Too
         return None
     # Unlike every earlier call of the conversation, and the same in every run.
     return ToolCall(f"call_{len(request.messages)}", name, json.dumps(arguments))
+
+
+def _use_named_tool(request: ChatRequest, said: str) -> ToolCall | None:
+    """A call of the tool whose name was said; searching knowledge has words of its own."""
+    named = named_call(said, [tool for tool in request.tools if not _is_search(tool.name)])
+    return None if named is None else _use_tool(request, *named)
+
+
+def _arguments_of(intent: Intent, request: ChatRequest, said: str) -> dict[str, Any]:
+    """The time zone of a place that was named, where the tool that tells the time takes one."""
+    takes_zone = any(
+        tool.name == intent.tool and "timezone" in (tool.parameters.get("properties") or {})
+        for tool in request.tools
+    )
+    zone = time_zone_in(said) if takes_zone else ""
+    return {"timezone": zone} if zone else {}
 
 
 def _search(request: ChatRequest, said: str) -> ToolCall | None:

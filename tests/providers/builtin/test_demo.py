@@ -431,3 +431,64 @@ def test_tokens_are_estimated_by_script() -> None:
 )
 def test_it_says_a_sum_in_words(expression: str, en: str, zh: str) -> None:
     assert (spoken_sum(expression, "en"), spoken_sum(expression, "zh")) == (en, zh)
+
+
+# --- Tools that are asked for by name -------------------------------------------------------------
+
+
+def offered(name: str, *required: str, kind: str = "string") -> ToolSchema:
+    properties = {each: {"type": kind} for each in required}
+    schema = {"type": "object", "properties": properties, "required": list(required)}
+    return ToolSchema(name, name, schema)
+
+
+ORDERS = offered("order_status", "order_id")
+NAMED = (
+    ORDERS, offered("weather", "city"), offered("search", "query"), offered("shop__list-all"),
+    offered("shop__get-sum", "a", "b", kind="number"), offered("translate", "text", "target_lang"),
+)  # fmt: skip
+
+
+def named(text: str, tools: tuple[ToolSchema, ...] = NAMED) -> tuple[str, dict[str, Any]] | str:
+    answer = answer_to(ChatRequest((UserMessage(text),), tools))
+    return (answer.name, json.loads(answer.arguments)) if isinstance(answer, ToolCall) else answer
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "arguments"),
+    [
+        ("order_status A-1", "order_status", {"order_id": "A-1"}),
+        ("Order status of A-1, please", "order_status", {"order_id": "A-1, please"}),
+        ("请用 order_status 查 A-1", "order_status", {"order_id": "A-1"}),
+        ('order_status {"order_id": "A-2"}', "order_status", {"order_id": "A-2"}),
+        ("What is the weather in Berlin?", "weather", {"city": "Berlin"}),
+        ("请问北京今天的天气怎么样？", "weather", {"city": "北京"}),
+        ("Search for cats and dogs.", "search", {"query": "cats and dogs"}),
+        ("搜索一下猫", "search", {"query": "猫"}),
+        ("get sum 2 3.5", "shop__get-sum", {"a": 2, "b": 3.5}),
+        ("shop__get-sum two 3", "shop__get-sum", {"a": "two", "b": 3}),
+        ("list all", "shop__list-all", {}),
+    ],
+)
+def test_it_calls_the_tool_whose_name_is_said(
+    said: str, name: str, arguments: dict[str, Any]
+) -> None:
+    assert named(said) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    "said", ["Where is my order?", "the weather", "今天天气怎么样", "get sum 2", "research cats"]
+)
+def test_it_calls_nothing_that_was_not_named_with_all_it_requires(said: str) -> None:
+    assert isinstance(named(said), str)
+
+
+@pytest.mark.parametrize(
+    ("said", "zone"),
+    [("What time is it in Tokyo?", "Asia/Tokyo"), ("北京现在几点？", "Asia/Shanghai")],
+)
+def test_it_asks_for_the_time_of_the_place_that_is_named(said: str, zone: str) -> None:
+    schema = {"type": "object", "properties": {"timezone": {"type": "string"}}}
+    clock = ToolSchema("current_time", "", schema)
+    assert named(said, (clock,)) == ("current_time", {"timezone": zone})
+    assert named("What time is it?", (clock,)) == ("current_time", {})
