@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from config import health
 from tooling.catalogue import sync_builtin_tools
 
 ORDER_SCHEMA = {
@@ -32,6 +33,12 @@ def operator(carol: User) -> Client:
     client = Client()
     client.force_login(carol)
     return client
+
+
+@pytest.fixture(autouse=True)
+def health_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home page asks for it anew after a while, which counted queries would tell."""
+    monkeypatch.setattr(health, "REMEMBERED_S", 3600.0)
 
 
 def text_of(response: Any) -> str:
