@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, assert_never
 
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from core.errors import AppError
@@ -61,7 +62,9 @@ async def run_tool(spec: ToolSpec, arguments: dict[str, Any], context: ToolConte
     The arguments are complete and checked; the caller sets the time limit.
     """
     try:
-        result = await _ran(spec, arguments, context)
+        # What is refused or fails is told in the language of the conversation.
+        with translation.override("zh-hans" if context.language == "zh" else "en"):
+            result = await _ran(spec, arguments, context)
     except AppError as error:
         result = ToolResult("", error.http_status, error.message)
     secrets = tuple(secrets_of(spec.target))

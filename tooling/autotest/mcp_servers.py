@@ -123,7 +123,11 @@ def _listed_to(server: McpServer, user_id: int | None) -> _Listing:
         found = wait_for(list_tools(reached.endpoint))
     except listing.FAILURES as error:
         raise CheckFailed(listing.failure_of(error, reached)) from None
-    return _listing_of([tool.row for tool in listing.usable(found)], server.approved_digests)
+    tools = [tool.row for tool in listing.usable(found)]
+    # The first list is what will be approved; nothing of it can have changed.
+    never_listed = server.listed_at is None
+    approved = [tool["digest"] for tool in tools] if never_listed else server.approved_digests
+    return _listing_of(tools, approved)
 
 
 def _listing_of(tools: Sequence[ToolRow], approved: Collection[str]) -> _Listing:

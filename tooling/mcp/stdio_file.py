@@ -109,8 +109,9 @@ def sync_stdio_servers() -> None:
         )
         row.name, row.timeout_ms = process.name, process.timeout_ms
         row.transport, row.url = Transport.STDIO, ""
-        if row.check_message == GONE:
-            row.check_ok, row.check_message = None, ""
+        if row.check_ok is False:
+            # What failed may be mended, in the file or beside it: it is soon asked again.
+            row.checked_at, row.check_ok, row.check_message = None, None, ""
         row.save()
 
 

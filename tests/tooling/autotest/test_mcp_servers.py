@@ -74,6 +74,7 @@ def test_what_others_find_does_not_change_the_row(server: McpServer, bob: User) 
     McpServer.objects.update(owner=None)
     run = run_now(Subject.MCP, server.pk, bob)
     assert cases_of(run)["Connection"][0] is True
+    assert cases_of(run)["Changes"][0] is True
     server.refresh_from_db()
     assert (server.checked_at, server.tools) == (None, [])
     run_now(Subject.MCP, server.pk)

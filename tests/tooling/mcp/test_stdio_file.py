@@ -15,7 +15,7 @@ from assistants.models import Assistant
 from assistants.runtime import load_runtime
 from config.first_start import prepare
 from core.errors import Conflict, InvalidRequest
-from tooling.mcp.listing import mcp_specs, refresh
+from tooling.mcp.listing import due_for_listing, mcp_specs, refresh
 from tooling.mcp.stdio_file import GONE, sync_stdio_servers
 from tooling.mcp_actions import create_server, delete_server, update_server
 from tooling.models import McpServer, Transport
@@ -76,6 +76,17 @@ def test_every_start_reads_the_file(
     assert set(McpServer.objects.values_list("pk", "name", "timeout_ms")) == {
         ("stdio-time", "Clock", 5000), ("stdio-b", "b", 30_000),
     }  # fmt: skip
+
+
+def test_what_could_not_be_started_is_soon_asked_again_after_a_start(
+    row: McpServer, write: Any
+) -> None:
+    write({"time": {"command": "/nowhere/mcp"}})
+    assert refresh(row).check_ok is False
+    assert not due_for_listing().exists()
+    write(SERVERS)
+    sync_stdio_servers()
+    assert due_for_listing().get().check_message == ""
 
 
 def test_what_left_the_file_is_not_run_any_more(row: McpServer, write: Any) -> None:

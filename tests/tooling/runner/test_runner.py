@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from tooling.runner import MAX_RESULT_BYTES, capped, run_tool
 from tooling.types import BuiltinTarget, ToolContext, ToolSpec
@@ -35,6 +37,13 @@ async def test_it_says_that_a_tool_is_not_configured(tool_id: str) -> None:
     result = await run_tool(spec(tool_id), {}, CONTEXT)
     assert result.code == 501
     assert result.message == f"The tool {tool_id} is not configured in this installation."
+
+
+async def test_it_says_what_fails_in_the_language_of_the_conversation() -> None:
+    chinese = dataclasses.replace(CONTEXT, language="zh")
+    result = await run_tool(spec("search"), {}, chinese)
+    assert (result.code, result.message) == (501, "本系统没有配置工具 search。")
+    assert translation.get_language() == "en"
 
 
 @pytest.mark.parametrize(
