@@ -18,6 +18,13 @@ _SDK_WORDS = frozenset({"Server returned an error response", "Not Found", "Sessi
 # Its code for this is also the one that servers use for whatever has none of its own.
 _SDK_SAYS_BROKEN = ("Connection closed", "SSE stream ", "server answered a request with 202")
 
+# What follows these is the validator's report, which means nothing to people.
+_SDK_CANNOT_READ = (
+    "Failed to parse JSON response: ",
+    "Failed to parse SSE message: ",
+    "Unexpected content type: ",
+)
+
 
 def late(endpoint: McpEndpoint) -> ProviderError:
     """`upstream_status` is 504, by which callers tell it from the others."""
@@ -88,6 +95,8 @@ def of_session(
     if answered is not None and answered.message not in _SDK_WORDS and not is_redirected:
         if answered.message.startswith(_SDK_SAYS_BROKEN):
             return broken_off(endpoint)
+        if answered.message.startswith(_SDK_CANNOT_READ):
+            return unreadable(endpoint)
         return _reported(endpoint, answered.message)
     if refused_status is not None:
         return of_status(endpoint, refused_status)

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from mcp.server.lowlevel import Server
 from mcp.types import ListToolsResult, PaginatedRequestParams, Tool, ToolExecution
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from core.errors import OutboundRefused, ProviderError
 from tests.tooling.mcp.conftest import endpoint_of, target_of
@@ -127,6 +129,24 @@ async def test_it_says_how_a_server_refuses(
         await list_tools(endpoint)
     peer.refuses = None
     assert (await called(endpoint, "order_status", number="7")).code == 200
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("application/json", '{"status": "ok"}'), ("application/json", "no JSON"),
+     ("text/html", "<p>Welcome</p>")],
+)  # fmt: skip
+async def test_it_says_that_what_answers_is_no_mcp_server(
+    loopback_allowed: None, content_type: str, body: str
+) -> None:
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(body, media_type=content_type)(scope, receive, send)
+
+    with listening(page) as base_url:
+        endpoint = McpEndpoint("m1", "Shop", "streamable_http", base_url)
+        with pytest.raises(ProviderError) as raised:
+            await list_tools(endpoint)
+    assert raised.value.message == "Shop sent an answer that cannot be read."
 
 
 async def test_it_does_not_wait_for_an_answer_to_a_refused_message(
