@@ -93,11 +93,15 @@ def update_tool(tool: Tool, values: ToolValues, *, by_operator: bool = False) ->
     return locked
 
 
+@transaction.atomic
 def delete_tool(tool: Tool) -> None:
     """Deletes the tool; assistants that use it go on without it. Forbidden for built-in ones."""
     if is_builtin(tool):
         raise read_only()
-    tool.delete()
+    # Before its secrets go: one that is being stored now would be left behind.
+    locked = Tool.objects.select_for_update(of=("self",)).filter(pk=tool.pk).first()
+    if locked is not None:
+        locked.delete()
 
 
 @transaction.atomic

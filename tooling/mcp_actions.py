@@ -84,11 +84,15 @@ def update_server(server: McpServer, values: McpServerValues) -> McpServer:
     return server
 
 
+@transaction.atomic
 def delete_server(server: McpServer) -> None:
     """Deletes the server; assistants lose its tools. Raises Conflict for one of the file."""
     if server.transport == Transport.STDIO and process_of(server.pk):
         raise Conflict(_("This server comes from the operator's file; remove it there."))
-    server.delete()
+    # Before the settings of its users go: one that is being stored now would be left behind.
+    locked = McpServer.objects.select_for_update().filter(pk=server.pk).first()
+    if locked is not None:
+        locked.delete()
 
 
 def _lock(server: McpServer) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
+from django.db import connection, connections, transaction
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -16,7 +20,7 @@ from tests.rest import data_of, error_of
 from tooling.access import access_tool
 from tooling.actions import ToolValues, create_tool, delete_tool, set_secrets, update_tool
 from tooling.catalogue import sync_builtin_tools
-from tooling.models import Tool
+from tooling.models import Tool, ToolSecret
 from tooling.secrecy import is_secret, missing_secrets
 
 ASSISTANTS = "/api/v1/assistants"
@@ -205,3 +209,35 @@ def test_it_finds_tools_by_id_for_those_who_may_see_them(alice: User, bob: User)
     for tool_id in (tool.pk, "unknown", "\0"):
         with pytest.raises(NotFound, match="Tool resource not found"):
             access_tool(bobs, tool_id)
+
+
+# --- Two at once -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tool_is_deleted_with_the_secret_that_is_being_stored(alice: User) -> None:
+    tool = http_tool(alice)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            update_tool(tool, {"secrets": {"key": "of the service"}})
+            deletion = pool.submit(_on_its_own_connection, lambda: delete_tool(tool))
+            _await_waiting_lock_or(deletion)
+        deletion.result(timeout=10)
+    assert not Tool.objects.filter(pk=tool.pk).exists()
+    assert not ToolSecret.objects.exists()
+
+
+def _on_its_own_connection(action: Callable[[], None]) -> None:
+    try:
+        action()
+    finally:
+        connections.close_all()
+
+
+def _await_waiting_lock_or(done: Future[None]) -> None:
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline and not done.done():
+            cursor.execute("select count(*) from pg_locks where not granted")
+            if cursor.fetchone()[0]:
+                return
