@@ -199,10 +199,6 @@ class AssistantAdmin(Autotested):
     def show_llm(self, assistant: Assistant) -> Any:
         return assistant.llm or _("Default")
 
-    @display(description=_("owner"))
-    def show_owner(self, assistant: Assistant) -> Any:
-        return assistant.owner or _("System")
-
     @display(description=_("access"), label={"public": "warning", "private": "info"})
     def show_access(self, assistant: Assistant) -> tuple[str, Any]:
         return ("public", _("Public")) if assistant.is_public else ("private", _("Private"))

@@ -12,6 +12,7 @@ from django.forms.widgets import CheckboxInput
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from core.cascade import Cascade
@@ -105,6 +106,11 @@ class ConsoleAdmin(OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # un
             )
         field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
         return field
+
+    @display(description=_("owner"), ordering="owner")
+    def show_owner(self, row: Any) -> Any:
+        """Whose row it is, for lists of what users and the system have."""
+        return row.owner or _("System")
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

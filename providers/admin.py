@@ -157,10 +157,6 @@ class ModelRowAdmin(ConsoleAdmin):
         """For forms, where unfold would show the pair that colours a list's cell."""
         return self.show_check(row)[1]
 
-    @display(description=_("owner"))
-    def show_owner(self, row: ModelRow) -> Any:
-        return row.owner or _("System")
-
     @action(description=_("Save and test"), icon="network_check")
     def save_and_test(self, request: HttpRequest, obj: ModelRow) -> None:
         self._test(request, obj)

@@ -125,10 +125,6 @@ class KnowledgeBaseAdmin(ConsoleAdmin):
             base.description,
         )
 
-    @display(description=gettext_lazy("owner"), ordering="owner")
-    def show_owner(self, base: KnowledgeBase) -> Any:
-        return base.owner or _("System")
-
     @display(description=gettext_lazy("documents"), ordering="documents_total")
     def show_documents(self, base: Any) -> str:
         return format_html('<div data-live="base:{}">{}</div>', base.pk, states.base_counts(base))

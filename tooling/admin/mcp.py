@@ -217,10 +217,6 @@ class McpServerAdmin(Autotested):
             return "waiting", _("%(total)d, %(n)d to approve") % values
         return "approved", str(total)
 
-    @display(description=gettext_lazy("owner"), ordering="owner")
-    def show_owner(self, server: McpServer) -> Any:
-        return server.owner or _("System")
-
     @display(
         description=gettext_lazy("connection"),
         label={"passed": "success", "failed": "danger", "never": "default"},

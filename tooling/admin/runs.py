@@ -111,10 +111,6 @@ class AutotestRunAdmin(ReadOnlyAdmin):
     def show_duration(self, run: AutotestRun) -> str:
         return "-" if run.duration_ms is None else duration_text(run.duration_ms)
 
-    @display(description=_("owner"))
-    def show_owner(self, run: AutotestRun) -> Any:
-        return run.owner or _("System")
-
     # --- one run ---------------------------------------------------------------------------------
     def change_view(
         self,

@@ -140,10 +140,6 @@ class ScenarioAdmin(ConsoleAdmin):
     def show_latest(self, row: Any) -> str:
         return states.run_link(row.latest)
 
-    @display(description=_("owner"))
-    def show_owner(self, row: Scenario) -> Any:
-        return row.owner or _("System")
-
 
 def _assistants(request: HttpRequest, row: Scenario | None) -> list[tuple[str, str]]:
     """The assistants to choose from, and the one that is chosen, be it gone."""

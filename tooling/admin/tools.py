@@ -223,10 +223,6 @@ class ToolAdmin(Autotested):
         """For forms, where unfold would show the pair that colours a list's cell."""
         return _("the server") if tool.category == Category.QUERY else _("the client")
 
-    @display(description=gettext_lazy("owner"), ordering="owner")
-    def show_owner(self, tool: Tool) -> Any:
-        return tool.owner or _("System")
-
     @display(
         description=gettext_lazy("last test"),
         label={"passed": "success", "failed": "danger", "never": "default"},

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 from collections.abc import Iterable
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from core.errors import NotFound
-from tooling.models import AutotestRun, RunStatus, Subject
+from tooling.models import AutotestRun, Subject
 
 RUN_NOT_FOUND = "AUTOTEST_RUN_NOT_FOUND"
-# More points than a chart has room for.
-MOST_POINTS = 500
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TrendPoint:
-    """One finished run in a chart."""
-
-    run_id: str
-    at: dt.datetime
-    status: RunStatus
-    passed: int
-    failed: int
-    duration_ms: int | None
 
 
 def visible_runs(principal: Principal) -> QuerySet[AutotestRun]:
@@ -50,21 +33,3 @@ def latest(subject: Subject, ids: Iterable[str]) -> dict[str, AutotestRun]:
     runs = AutotestRun.objects.filter(subject=subject, subject_id__in=list(ids))
     newest = runs.order_by("subject_id", "-created_at").distinct("subject_id")
     return {run.subject_id: run for run in newest}
-
-
-def trend(subject: Subject, subject_id: str, days: int) -> list[TrendPoint]:
-    """The ended runs of one thing in the last days, oldest first."""
-    rows = (
-        AutotestRun.objects.filter(
-            subject=subject,
-            subject_id=subject_id,
-            created_at__gte=timezone.now() - dt.timedelta(days=days),
-        )
-        .exclude(status__in=RunStatus.open())
-        .order_by("-created_at")
-        .values_list("pk", "created_at", "status", "passed", "failed", "duration_ms")
-    )
-    return [
-        TrendPoint(run_id, at, RunStatus(status), passed, failed, duration_ms)
-        for run_id, at, status, passed, failed, duration_ms in reversed(rows[:MOST_POINTS])
-    ]

@@ -11,7 +11,7 @@ from core.redis import redis_sync
 from providers.models import Llm
 from tooling import tasks
 from tooling.autotest import schedules
-from tooling.autotest.history import latest, trend
+from tooling.autotest.history import latest
 from tooling.models import AutotestRun, AutotestSchedule, RunStatus, Subject, Trigger
 
 
@@ -121,15 +121,3 @@ class TestHistory:
         self.make("c", RunStatus.FAILED)
         AutotestRun.objects.create(subject="asr", subject_id="a", trigger="api")
         assert latest(Subject.LLM, ["a", "b", "d"]) == {"a": second, "b": other}
-
-    def test_it_tells_the_course_of_one(self, db: None) -> None:
-        first = self.make("a", RunStatus.PASSED, passed=4, duration_ms=10)
-        second = self.make("a", RunStatus.BROKEN, passed=1)
-        self.make("a", RunStatus.RUNNING)
-        self.make("b", RunStatus.PASSED)
-        points = trend(Subject.LLM, "a", 7)
-        assert [(point.run_id, point.status, point.passed) for point in points] == [
-            (first.pk, RunStatus.PASSED, 4),
-            (second.pk, RunStatus.BROKEN, 1),
-        ]
-        assert trend(Subject.LLM, "a", 0) == []
