@@ -45,6 +45,7 @@ const SEARCH_WORDS = { ...TOOL_WORDS, running: "searchRunning", done: "searchDon
 
 let isPushToTalk = false;
 let isFollowing = true;
+let scrolledTo = 0;
 
 class Refused extends Error {
   /** @param {number} code a close code of the voice protocol */
@@ -442,7 +443,11 @@ byId("write").addEventListener("submit", (event) => {
   input("text").value = "";
 });
 byId("conversation").addEventListener("scroll", () => {
-  isFollowing = isAtBottom();
+  const { scrollTop } = byId("conversation");
+  // What leaves the bottom without going up made room for something, and nobody scrolled.
+  if (isAtBottom()) isFollowing = true;
+  else if (scrollTop < scrolledTo) isFollowing = false;
+  scrolledTo = scrollTop;
 });
 new ResizeObserver(follow).observe(byId("conversation"));
 button("camera-off").addEventListener("click", () => camera.turnOff());

@@ -256,6 +256,23 @@ def ask(page: TalkPage, model: FakeUpstream, name: str = "text_choice_prompt") -
     expect(dialog(page)).to_be_visible()
 
 
+def test_a_question_pushes_the_last_words_up_and_not_out_of_sight(
+    talk: Talk, model: FakeUpstream
+) -> None:
+    page = talk(options={"size": PHONE}, voiceOutputEnabled=False)
+    page.page.click("#start-silent")
+    for number in range(1, 5):
+        model.script("chat", Step(text="This is what you asked for, in two lines."))
+        page.say("Tell me")
+        expect(page.replies).to_have_count(number)
+        page.wait_for_state("listening")
+    ask(page, model)
+    expect(page.page.locator("#log .user").last).to_be_in_viewport(ratio=0.9)
+    page.page.get_by_role("button", name="Coffee").click()
+    expect(page.replies.last.locator(".heard")).to_have_text("Here you are.")
+    expect(page.replies.last).to_be_in_viewport(ratio=0.9)
+
+
 def test_a_choice_is_clicked(talk: Talk, model: FakeUpstream) -> None:
     page = talk(voiceOutputEnabled=False)
     page.page.click("#start-silent")
@@ -556,7 +573,7 @@ def test_it_looks_well(
     page.say("Camera on, and louder please")
     window.wait_for_function(PICTURE)
     page.wait_for_state("listening")
-    window.screenshot(path=folder / f"{name}-camera.png")
+    window.screenshot(path=folder / f"{name}-camera.png", animations="disabled")
     size_of = {"question": "Which size?", "options": ["Small", "Large"]}
     model.script(
         "chat",
@@ -566,15 +583,15 @@ def test_it_looks_well(
     page.say(wish)
     expect(dialog(page)).to_be_visible()
     window.keyboard.press("ArrowDown")
-    window.screenshot(path=folder / f"{name}-choice.png")
+    window.screenshot(path=folder / f"{name}-choice.png", animations="disabled")
     window.keyboard.press("Escape")
     window.keyboard.press("Escape")
     model.script("chat", call("text_msg_prompt", msg="Your order number is 4711.\nPlease wait."))
     page.say("My number")
     expect(dialog(page)).to_contain_text("4711")
-    window.screenshot(path=folder / f"{name}-message.png")
+    window.screenshot(path=folder / f"{name}-message.png", animations="disabled")
     window.keyboard.press("Escape")
     model.script("chat", Step(wait_ms=2000, text="There you are."))
     page.say("Thanks")
     page.wait_for_state("thinking")
-    window.screenshot(path=folder / f"{name}-thinking.png")
+    window.screenshot(path=folder / f"{name}-thinking.png", animations="disabled")
