@@ -39,18 +39,15 @@ class Step:
     text: str = ""
     calls: tuple[ToolCalled, ...] = ()
     results: tuple[ToolReturned, ...] = ()
+    refusals: tuple[ToolReturned, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as far as it came. `reason` is None where it failed; `error` says how.
-
-    Steps hold what ran; `refusals` are calls that were refused and never did.
-    """
+    """A turn as far as it came. `reason` is None where it failed; `error` says how."""
 
     turn: int
     steps: tuple[Step, ...]
-    refusals: tuple[ToolReturned, ...]
     thinking: str
     citations: tuple[Citation, ...]
     knowledge_note: str
@@ -71,6 +68,11 @@ class Turn:
     def tool_results(self) -> tuple[ToolReturned, ...]:
         return tuple(result for step in self.steps for result in step.results)
 
+    @property
+    def refusals(self) -> tuple[ToolReturned, ...]:
+        """The outcomes of calls that were refused and never ran."""
+        return tuple(refusal for step in self.steps for refusal in step.refusals)
+
 
 class Collector:
     """Collects events as they pass by. `turn` can be read at any time."""
@@ -78,7 +80,6 @@ class Collector:
     def __init__(self) -> None:
         self._number = 0
         self._steps: list[Step] = [Step()]
-        self._refusals: list[ToolReturned] = []
         self._thinking: list[str] = []
         self._text: list[str] = []
         self._citations: list[Citation] = []
@@ -90,7 +91,7 @@ class Collector:
             case TurnStarted():
                 self._number = event.turn
             case TextDelta():
-                if self._steps[-1].calls:
+                if self._steps[-1].calls or self._steps[-1].refusals:
                     self._end_step()
                 self._text.append(event.text)
             case ThinkingDelta():
@@ -118,7 +119,6 @@ class Collector:
         return Turn(
             turn=self._number,
             steps=(*earlier, dataclasses.replace(last, text="".join(self._text))),
-            refusals=tuple(self._refusals),
             thinking="".join(self._thinking),
             citations=tuple(self._citations),
             knowledge_note=" ".join(dict.fromkeys(self._knowledge_notes)),
@@ -129,10 +129,10 @@ class Collector:
 
     def _add_result(self, result: ToolReturned) -> None:
         step = self._steps[-1]
-        if any(call.call_id == result.call_id for call in step.calls):
+        if result.refused_arguments is None:
             self._steps[-1] = dataclasses.replace(step, results=(*step.results, result))
         else:
-            self._refusals.append(result)
+            self._steps[-1] = dataclasses.replace(step, refusals=(*step.refusals, result))
 
     def _end_step(self) -> None:
         self._steps[-1] = dataclasses.replace(self._steps[-1], text="".join(self._text))

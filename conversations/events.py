@@ -53,7 +53,8 @@ class ToolCalled:
 class ToolReturned:
     """What came back. `code` as in HTTP: 200 done or accepted, 4xx refused, 5xx failed, 504 late.
 
-    One without a ToolCalled before it is a call that was refused and never ran.
+    A call that was refused and never ran has no ToolCalled before it; `refused_arguments` are then
+    what the model wrote, as text of any kind.
     """
 
     call_id: str
@@ -63,6 +64,7 @@ class ToolReturned:
     code: int
     message: str
     duration_ms: int
+    refused_arguments: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from conversations.encoding import Turn
 from conversations.events import ToolCalled, ToolReturned
+from conversations.tool_calls import returnable
 from conversations.types import MessageEntry, ToolOutcome
 from providers.tokens import estimate_tokens
 from providers.types import (
@@ -49,10 +50,11 @@ def entries(turn: Turn) -> tuple[MessageEntry, ...]:
                 turn=turn.turn,
                 role="assistant",
                 text=step.text,
-                tool_calls=tuple(map(_stored_call, step.calls)),
+                tool_calls=(*map(stored_call, step.calls), *map(refused_call, step.refusals)),
             )
         )
-        stored.extend(_stored_result(turn.turn, result) for result in step.results)
+        outcomes = (*step.results, *step.refusals)
+        stored.extend(stored_result(turn.turn, outcome) for outcome in outcomes)
     last = max(at for at, entry in enumerate(stored) if entry.role == "assistant")
     stored[last] = dataclasses.replace(
         stored[last],
@@ -140,7 +142,7 @@ def _chat_message(entry: MessageEntry) -> ChatMessage | None:
             text = entry.text
             if entry.is_interrupted:
                 text = f"{text.rstrip()} {INTERRUPTED_NOTE}".lstrip()
-            return AssistantMessage(text, entry.tool_calls)
+            return AssistantMessage(text, tuple(map(returnable, entry.tool_calls)))
         case "tool" if entry.outcome is not None:
             outcome = entry.outcome
             return ToolMessage(outcome.call_id, outcome.name, entry.text, outcome.is_error)
@@ -148,12 +150,19 @@ def _chat_message(entry: MessageEntry) -> ChatMessage | None:
             return None
 
 
-def _stored_call(called: ToolCalled) -> ToolCall:
+def stored_call(called: ToolCalled) -> ToolCall:
+    """The call as it is kept."""
     arguments = json.dumps(called.arguments, ensure_ascii=False)
     return ToolCall(called.call_id, called.name, arguments)
 
 
-def _stored_result(turn: int, result: ToolReturned) -> MessageEntry:
+def refused_call(refusal: ToolReturned) -> ToolCall:
+    """A call that was refused, as it is kept: with what the model wrote."""
+    return ToolCall(refusal.call_id, refusal.name, refusal.refused_arguments or "")
+
+
+def stored_result(turn: int, result: ToolReturned) -> MessageEntry:
+    """A tool's result as it is kept."""
     return MessageEntry(
         turn=turn,
         role="tool",

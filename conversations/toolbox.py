@@ -30,6 +30,8 @@ MAX_IDENTICAL_CALLS = 3
 MAX_CALLS_IN_AN_ANSWER = 16
 MAX_CALLS_IN_A_TURN = 40
 MAX_MESSAGE_CHARS = 2_000
+# Of the arguments of a refused call, for who looks into it.
+MAX_REFUSED_CHARS = 2_000
 
 Adopt = Callable[["asyncio.Task[ToolReturned]"], None]
 
@@ -231,6 +233,8 @@ class Toolbox:
 
     def _refused(self, call: ToolCall, code: int, message: str) -> ToolReturned:
         self._refused_ids.add(call.id)
+        secrets = {value for spec in self._specs.values() for value in secrets_of(spec.target)}
+        written = call.arguments[:MAX_REFUSED_CHARS].encode(errors="replace").decode()
         return ToolReturned(
             call_id=call.id,
             name=call.name[:MAX_NAME_CHARS],
@@ -239,6 +243,7 @@ class Toolbox:
             code=code,
             message=message,
             duration_ms=0,
+            refused_arguments=redact(written, secrets),
         )
 
 

@@ -37,6 +37,7 @@ from realtime.events import (
     TextMade,
     ToolAnswered,
     ToolAsked,
+    ToolRefused,
     VoiceFailed,
 )
 from realtime.messages import Problem, ToolOutput
@@ -190,8 +191,10 @@ class Answer:
                 await self._say(*self._segmenter.flush())
                 self._shared.device.expect(event)
                 dispatch(ToolAsked(turn, event, prompt=prompt))
-            case ToolReturned():
+            case ToolReturned(refused_arguments=None):
                 dispatch(ToolAnswered(event))
+            case ToolReturned():
+                dispatch(ToolRefused(turn, event))
             case Cited():
                 dispatch(Searched(turn, event))
             case TurnFinished(usage=usage):

@@ -130,6 +130,14 @@ class ToolAnswered:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ToolRefused:
+    """The reply of a turn asked for a tool in a way that was refused; nothing ran."""
+
+    turn: int
+    refused: ToolReturned
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolTimedOut:
     """Nobody waited for the tool any more, and its answer has not come in time."""
 
@@ -202,6 +210,7 @@ Event = (
     | Searched
     | ToolAsked
     | ToolAnswered
+    | ToolRefused
     | ToolTimedOut
     | VoiceBegun
     | SegmentBegun

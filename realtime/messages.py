@@ -219,6 +219,8 @@ class ToolRequested:
     timeout_ms: int
     # Whether the session's voice says the prompt, so that the device needs not.
     is_spoken: bool = False
+    # Of a call that is refused at once: what the model wrote instead of arguments.
+    refused_arguments: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

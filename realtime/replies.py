@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from typing import Literal
 
 from conversations.events import Citation, ToolCalled, ToolReturned
-from conversations.types import MessageEntry, ToolOutcome
+from conversations.history import refused_call, stored_call, stored_result
+from conversations.types import MessageEntry
 from providers.types import ToolCall
 from realtime.messages import ToolOutput, TurnTimes
 from realtime.segmenter import is_cjk
@@ -56,7 +56,8 @@ class Reply:
 
     @property
     def has_tool_calls(self) -> bool:
-        return any(isinstance(piece, ToolCalled) for piece in self.pieces)
+        """Whether the model called anything, be it refused."""
+        return any(not isinstance(piece, str) for piece in self.pieces)
 
 
 def reply_entries(
@@ -64,40 +65,44 @@ def reply_entries(
 ) -> list[MessageEntry]:
     """The reply as messages: text and calls, their results, more text, with only what was heard."""
     entries: list[MessageEntry] = []
+    empty = MessageEntry(
+        turn=reply.turn, role="assistant", text="", start_ms=start_ms, end_ms=end_ms, at=at
+    )
     left = len(heard)
     for piece in reply.pieces:
-        if isinstance(piece, ToolReturned):
-            entries.append(tool_entry(reply.turn, piece, at))
-            continue
-        last = entries[-1] if entries else None
-        if last is None or last.role != "assistant" or (last.tool_calls and isinstance(piece, str)):
-            last = MessageEntry(
-                turn=reply.turn, role="assistant", text="", start_ms=start_ms, end_ms=end_ms, at=at
-            )
-            entries.append(last)
-        if isinstance(piece, str):
-            heard_piece = piece[: max(left, 0)]
-            unheard = piece if heard_piece != piece else ""
-            entries[-1] = dataclasses.replace(last, text=heard_piece, generated_text=unheard)
-            left -= len(piece)
-        else:
-            calls = (*last.tool_calls, tool_call(piece))
-            entries[-1] = dataclasses.replace(last, tool_calls=calls)
+        match piece:
+            case str():
+                said = piece[: max(left, 0)]
+                unheard = piece if said != piece else ""
+                left -= len(piece)
+                message = _going_on(entries, empty, takes_text=True)
+                entries.append(dataclasses.replace(message, text=said, generated_text=unheard))
+            case ToolCalled():
+                entries.append(_with_call(_going_on(entries, empty), stored_call(piece)))
+            case ToolReturned():
+                if piece.refused_arguments is not None:
+                    entries.append(_with_call(_going_on(entries, empty), refused_call(piece)))
+                entries.append(tool_entry(reply.turn, piece, at))
     return entries
 
 
-def tool_call(called: ToolCalled) -> ToolCall:
-    """The call as it is kept."""
-    return ToolCall(called.call_id, called.name, json.dumps(called.arguments, ensure_ascii=False))
+def _going_on(
+    entries: list[MessageEntry], empty: MessageEntry, *, takes_text: bool = False
+) -> MessageEntry:
+    """The message of the assistant that goes on, taken off the entries; else an empty one."""
+    last = entries[-1] if entries else None
+    if last is None or last.role != "assistant" or (takes_text and last.tool_calls):
+        return empty
+    return entries.pop()
+
+
+def _with_call(message: MessageEntry, call: ToolCall) -> MessageEntry:
+    return dataclasses.replace(message, tool_calls=(*message.tool_calls, call))
 
 
 def tool_entry(turn: int, returned: ToolReturned, at: datetime.datetime) -> MessageEntry:
-    """A tool's result as it is kept."""
-    outcome = ToolOutcome(
-        returned.call_id, returned.name, returned.code, returned.message, returned.duration_ms
-    )
-    text = returned.output or returned.message
-    return MessageEntry(turn=turn, role="tool", text=text, outcome=outcome, at=at)
+    """A tool's result as it is kept, with when it came."""
+    return dataclasses.replace(stored_result(turn, returned), at=at)
 
 
 def corrected_pieces(pieces: tuple[Piece, ...], result: ToolOutput) -> tuple[Piece, ...]:

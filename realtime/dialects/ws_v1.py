@@ -547,10 +547,10 @@ def _interrupted(message: Interrupted) -> dict[str, Any]:
 
 
 def _tool_call(message: ToolRequested) -> dict[str, Any]:
-    function = {
-        "name": message.name,
-        "arguments": json.dumps(message.arguments, ensure_ascii=False),
-    }
+    arguments = message.refused_arguments
+    if arguments is None:
+        arguments = json.dumps(message.arguments, ensure_ascii=False)
+    function = {"name": message.name, "arguments": arguments}
     call = {
         "id": message.call_id,
         "type": "function",

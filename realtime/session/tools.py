@@ -13,6 +13,7 @@ import dataclasses
 from django.utils.translation import gettext as _
 
 from conversations.events import ToolReturned
+from conversations.history import stored_call
 from conversations.types import MessageEntry
 from realtime import choices, messages
 from realtime.choices import Choice
@@ -22,10 +23,11 @@ from realtime.events import (
     ResolveTool,
     ToolAnswered,
     ToolAsked,
+    ToolRefused,
     ToolTimedOut,
 )
 from realtime.messages import Problem, ToolOutput, ToolResults
-from realtime.replies import corrected_entries, corrected_pieces, tool_call, tool_entry
+from realtime.replies import corrected_entries, corrected_pieces, tool_entry
 from realtime.session.replying import say_prompt
 from realtime.session.state import Draft, OpenTool, Session, since_start
 from realtime.session.turns import add_typed, go_on_without_reply
@@ -83,7 +85,7 @@ def _note_call(draft: Draft, event: ToolAsked) -> bool:
             turn=event.turn,
             role="assistant",
             text="",
-            tool_calls=(tool_call(event.called),),
+            tool_calls=(stored_call(event.called),),
             at=draft.moment.at,
         )
         draft.keep(entry)
@@ -107,6 +109,29 @@ def answer_tool(draft: Draft, event: ToolAnswered) -> None:
             output=returned.output,
             duration_ms=returned.duration_ms,
         )
+
+
+def note_refusal(draft: Draft, event: ToolRefused) -> None:
+    """Tells of a call that never ran, for who looks into what a model does."""
+    turn, refused = event.turn, event.refused
+    reply = draft.live(turn)
+    if reply is None:
+        return
+    draft.change_reply(reply, pieces=(*reply.pieces, refused))
+    draft.send(
+        messages.ToolRequested(
+            turn=turn,
+            call_id=refused.call_id,
+            name=refused.name,
+            arguments={},
+            executor=refused.executor,
+            wait_for_response=True,
+            timeout_ms=0,
+            refused_arguments=refused.refused_arguments,
+        )
+    )
+    result = ToolOutput(refused.call_id, refused.name, "", refused.code, refused.message)
+    draft.send(messages.ToolSettled(turn, refused.executor, result))
 
 
 def time_out_tool(draft: Draft, event: ToolTimedOut) -> None:

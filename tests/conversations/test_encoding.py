@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 
 from conversations.encoding import Collector, collect
@@ -28,6 +29,10 @@ def returned(call_id: str, code: int = 200) -> ToolReturned:
     return ToolReturned(call_id, "calculator", call_id.upper(), "server", code, "ok", 3)
 
 
+def refused(call_id: str) -> ToolReturned:
+    return dataclasses.replace(returned(call_id, 400), refused_arguments="{oops")
+
+
 async def played(*events: TurnEvent) -> AsyncIterator[TurnEvent]:
     for event in events:
         yield event
@@ -42,7 +47,7 @@ async def test_it_collects_a_turn() -> None:
             TextDelta("Let me "),
             TextDelta("see."),
             called("a"),
-            returned("refused", 400),
+            refused("refused"),
             called("b"),
             returned("b"),
             returned("a"),

@@ -52,6 +52,18 @@ def test_it_reads_stored_messages() -> None:
     )
 
 
+def test_calls_that_were_refused_are_kept_and_told_as_vendors_take_them() -> None:
+    refused = ToolReturned("c", "no such tool", "", "server", 404, "No.", 0, "{oops")
+    collector = Collector()
+    for event in (TurnStarted(1), refused, TextDelta("Sorry."), TurnFinished("stop", Usage())):
+        collector.push(event)
+    stored = history.entries(collector.turn)
+    assert [entry.role for entry in stored] == ["assistant", "tool", "assistant"]
+    assert stored[0].tool_calls == (ToolCall("c", "no such tool", "{oops"),)
+    told = history.chat_messages(stored)
+    assert told[0] == AssistantMessage("", (ToolCall("c", "no_such_tool", "{}"),))
+
+
 @pytest.mark.parametrize(
     ("heard", "told"),
     [("The answer", f"The answer {INTERRUPTED_NOTE}"), ("", INTERRUPTED_NOTE)],

@@ -545,6 +545,34 @@ async def test_a_choice_on_the_device_reaches_the_model(
     assert roles == ["user", "assistant", "tool", "assistant"]
 
 
+async def test_calls_that_are_refused_are_seen_and_stored(
+    connect_to: Connect, assistant: Assistant, alice_key: str, upstream: FakeUpstream
+) -> None:
+    await give(assistant, "calculator")
+    bad = {"name": "calculator", "arguments": "{oops"}
+    upstream.script("chat", Step(tool_calls=[bad]), asks("nothing", a=1), Step(text="Sorry."))
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start(overrides={"output": {"mode": "text"}})
+        await client.send("input.text", text="Go on.")
+        await client.wait("assistant.response.final", text="Sorry.")
+        calls = client.of("assistant.tool_call")
+        results = client.of("assistant.tool_result")
+        session_id = await finish(client)
+    functions = [call["tool_call"]["function"] for call in calls]
+    assert functions == [
+        {"name": "calculator", "arguments": "{oops"},
+        {"name": "nothing", "arguments": '{"a": 1}'},
+    ]
+    assert [each["data"]["result"]["status"]["code"] for each in results] == [400, 404]
+    stored = await messages_of(session_id)
+    roles = ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert [message.role for message in stored] == roles
+    assert [message.tool_calls[0]["arguments"] for message in stored if message.tool_calls] == [
+        "{oops",
+        '{"a": 1}',
+    ]
+
+
 async def test_a_tool_that_is_not_waited_for_is_accepted_at_once(
     connect_to: Connect, assistant: Assistant, alice_key: str, upstream: FakeUpstream
 ) -> None:

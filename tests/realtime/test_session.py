@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversations.events import Citation, Cited, ToolCalled, ToolReturned
-from providers.types import AssistantMessage, ToolMessage, Usage, UserMessage
+from providers.types import AssistantMessage, ToolCall, ToolMessage, Usage, UserMessage
 from realtime import messages
 from realtime.choices import Choice, Option
 from realtime.events import (
@@ -45,6 +45,7 @@ from realtime.events import (
     TextMade,
     ToolAnswered,
     ToolAsked,
+    ToolRefused,
     ToolTimedOut,
     Transcribed,
     TurnEnded,
@@ -455,6 +456,27 @@ def test_a_waiting_client_tool_is_answered_once() -> None:
     done = call.do(ToolAnswered(returned()))
     assert len(sent(done, messages.ToolSettled)) == 1
     assert call.do(ToolAnswered(returned())) == []
+
+
+def test_a_call_that_was_refused_is_told_and_written_down() -> None:
+    call = Call()
+    call.speak("do it")
+    refused = ToolReturned("c1", "nothing", "", "server", 404, "No such tool.", 0, "{oops")
+    done = call.do(TextMade(1, "Let me see."), ToolRefused(1, refused))
+    (request,) = sent(done, messages.ToolRequested)
+    assert (request.name, request.refused_arguments, request.executor) == (
+        "nothing",
+        "{oops",
+        "server",
+    )
+    assert sent(done, messages.ToolSettled)[0].result.code == 404
+    assert call.do(ToolRefused(9, refused)) == []  # of a turn that is over
+    done = call.do(TextMade(1, "\nI cannot."), ReplyDone(1, Usage()))
+    kept = [effect.entry for effect in of(done, Record)]
+    assert [entry.role for entry in kept[-3:]] == ["assistant", "tool", "assistant"]
+    assert kept[-3].tool_calls == (ToolCall("c1", "nothing", "{oops"),)
+    assert kept[-2].outcome is not None
+    assert kept[-2].outcome.code == 404
 
 
 def test_a_tool_that_was_sent_keeps_its_result_after_a_barge_in() -> None:
