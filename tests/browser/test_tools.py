@@ -52,6 +52,10 @@ llm, _ = Llm.objects.get_or_create(
 Llm.objects.filter(pk=llm.pk).update(base_url={base_url!r})
 Assistant.objects.filter(pk={assistant!r}).update(llm=llm)
 """
+FORGET = """
+from providers.models import Llm
+Llm.objects.filter(name="scripted").delete()
+"""
 TELL_TRACKS = """() => {
   const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   window.tracks = [];
@@ -74,9 +78,11 @@ Talk = Callable[..., TalkPage]
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[FakeUpstream]:
+def model(product: Product) -> Iterator[FakeUpstream]:
     with FakeUpstream() as running:
         yield running
+    # Assistants of other tests would think with it by default.
+    product.manage("shell", "-c", FORGET)
 
 
 @pytest.fixture
@@ -420,7 +426,7 @@ def test_what_is_being_written_goes_on_when_a_question_comes(
 
 
 def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
-    page = talk(9.0, "Coffee please.", options={"size": PHONE}, hotwords=["coffee"])
+    page = talk(20.0, "Coffee please.", options={"size": PHONE}, hotwords=["coffee"])
     page.start()
     ask(page, model, "voice_choice_prompt")
     expect(dialog(page)).to_contain_text("say the option or its number")
@@ -436,7 +442,7 @@ def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
 def test_a_choice_is_spoken_while_a_button_or_a_key_is_held(
     talk: Talk, model: FakeUpstream, means: str
 ) -> None:
-    page = talk(9.0, "Coffee please.", hotwords=["coffee"], voiceOutputEnabled=False)
+    page = talk(20.0, "Coffee please.", hotwords=["coffee"], voiceOutputEnabled=False)
     page.page.get_by_label("Push to talk").check()
     page.start()
     ask(page, model)
