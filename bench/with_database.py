@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import django
+from cryptography.fernet import Fernet
 from django.core.management import call_command
 
 from config.supervisor import postgres
@@ -36,6 +37,7 @@ def own_database() -> Iterator[None]:
                 "REDIS_URL": "redis://127.0.0.1:1/0",  # nothing listens, nothing asks
                 "DATA_DIR": str(folder / "data"),
                 "SECRET_KEY": "bench-" * 10,
+                "FIELD_KEYS": Fernet.generate_key().decode(),
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 "LOG_LEVEL": "WARNING",
             }
