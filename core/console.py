@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
 from django.contrib import admin
-from django.db import models
+from django.db import models, transaction
 from django.forms.widgets import CheckboxInput
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -17,11 +17,14 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from core.cascade import Cascade
 from core.crypto import EncryptedTextField, mask
+from core.errors import AppError
 
 if TYPE_CHECKING:
     TypedModelForm = forms.ModelForm[models.Model]
 else:
     TypedModelForm = forms.ModelForm
+
+F = TypeVar("F", bound=forms.BaseForm)
 
 _KEEP = object()
 
@@ -65,6 +68,19 @@ class ConsoleForm(TypedModelForm):
             if value is _KEEP:
                 cleaned[name] = getattr(self.instance, name)
         return cleaned
+
+
+def rehearse(form: F, store: Callable[[F], object]) -> None:
+    """Tells at the fields of a form what saving it would refuse; nothing is kept of the trial."""
+    if form.errors:
+        return
+    try:
+        with transaction.atomic():
+            store(form)
+            transaction.set_rollback(True)
+    except AppError as error:
+        param = getattr(error, "param", None)
+        form.add_error(param if param in form.fields else None, error.message)
 
 
 class OperatorPermissions:

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
@@ -20,8 +19,8 @@ from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
-from core.console import ConsoleForm
-from core.errors import AppError, ProviderError
+from core.console import ConsoleForm, rehearse
+from core.errors import ProviderError
 from tooling.admin import trying
 from tooling.admin.diffs import DiffLine, json_diff, text_diff
 from tooling.admin.fields import Column, RowsField, headers_field
@@ -76,15 +75,7 @@ class McpServerForm(ConsoleForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or self.cleaned_data
-        if not self.errors:
-            try:
-                # A trial: the page is told what saving would refuse, and nothing is kept of it.
-                with transaction.atomic():
-                    store(self)
-                    transaction.set_rollback(True)
-            except AppError as error:
-                param = getattr(error, "param", None)
-                self.add_error(param if param in self.fields else None, error.message)
+        rehearse(self, store)
         return cleaned
 
 

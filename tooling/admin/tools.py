@@ -7,7 +7,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.db import models, transaction
+from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -18,8 +18,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from core.console import ConsoleForm
-from core.errors import AppError
+from core.console import ConsoleForm, rehearse
 from tooling.actions import ToolValues, create_tool, delete_tool, update_tool
 from tooling.admin import trying
 from tooling.admin.fields import JsonField, JsonWidget, headers_field, secrets_field
@@ -87,15 +86,7 @@ class ToolForm(ConsoleForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or self.cleaned_data
-        if not self.errors:
-            try:
-                # A trial: the page is told what saving would refuse, and nothing is kept of it.
-                with transaction.atomic():
-                    store(self)
-                    transaction.set_rollback(True)
-            except AppError as error:
-                param = getattr(error, "param", None)
-                self.add_error(param if param in self.fields else None, error.message)
+        rehearse(self, store)
         return cleaned
 
 
