@@ -73,6 +73,8 @@ class Assistant(OwnedRow):
     """An assistant: what it says, hears, knows and may do. Fields as in the platform API."""
 
     name = models.CharField(_("name"), max_length=100)
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    logo_url = models.CharField(_("picture"), max_length=500, blank=True)
     prompt = models.TextField(
         _("prompt"), blank=True, help_text=_("Who the assistant is. {{name}} inserts a variable.")
     )
@@ -186,6 +188,15 @@ class Assistant(OwnedRow):
         help_text=_(
             "Cosine of question and passage, 0 to 1. A passage below it is left out, unless it "
             "has most of the question's words."
+        ),
+    )
+
+    enable_memory = models.BooleanField(
+        _("remember users"),
+        default=False,
+        help_text=_(
+            "Keeps facts that users with an account tell it, and uses them when they come back. "
+            "Each sees and deletes their own."
         ),
     )
 

@@ -24,7 +24,15 @@ from providers.specs import (
     reranker_spec,
     voice_spec,
 )
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
+from providers.types import (
+    AsrSpec,
+    BrainSpec,
+    EmbedderSpec,
+    Endpoint,
+    LlmSpec,
+    RerankerSpec,
+    VoiceSpec,
+)
 from tooling.mcp.listing import mcp_specs
 from tooling.models import Tool
 from tooling.specs import named_apart, prefetch_parts, tool_spec
@@ -98,6 +106,9 @@ class AssistantRuntime:
     time_zone: str
     # Who talks to it; None without a credential.
     caller_id: int | None = None
+    remembers: bool = False
+    # The service that answers in its place; `llm` is then None.
+    brain: BrainSpec | None = None
 
 
 _RELATED = (
@@ -162,6 +173,7 @@ def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRunt
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
         caller_id=caller_id,
+        remembers=row.enable_memory,
     )
 
 

@@ -9,6 +9,9 @@ from typing import Protocol, TypeVar, assert_never
 from conversations.events import (
     Citation,
     Cited,
+    Linked,
+    ModelAnswered,
+    ModelAsked,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -51,6 +54,8 @@ class Turn:
     thinking: str
     citations: tuple[Citation, ...]
     knowledge_note: str
+    model_name: str
+    remote_id: str
     usage: Usage
     reason: StopReason | None
     error: TurnFailed | None
@@ -84,6 +89,9 @@ class Collector:
         self._text: list[str] = []
         self._citations: list[Citation] = []
         self._knowledge_notes: list[str] = []
+        self._model_name = self._remote_id = ""
+        # Where the answer that is being made began.
+        self._text_before = self._thinking_before = 0
         self._end: TurnFinished | TurnFailed | None = None
 
     def push(self, event: TurnEvent) -> None:
@@ -106,6 +114,14 @@ class Collector:
             case Cited():
                 self._citations.extend(event.citations)
                 self._knowledge_notes += [event.note] if event.note else []
+            case ModelAsked():
+                if event.attempt > 1:
+                    self._forget_attempt()
+                self._text_before, self._thinking_before = len(self._text), len(self._thinking)
+            case ModelAnswered():
+                self._model_name = event.model_name
+            case Linked():
+                self._remote_id = event.remote_id
             case TurnFinished() | TurnFailed():
                 self._end = event
             case _:
@@ -122,6 +138,8 @@ class Collector:
             thinking="".join(self._thinking),
             citations=tuple(self._citations),
             knowledge_note=" ".join(dict.fromkeys(self._knowledge_notes)),
+            model_name=self._model_name,
+            remote_id=self._remote_id,
             usage=end.usage if end else Usage(),
             reason=None if isinstance(end, TurnFailed) else end.reason if end else "interrupted",
             error=end if isinstance(end, TurnFailed) else None,
@@ -133,6 +151,11 @@ class Collector:
             self._steps[-1] = dataclasses.replace(step, results=(*step.results, result))
         else:
             self._steps[-1] = dataclasses.replace(step, refusals=(*step.refusals, result))
+
+    def _forget_attempt(self) -> None:
+        """What the broken attempt brought never was. Its text is in the last step, if anywhere."""
+        del self._text[self._text_before :]
+        del self._thinking[self._thinking_before :]
 
     def _end_step(self) -> None:
         self._steps[-1] = dataclasses.replace(self._steps[-1], text="".join(self._text))

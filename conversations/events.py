@@ -24,6 +24,37 @@ class TurnStarted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ModelAsked:
+    """A call of the model begins; `number` counts the calls of the turn from 1.
+
+    A second `attempt` at one call means that the first broke off: what it brought since its
+    ModelAsked is void.
+    """
+
+    number: int
+    attempt: int
+    max_attempts: int
+    is_thinking: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """A call of the model ended. `context_tokens` is what it had read and written by then."""
+
+    number: int
+    model_name: str
+    usage: Usage
+    context_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Linked:
+    """The service that answers for the assistant keeps the conversation under this id."""
+
+    remote_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TextDelta:
     """More of the answer."""
 
@@ -116,6 +147,9 @@ class TurnFailed:
 
 TurnEvent = (
     TurnStarted
+    | ModelAsked
+    | ModelAnswered
+    | Linked
     | TextDelta
     | ThinkingDelta
     | ToolCalled

@@ -59,6 +59,7 @@ def entries(turn: Turn) -> tuple[MessageEntry, ...]:
     stored[last] = dataclasses.replace(
         stored[last],
         is_interrupted=turn.reason == "interrupted",
+        model_name=turn.model_name,
         usage=turn.usage,
         error=turn.error.message if turn.error else "",
         citations=turn.citations,
@@ -98,7 +99,8 @@ def merge(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
             continue
         previous = merged[-1] if merged else None
         if isinstance(previous, UserMessage) and isinstance(message, UserMessage):
-            merged[-1] = UserMessage(_joined(previous.text, message.text))
+            text = _joined(previous.text, message.text)
+            merged[-1] = UserMessage(text, previous.images + message.images)
         elif (
             isinstance(previous, AssistantMessage)
             and isinstance(message, AssistantMessage)
@@ -191,7 +193,9 @@ def _results_by_call(messages: Sequence[ChatMessage]) -> dict[tuple[int, str], T
 
 def _is_empty(message: ChatMessage) -> bool:
     calls: tuple[ToolCall, ...] = getattr(message, "tool_calls", ())
-    return not isinstance(message, ToolMessage) and not message.text.strip() and not calls
+    images = isinstance(message, UserMessage) and message.images
+    is_result = isinstance(message, ToolMessage)
+    return not is_result and not message.text.strip() and not calls and not images
 
 
 def _joined(first: str, second: str) -> str:

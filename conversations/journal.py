@@ -286,7 +286,14 @@ def _create_call(
             assistant_name=runtime.name,
             channel=Channel.VOICE,
         )
-        Call.objects.create(conversation=conversation, source=source, metadata=metadata)
+        Call.objects.create(
+            conversation=conversation,
+            owner_id=owner_id,
+            assistant_key=runtime.id,
+            channel=Channel.VOICE,
+            source=source,
+            metadata=metadata,
+        )
     return conversation.pk
 
 
@@ -352,6 +359,8 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         confidence=entry.confidence,
         start_ms=_milliseconds(entry.start_ms),
         end_ms=_milliseconds(entry.end_ms),
+        attachments=storable(list(entry.attachments)),
+        model_name=storable(entry.model_name)[:200],
         input_tokens=entry.usage.input_tokens,
         output_tokens=entry.usage.output_tokens,
         metrics=entry.metrics,

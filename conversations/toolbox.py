@@ -53,6 +53,19 @@ class ClientTools(Protocol):
         ...
 
 
+class OwnTools(Protocol):
+    """Tools that a surface brings along for a turn, besides the assistant's; they run here."""
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """Server tools without a target; a clash of names is the assistant's loss."""
+        ...
+
+    async def run(self, called: ToolCalled, arguments: dict[str, Any]) -> ToolResult:
+        """The result; raises AppError for what went wrong. Cancelled when late."""
+        ...
+
+
 class Toolbox:
     """What the model may call in this turn."""
 

@@ -7,6 +7,7 @@ import datetime
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Literal
 
 from django.utils.translation import gettext as _
 
@@ -42,6 +43,7 @@ from providers.types import (
     ChatMessage,
     ChatPart,
     ChatRequest,
+    ImagePart,
     LlmSpec,
     SystemMessage,
     TextPart,
@@ -55,7 +57,7 @@ from providers.types import (
 )
 from tooling.catalogue import Text
 
-__all__ = ["ClientToolResult", "ClientTools", "TurnRequest", "run_turn"]
+__all__ = ["ClientToolResult", "ClientTools", "SentDocument", "TurnRequest", "run_turn"]
 
 MAX_MODEL_CALLS = 10
 # Of one answer of the model, and of what it thinks before: more than any means to give.
@@ -75,14 +77,41 @@ OPENING_CUES = {"en": "Hello!", "zh": "你好！"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SentDocument:
+    """The text of a file that came with the user's words."""
+
+    name: str
+    text: str
+
+
+Thinking = Literal["default", "never", "first", "always"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What one turn is asked. An empty `text` asks the assistant to open the conversation."""
+    """What one turn is asked. An empty `text` asks the assistant to open the conversation.
+
+    `instructions` go behind the assistant's own prompt, `documents` are what was sent along, for
+    the model to read as data. A model that can be told thinks in no call, in the first, or in all;
+    with `thinking_interval` after every so many calls as well. A call that breaks off in a way that
+    may pass is tried `max_attempts` times.
+    """
 
     turn: int
     text: str
     history: tuple[ChatMessage, ...]
     variables: dict[str, str]
     system_override: str | None = None
+    conversation_id: str = ""
+    # Where another service keeps the conversation: its id there, "" before it has one.
+    remote_id: str = ""
+    instructions: str = ""
+    documents: tuple[SentDocument, ...] = ()
+    images: tuple[ImagePart, ...] = ()
+    thinking: Thinking = "default"
+    thinking_interval: int | None = None
+    max_model_calls: int = MAX_MODEL_CALLS
+    max_attempts: int = 1
 
 
 async def run_turn(

@@ -12,6 +12,73 @@ from providers.types import ToolCall, Usage
 Role = Literal["user", "assistant", "tool", "system"]
 
 
+RunModeName = Literal["fast", "thinking", "deep"]
+
+
+class SettingsRow(TypedDict, total=False):
+    """How a conversation is carried on, where its messages do not say otherwise; names and ids."""
+
+    run_mode: RunModeName | None
+    model_key: str | None
+    prompt_name: str | None
+    personalization_name: str | None
+    # Of a dialog of the agentchat family: what its client calls its agent.
+    agent_type: str
+    # Of a workspace session: what the user chose for it.
+    tool_ids: list[str]
+    mcp_server_ids: list[str]
+
+
+class TodoRow(TypedDict):
+    """One entry of the to-do list that the agent keeps."""
+
+    text: str
+    status: Literal["pending", "in_progress", "done"]
+
+
+class AttachmentRow(TypedDict):
+    """What was sent along with a message. Of a text, what was read of it; of an image, its file.
+
+    `source` is `upload:<id>` or `file:<path in the user's folder>`.
+    """
+
+    kind: Literal["text", "image"]
+    name: str
+    source: str
+    media_type: str
+    text: str
+
+
+class RunRequestRow(TypedDict):
+    """What a run was asked, with every name resolved to what it stood for when it was asked."""
+
+    message: str
+    images: list[str]
+    run_mode: RunModeName
+    llm_id: str | None
+    max_iterations: int
+    prompt: str
+    personalization: PersonalizationRow | None
+    language: str
+
+
+class PersonalizationRow(TypedDict, total=False):
+    """How the agent of a user's tasks speaks and works (contract: tasks, §2)."""
+
+    enabled: bool
+    self_identify: str
+    user_name: str
+    profession: str
+    tone: str
+    considerations: list[str]
+    thinking_interval: int | None
+    disabled_tool_categories: list[str]
+    default_run_mode: RunModeName | None
+    auto_generate_title: bool
+    tool_intent_enabled: bool
+    default_model: str | None
+
+
 class ToolCallRow(TypedDict):
     """A call as it is stored on the assistant's message; `arguments` is JSON text."""
 
@@ -78,6 +145,8 @@ class MessageEntry:
     confidence: float | None = None
     start_ms: int | None = None
     end_ms: int | None = None
+    attachments: tuple[AttachmentRow, ...] = ()
+    model_name: str = ""
     usage: Usage = dataclasses.field(default_factory=Usage)
     metrics: dict[str, int] = dataclasses.field(default_factory=dict)
     error: str = ""

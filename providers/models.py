@@ -111,6 +111,23 @@ class Llm(ModelRow):
     context_length = models.PositiveIntegerField(
         _("context length"), null=True, blank=True, help_text=_("In tokens.")
     )
+    max_output_tokens = models.PositiveIntegerField(
+        _("longest answer"), null=True, blank=True, help_text=_("In tokens.")
+    )
+    supports_thinking = models.BooleanField(
+        _("can be told to think"),
+        default=False,
+        help_text=_("The vendor's API has a switch for it, and the model obeys it."),
+    )
+    accepts_images = models.BooleanField(_("sees images"), default=False)
+    description = models.CharField(_("description"), max_length=500, blank=True)
+    aliases = ArrayField(
+        models.CharField(max_length=100),
+        verbose_name=_("other names"),
+        default=list,
+        blank=True,
+        help_text=_("Clients may ask for it by these too, where no model has the name itself."),
+    )
     dimensions = models.PositiveIntegerField(
         _("dimensions"), null=True, blank=True, help_text=_("Embedding models only.")
     )

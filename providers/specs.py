@@ -37,6 +37,9 @@ def llm_spec(row: Llm) -> LlmSpec:
         name=row.name,
         temperature=row.temperature,
         context_length=row.context_length,
+        max_output_tokens=row.max_output_tokens,
+        supports_thinking=row.supports_thinking,
+        accepts_images=row.accepts_images,
     )
 
 

@@ -30,6 +30,19 @@ class LlmSpec:
     name: str
     temperature: float | None = None
     context_length: int | None = None
+    max_output_tokens: int | None = None
+    # Whether it can be told to think, or not to; and whether it sees images.
+    supports_thinking: bool = False
+    accepts_images: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrainSpec:
+    """A service that answers for an assistant and keeps the conversation, ready to be asked."""
+
+    kind: Literal["dify", "fastgpt"]
+    base_url: str
+    api_key: str = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,8 +124,17 @@ class SystemMessage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image for a model that sees; `media_type` as image/png."""
+
+    data: bytes = dataclasses.field(repr=False)
+    media_type: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class UserMessage:
     text: str
+    images: tuple[ImagePart, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +169,8 @@ class ChatRequest:
     tool_choice: Literal["auto", "none"] = "auto"
     temperature: float | None = None
     max_tokens: int | None = None
+    # None leaves it to the model; the others are said only to models that can be told.
+    thinking: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

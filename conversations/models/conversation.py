@@ -1,4 +1,4 @@
-"""What was said: conversations, their messages, and the record of each call."""
+"""What was said: conversations and their messages."""
 
 from __future__ import annotations
 
@@ -50,12 +50,37 @@ class Conversation(Timestamped):
     assistant_name = models.CharField(_("assistant's name"), max_length=100, editable=False)
     channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
     title = models.CharField(_("title"), max_length=200, blank=True)
+    # The id that the client gave it, where it gave one: an id of the owner's own.
+    alias = models.CharField(max_length=64, blank=True, editable=False)
+    summary = models.TextField(_("summary"), blank=True)
+    # Values as in conversations.types: SettingsRow and TodoRow.
+    settings = models.JSONField(_("settings"), default=dict, blank=True)
+    todo = models.JSONField(_("to-do list"), default=list, blank=True)
+    remote_id = models.CharField(
+        _("conversation at the other service"),
+        max_length=255,
+        blank=True,
+        help_text=_("Of an assistant that another service answers for, which keeps the history."),
+    )
+    # The next turn and the next message; whoever starts a turn takes a number and goes on from it.
+    next_turn = models.PositiveIntegerField(default=1, editable=False)
+    next_seq = models.PositiveIntegerField(default=1, editable=False)
 
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         ordering: ClassVar = ["-created_at"]
-        indexes: ClassVar = [models.Index(fields=["owner", "-created_at"])]
+        indexes: ClassVar = [
+            models.Index(fields=["owner", "-created_at"]),
+            models.Index(fields=["owner", "channel", "-updated_at"], name="conversation_recent"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["owner", "alias"],
+                condition=~models.Q(alias=""),
+                name="conversation_alias_once",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.title or self.id
@@ -90,6 +115,9 @@ class Message(models.Model):
         _("start (ms)"), null=True, help_text=_("From the start of the call.")
     )
     end_ms = models.PositiveIntegerField(_("end (ms)"), null=True)
+    # AttachmentRow: what was sent along with the user's words.
+    attachments = models.JSONField(_("attachments"), default=list, blank=True)
+    model_name = models.CharField(_("model"), max_length=200, blank=True)
     input_tokens = models.PositiveIntegerField(_("input tokens"), default=0)
     output_tokens = models.PositiveIntegerField(_("output tokens"), default=0)
     metrics = models.JSONField(_("times (ms)"), default=dict, blank=True)
@@ -145,6 +173,8 @@ class Message(models.Model):
             confidence=self.confidence,
             start_ms=self.start_ms,
             end_ms=self.end_ms,
+            attachments=tuple(self.attachments),
+            model_name=self.model_name,
             usage=Usage(self.input_tokens, self.output_tokens),
             metrics=self.metrics,
             error=self.error,
@@ -174,43 +204,3 @@ class ToolUse(Message):
 
     def __str__(self) -> str:
         return str((self.tool_result or {}).get("name", self.pk))
-
-
-class CallStatus(models.TextChoices):
-    CONNECTED = "connected", _("Connected")
-    MISSED = "missed", _("Missed")
-    FAILED = "failed", _("Failed")
-
-
-class CallSource(models.TextChoices):
-    DEBUG = "debug", _("Console")
-    EXTERNAL = "external", _("External")
-
-
-class Call(models.Model):
-    """The record of one voice call (the contract's CallRecord); shares the conversation's id."""
-
-    conversation = models.OneToOneField(
-        Conversation, models.CASCADE, primary_key=True, related_name="call"
-    )
-    source = models.CharField(_("source"), max_length=16, choices=CallSource.choices)
-    # Missed until the session starts; a call that a crash left open is closed by the sweeper.
-    status = models.CharField(
-        _("status"), max_length=16, choices=CallStatus.choices, default=CallStatus.MISSED
-    )
-    started_at = models.DateTimeField(_("started"), default=timezone.now, db_index=True)
-    ended_at = models.DateTimeField(_("ended"), null=True)
-    summary = models.TextField(_("summary"), blank=True)
-    cost = models.DecimalField(_("cost"), max_digits=12, decimal_places=6, default=0)
-    metadata = models.JSONField(_("metadata"), default=dict, blank=True)
-    error_code = models.CharField(_("error code"), max_length=64, blank=True)
-    error_message = models.CharField(_("error"), max_length=500, blank=True)
-    heartbeat_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
-
-    class Meta:
-        verbose_name = _("call")
-        verbose_name_plural = _("calls")
-        ordering: ClassVar = ["-started_at"]
-
-    def __str__(self) -> str:
-        return self.conversation_id
