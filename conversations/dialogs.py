@@ -1,0 +1,108 @@
+"""Dialogs: the chats of the agentchat family, each a conversation with one assistant."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+
+from accounts.principals import Principal
+from assistants.models import Assistant
+from conversations.models import Channel, Conversation, Run, RunStatus
+from conversations.types import SettingsRow
+from core.errors import Conflict, NotFound
+
+NOT_FOUND_CODE = "DIALOG_NOT_FOUND"
+BUSY_CODE = "CONVERSATION_BUSY"
+AGENT_TYPES = ("Agent", "MCPAgent")
+
+
+def dialogs_of(principal: Principal) -> QuerySet[Conversation]:
+    """The principal's dialogs, the one with the latest words first.
+
+    Operators too go on with nobody else's; they read them in the history and in the console.
+    """
+    own = Conversation.objects.filter(owner_id=principal.user_id, channel=Channel.CHAT)
+    # A session of the workspace is a chat too, but with no agent.
+    return own.filter(settings__has_key="agent_type").order_by("-updated_at", "pk")
+
+
+def access_dialog(principal: Principal, dialog_id: str) -> Conversation:
+    """The principal's dialog of that id, or which was given that id when it was made.
+
+    Raises NotFound alike for unknown and foreign ids.
+    """
+    row = None
+    if dialog_id and "\0" not in dialog_id:
+        found = dialogs_of(principal).filter(Q(pk=dialog_id) | Q(alias=dialog_id))
+        row = min(found, key=lambda each: each.pk != dialog_id, default=None)
+    if row is None:
+        raise NotFound(_("Dialog not found."), code=NOT_FOUND_CODE)
+    return row
+
+
+def create_dialog(
+    principal: Principal,
+    assistant: Assistant,
+    *,
+    name: str,
+    agent_type: str = AGENT_TYPES[0],
+    alias: str = "",
+) -> Conversation:
+    """A new dialog of the principal. Raises Conflict where another one has the alias."""
+    settings: SettingsRow = {"agent_type": agent_type}
+    row = Conversation(
+        id=uuid.uuid4().hex,
+        owner_id=principal.user_id,
+        assistant=assistant,
+        assistant_key=assistant.pk,
+        assistant_name=assistant.name,
+        channel=Channel.CHAT,
+        title=name,
+        alias=alias,
+        settings=settings,
+    )
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        text = _("There is a dialog of this id already.")
+        raise Conflict(text, param="dialog_id") from None
+    return row
+
+
+def rename_dialog(row: Conversation, name: str) -> None:
+    """Gives the dialog another name."""
+    row.title = name
+    row.save(update_fields=["title", "updated_at"])
+
+
+def delete_conversation(row: Conversation, *, force: bool = False) -> None:
+    """Deletes a conversation with all that was said, done and remembered in it.
+
+    One that is being answered raises Conflict. With `force` the run goes too: whoever works on it
+    finds no row any more, stops and writes nothing.
+    """
+    with transaction.atomic():
+        # A run's events are appended while its row is held: none comes between.
+        runs = Run.objects.select_for_update().filter(conversation_id=row.pk).order_by("pk")
+        is_busy = any(run.status in RunStatus.active() for run in runs)
+        # New runs and messages hold the conversation's row.
+        if not Conversation.objects.select_for_update().filter(pk=row.pk).exists():
+            return
+        if is_busy and not force:
+            raise Conflict(_("The conversation is being answered."), code=BUSY_CODE)
+        row.delete()
+
+
+def delete_dialogs_with(assistant: Assistant) -> None:
+    """Deletes the dialogs that an assistant's owner had with it."""
+    if assistant.owner_id is None:
+        return
+    dialogs = Conversation.objects.filter(
+        owner_id=assistant.owner_id, channel=Channel.CHAT, assistant_id=assistant.pk
+    )
+    for row in dialogs:
+        delete_conversation(row, force=True)
