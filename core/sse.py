@@ -1,0 +1,122 @@
+"""Server-sent events: how they are written, and the response that carries them.
+
+Back-pressure comes from the reader: the source is asked for more only while what it made before is
+being read. A reader that takes nothing for `STALLED_S` counts as gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from django.http import StreamingHttpResponse
+
+PING = b": ping\n\n"
+PING_EVERY_S = 15.0
+# Of what is made and not yet read: enough to join many small pieces to one write.
+ROOM_BYTES = 64 * 1024
+STALLED_S = 60.0
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+# The last: nginx would gather the answer until it is complete.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+def data(payload: Any, *, event: str | None = None, id: str | int | None = None) -> bytes:
+    """One event: the payload as JSON on one line, behind its type and its id where it has them."""
+    head = ("" if event is None else f"event: {event}\n") + ("" if id is None else f"id: {id}\n")
+    # JSON escapes line ends; half characters, which no encoding has, become question marks.
+    return f"{head}data: {_compact(payload)}\n\n".encode(errors="replace")
+
+
+def response(
+    source: AsyncGenerator[bytes, None], *, ping_every_s: float = PING_EVERY_S
+) -> StreamingHttpResponse:
+    """The events as they come, with a comment while none does. Closes the source at any end."""
+    stream = kept_alive(source, ping_every_s=ping_every_s)
+    return StreamingHttpResponse(stream, content_type=CONTENT_TYPE, headers=HEADERS)
+
+
+async def kept_alive(
+    source: AsyncGenerator[bytes, None], *, ping_every_s: float = PING_EVERY_S
+) -> AsyncGenerator[bytes, None]:
+    """What the source makes, joined where several pieces are ready; `PING` in every silence.
+
+    The source runs in a task of its own: it is cancelled when the reader goes, and awaited.
+    """
+    pipe = _Pipe()
+    pump = asyncio.create_task(_pump(source, pipe))
+    pump.add_done_callback(lambda _task: pipe.end())
+    try:
+        while (piece := await pipe.read(within_s=ping_every_s)) is not None:
+            yield piece
+        await pump
+    finally:
+        pump.cancel()
+        await asyncio.wait([pump])
+
+
+async def _pump(source: AsyncGenerator[bytes, None], pipe: _Pipe) -> None:
+    async with aclosing(source):
+        async for piece in source:
+            if pipe.add(piece):
+                continue
+            try:
+                async with asyncio.timeout(STALLED_S):
+                    await pipe.has_room()
+            except TimeoutError:
+                return
+
+
+class _Pipe:
+    """A few pieces between one writer and one reader of the same loop."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._is_over = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    def add(self, piece: bytes) -> bool:
+        """Takes the piece; False asks the writer to wait for room before the next."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        _wake(self._reader)
+        return self._size < ROOM_BYTES
+
+    def end(self) -> None:
+        self._is_over = True
+        _wake(self._reader)
+
+    async def has_room(self) -> None:
+        self._writer = asyncio.get_running_loop().create_future()
+        await self._writer
+
+    async def read(self, *, within_s: float) -> bytes | None:
+        """All that is there, a ping where nothing comes in time, None behind the end."""
+        if not self._pieces and not self._is_over:
+            loop = asyncio.get_running_loop()
+            self._reader = waiting = loop.create_future()
+            timer = loop.call_later(within_s, _wake, waiting)
+            try:
+                await waiting
+            finally:
+                timer.cancel()
+        if not self._pieces:
+            return None if self._is_over else PING
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        _wake(self._writer)
+        return taken
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
