@@ -1,0 +1,1 @@
+"""One module per API: from the events of a turn to what that API sends. Pure."""
