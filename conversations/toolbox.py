@@ -74,6 +74,9 @@ class Toolbox:
         runtime: AssistantRuntime,
         client_tools: ClientTools | None,
         lookup: Lookup | None = None,
+        *,
+        own_tools: OwnTools | None = None,
+        max_calls: int = MAX_CALLS_IN_A_TURN,
     ) -> None:
         # Without a device to run them on, client tools are not offered at all.
         offered = {
@@ -81,6 +84,8 @@ class Toolbox:
             for spec in runtime.tools
             if spec.executor == "server" or client_tools is not None
         }
+        own = {spec.id: spec for spec in own_tools.specs} if own_tools is not None else {}
+        offered |= own
         search = lookup.tool(offered) if lookup else None
         # Without knowledge bases there is nothing that the registry's tool could search.
         self._specs = {
@@ -90,6 +95,8 @@ class Toolbox:
             self._specs[search.id] = search
         self._lookup, self.search_id = lookup, search.id if search else None
         self._client_tools = client_tools
+        self._own_tools, self._own_ids = own_tools, frozenset(own)
+        self._max_calls = max_calls
         self._context = ToolContext(
             runtime.owner_id,
             runtime.id,
@@ -152,10 +159,10 @@ class Toolbox:
         secrets = tuple(secrets_of(spec.target))
         if arguments is None or problem:
             return self._refused(call, 400, redact(problem, secrets))
-        if len(self._arguments) >= MAX_CALLS_IN_A_TURN:
+        if len(self._arguments) >= self._max_calls:
             self.must_close = True
             return self._refused(
-                call, 429, f"{MAX_CALLS_IN_A_TURN} calls were made; answer with what you have."
+                call, 429, f"{self._max_calls} calls were made; answer with what you have."
             )
         self._arguments[call.id] = arguments
         return ToolCalled(
@@ -230,6 +237,9 @@ class Toolbox:
         if called.name == self.search_id and self._lookup is not None:
             # As long as the token budget allows: passages that are cut off cannot be cited.
             return await self._lookup.answer(called.call_id, arguments)
+        if called.name in self._own_ids and self._own_tools is not None:
+            result = await self._own_tools.run(called, arguments)
+            return dataclasses.replace(result, output=capped(result.output))
         if called.executor == "server":
             return await run_tool(self._specs[called.name], arguments, self._context)
         if not called.wait_for_response or self._client_tools is None:

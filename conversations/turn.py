@@ -31,6 +31,7 @@ from conversations.toolbox import (
     Adopt,
     ClientToolResult,
     ClientTools,
+    OwnTools,
     Toolbox,
 )
 from core.errors import AppError, ProviderError
@@ -57,7 +58,7 @@ from providers.types import (
 )
 from tooling.catalogue import Text
 
-__all__ = ["ClientToolResult", "ClientTools", "SentDocument", "TurnRequest", "run_turn"]
+__all__ = ["ClientToolResult", "ClientTools", "OwnTools", "SentDocument", "TurnRequest", "run_turn"]
 
 MAX_MODEL_CALLS = 10
 # Of one answer of the model, and of what it thinks before: more than any means to give.
@@ -119,6 +120,7 @@ async def run_turn(
     runtime: AssistantRuntime,
     *,
     client_tools: ClientTools | None = None,
+    own_tools: OwnTools | None = None,
     adopt: Adopt | None = None,
 ) -> AsyncGenerator[TurnEvent, None]:
     """The events of one turn, as they happen; see `events` for their order.
@@ -134,7 +136,7 @@ async def run_turn(
     with Lookup(runtime, request.history) as lookup:
         if cited := await lookup.ahead(request.text):
             yield cited
-        toolbox = Toolbox(runtime, client_tools, lookup)
+        toolbox = Toolbox(runtime, client_tools, lookup, own_tools=own_tools)
         prompt = _Prompt(request, runtime, toolbox, lookup.section)
         async with aclosing(_rounds(runtime.llm, toolbox, prompt, adopt)) as events:
             async for event in events:
