@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from providers.types import ChatPart, ChatRequest, Transcript
+from providers.types import BrainPart, BrainRequest, ChatPart, ChatRequest, Transcript
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -23,6 +23,16 @@ class ChatModel(Protocol):
     """A language model."""
 
     def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatPart]]:
+        """The answer as it is made; the last part is a ChatEnd. Leaving the context cancels."""
+        ...
+
+
+class Brain(Protocol):
+    """A service that answers in the place of a model, and keeps the conversation."""
+
+    def stream(
+        self, request: BrainRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[BrainPart]]:
         """The answer as it is made; the last part is a ChatEnd. Leaving the context cancels."""
         ...
 

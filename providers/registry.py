@@ -15,9 +15,25 @@ from typing import Any, cast
 from django.utils.translation import gettext as _
 
 from core.errors import ProviderError
-from providers.interfaces import ChatModel, EmbeddingModel, Recogniser, RerankModel, Speaker
+from providers.interfaces import (
+    Brain,
+    ChatModel,
+    EmbeddingModel,
+    Recogniser,
+    RerankModel,
+    Speaker,
+)
 from providers.profiles import PROFILES, ChatProtocol, Kind
-from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
+from providers.types import (
+    AsrSpec,
+    BrainKind,
+    BrainSpec,
+    EmbedderSpec,
+    Endpoint,
+    LlmSpec,
+    RerankerSpec,
+    VoiceSpec,
+)
 
 _KEPT_CLIENTS = 512
 
@@ -33,6 +49,12 @@ CLIENTS: dict[tuple[ChatProtocol, Kind], tuple[str, str]] = {
     ("builtin", "embedding"): ("providers.builtin.hashing", "from_spec"),
     ("builtin", "asr"): ("providers.builtin.sphinx", "from_spec"),
     ("builtin", "voice"): ("providers.builtin.espeak", "EspeakSpeaker"),
+}
+
+# The same of services that answer for an assistant.
+BRAINS: dict[BrainKind, tuple[str, str]] = {
+    "dify": ("providers.clients.dify", "Dify"),
+    "fastgpt": ("providers.clients.fastgpt", "FastGpt"),
 }
 
 
@@ -62,6 +84,13 @@ def rerank_model(spec: RerankerSpec) -> RerankModel:
 
 
 @lru_cache(maxsize=_KEPT_CLIENTS)
+def brain(spec: BrainSpec) -> Brain:
+    """The client of a service that answers for an assistant."""
+    module, name = BRAINS[spec.kind]
+    return cast(Brain, getattr(importlib.import_module(module), name)(spec))
+
+
+@lru_cache(maxsize=_KEPT_CLIENTS)
 def _client(
     kind: Kind, spec: LlmSpec | AsrSpec | VoiceSpec | EmbedderSpec | RerankerSpec
 ) -> object:
@@ -85,7 +114,7 @@ def warm_up(*, builtin: bool = True) -> None:
 
     To be run once per process, in a thread, when it starts to serve.
     """
-    for module, _name in CLIENTS.values():
+    for module, _name in (*CLIENTS.values(), *BRAINS.values()):
         importlib.import_module(module)
     if builtin:
         for module in ("providers.builtin.espeak", "providers.builtin.sphinx"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -36,11 +37,14 @@ class LlmSpec:
     accepts_images: bool = False
 
 
+BrainKind = Literal["dify", "fastgpt"]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrainSpec:
     """A service that answers for an assistant and keeps the conversation, ready to be asked."""
 
-    kind: Literal["dify", "fastgpt"]
+    kind: BrainKind
     base_url: str
     api_key: str = dataclasses.field(repr=False)
 
@@ -199,6 +203,37 @@ class ChatEnd:
 
 
 ChatPart = TextPart | ThinkingPart | ToolCallPart | ChatEnd
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrainRequest:
+    """One message for a service that keeps the conversation: only what is new is sent.
+
+    `user` tells callers apart without naming them. `conversation_id` is ours, `remote_id` the
+    service's own, "" before it gave one. `variables` are what its application may ask for.
+    """
+
+    text: str
+    user: str
+    conversation_id: str
+    remote_id: str = ""
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    images: tuple[ImagePart, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkedPart:
+    """The service keeps the conversation under this id, by which it goes on."""
+
+    remote_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetractedPart:
+    """The service takes back all that it said so far; what follows stands in its place."""
+
+
+BrainPart = TextPart | ThinkingPart | LinkedPart | RetractedPart | ChatEnd
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
-from core.errors import AppError
+from core.errors import AppError, ProviderError
 from core.http import shared_client, too_large
 from providers.clients import failures
 from providers.types import Endpoint
@@ -22,6 +22,19 @@ MAX_ERROR_BYTES = 65_536
 MAX_STREAM_BYTES = 32 * 1024 * 1024
 # A kept-alive connection that the vendor had closed shows itself in these, before any answer.
 _STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class Refusal(Protocol):
+    """How a vendor says no: the error behind a status and the beginning of its body."""
+
+    def __call__(
+        self,
+        endpoint: Endpoint,
+        status: int,
+        *,
+        body: object = None,
+        retry_after: str | float | None = None,
+    ) -> ProviderError: ...
 
 
 async def send(request: httpx.Request) -> httpx.Response:
@@ -45,25 +58,27 @@ async def post(
     *,
     base_url: str = "",
     expects: tuple[str, ...],
+    timeout: httpx.Timeout = TIMEOUT,  # noqa: ASYNC109 - httpx's, for each wait
+    refusal: Refusal = failures.from_status,
     **content: Any,
 ) -> AsyncIterator[httpx.Response]:
     """A request and its answer, checked for status and content type; the body is the caller's.
 
     `base_url` takes the place of the endpoint's where it is given. `content` is httpx's json, data
-    and files. Everything that goes wrong, also while the caller reads the body inside the context,
-    is raised as ProviderError.
+    and files; `refusal` makes the error of a status. Everything that goes wrong, also while the
+    caller reads the body inside the context, is raised as ProviderError.
     """
     try:
         request = shared_client().build_request(
             "POST",
             f"{(base_url or endpoint.base_url).rstrip('/')}{path}",
             headers=headers_for(endpoint),
-            timeout=TIMEOUT,
+            timeout=timeout,
             **content,
         )
         response = await send(request)
         try:
-            await _check(endpoint, response, expects)
+            await _check(endpoint, response, expects, refusal)
             yield response
         finally:
             await response.aclose()
@@ -83,7 +98,9 @@ async def read(response: httpx.Response, *, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _check(endpoint: Endpoint, response: httpx.Response, expects: tuple[str, ...]) -> None:
+async def _check(
+    endpoint: Endpoint, response: httpx.Response, expects: tuple[str, ...], refusal: Refusal
+) -> None:
     content_type = response.headers.get("content-type", "").lower()
     if response.is_success:
         if not content_type.startswith(expects):
@@ -94,7 +111,7 @@ async def _check(endpoint: Endpoint, response: httpx.Response, expects: tuple[st
         body += chunk[: MAX_ERROR_BYTES - len(body)]
         if len(body) >= MAX_ERROR_BYTES:
             break
-    raise failures.from_status(
+    raise refusal(
         endpoint,
         response.status_code,
         body=bytes(body),

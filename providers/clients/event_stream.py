@@ -1,0 +1,77 @@
+"""Server-sent events, from the pieces in which they arrive."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+
+from core.http import too_large
+
+# A carriage return at the very end may be the first half of a line's end.
+_LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
+_LAST_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event; `name` is "" where the server named none."""
+
+    name: str
+    data: bytes
+
+
+class EventReader:
+    """Cuts a stream into its events. Comments, ids and retry times are passed over."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def push(self, piece: bytes) -> Iterator[ServerEvent]:
+        """The events that this piece completes."""
+        self._rest.append(piece)
+        # Joined only where a line ends: an endless one must not be copied for each piece.
+        if b"\n" in piece or b"\r" in piece:
+            *lines, rest = _LINE_END.split(b"".join(self._rest))
+            self._rest = [rest]
+            for line in lines:
+                yield from self._take(line)
+
+    def flush(self) -> Iterator[ServerEvent]:
+        """An event that nothing ended."""
+        for line in (*_LAST_LINE_END.split(b"".join(self._rest)), b""):
+            yield from self._take(line)
+
+    def _take(self, line: bytes) -> Iterator[ServerEvent]:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            self._name = line[6:].strip().decode(errors="replace")
+        elif not line:
+            if self._data:
+                yield ServerEvent(self._name, b"\n".join(self._data))
+            self._name, self._data = "", []
+
+
+async def events_of(
+    response: httpx.Response, *, max_event_bytes: int, max_bytes: int
+) -> AsyncIterator[ServerEvent]:
+    """The events of a response. Raises ResponseTooLarge beyond either bound, and httpx's errors."""
+    reader = EventReader()
+    total = since_event = 0
+    async for piece in response.aiter_raw():
+        total += len(piece)
+        since_event += len(piece)
+        if total > max_bytes:
+            raise too_large(max_bytes)
+        for event in reader.push(piece):
+            since_event = 0
+            yield event
+        if since_event > max_event_bytes:
+            raise too_large(max_event_bytes)
+    for event in reader.flush():
+        yield event
