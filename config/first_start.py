@@ -13,6 +13,7 @@ from accounts.actions import create_api_key
 from accounts.models import User
 from assistants.actions import create_demo_assistant
 from assistants.models import Assistant
+from assistants.task_agent import TASK_AGENT_ID, create_task_agent
 from config.supervisor.secrets import write_private
 from config.vendors import add_named_vendors, named_vendors
 from providers.catalogue import sync_builtin_models
@@ -22,6 +23,7 @@ from tooling.mcp.stdio_file import sync_stdio_servers
 OPERATOR = "admin"
 LOGIN_FILE = "first-login.txt"
 VENDORS_FILE = "named-vendors.txt"
+ROWS_FILE = "added-rows.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,27 +37,38 @@ class Prepared:
 def prepare() -> Prepared:
     """Brings the built-in rows up to date; on an empty database also makes the operator.
 
-    Vendors that the environment names are added once: which of them were, is kept in a file, so
-    that a provider that was deleted does not come back.
+    Vendors that the environment names are added once, and so is the agent of tasks: which of them
+    were, is kept in files, so that what was deleted does not come back.
     """
-    path = settings.DATA_DIR / VENDORS_FILE
-    known = frozenset(path.read_text().split()) if path.exists() else frozenset()
-    prepared = _prepare(known)
+    vendors, rows = _noted(VENDORS_FILE), _noted(ROWS_FILE)
+    prepared = _prepare(vendors, rows)
     # After the rows are committed: a vendor that is noted but not there would never be added.
-    wanted = {vendor.slug for vendor in named_vendors() if vendor.is_wanted}
-    if not wanted <= known:
-        write_private(path, "".join(f"{slug}\n" for slug in sorted(wanted | known)))
+    _note(VENDORS_FILE, vendors, {vendor.slug for vendor in named_vendors() if vendor.is_wanted})
+    _note(ROWS_FILE, rows, {TASK_AGENT_ID})
     return prepared
 
 
+def _noted(file: str) -> frozenset[str]:
+    path = settings.DATA_DIR / file
+    return frozenset(path.read_text().split()) if path.exists() else frozenset()
+
+
+def _note(file: str, known: frozenset[str], added: set[str]) -> None:
+    if not added <= known:
+        text = "".join(f"{word}\n" for word in sorted(added | known))
+        write_private(settings.DATA_DIR / file, text)
+
+
 @transaction.atomic
-def _prepare(known_vendors: frozenset[str]) -> Prepared:
+def _prepare(known_vendors: frozenset[str], known_rows: frozenset[str]) -> Prepared:
     """The rows. The file with the login is written before they are committed, so that there is
     never an operator whose password nobody was told.
     """
     sync_builtin_tools()
     sync_stdio_servers()
     sync_builtin_models()
+    if TASK_AGENT_ID not in known_rows:
+        create_task_agent()
     added = add_named_vendors(known_vendors)
     lines = [f"added {vendor.name}, named by the environment" for vendor in added]
     if not User.objects.filter(is_staff=True).exists():

@@ -1,16 +1,30 @@
-"""Which calls somebody may see and delete."""
+"""Which calls, conversations, runs and pieces of guidance somebody may see and change."""
 
 from __future__ import annotations
+
+import uuid
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from assistants.access import access_assistant
-from conversations.models import Call
+from conversations.models import (
+    Call,
+    Channel,
+    Conversation,
+    Personalization,
+    Prompt,
+    Run,
+    RunKind,
+)
 from core.errors import NotFound
 
 NOT_FOUND_CODE = "CALL_NOT_FOUND"
+CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
+TASK_NOT_FOUND = "TASK_NOT_FOUND"
+PROMPT_NOT_FOUND = "PROMPT_NOT_FOUND"
+PERSONALIZATION_NOT_FOUND = "PERSONALIZATION_NOT_FOUND"
 
 
 def visible_calls(principal: Principal) -> QuerySet[Call]:
@@ -38,3 +52,87 @@ def visible_calls_with(principal: Principal, assistant_id: str) -> QuerySet[Call
     if not calls.exists():
         access_assistant(principal, assistant_id)
     return calls
+
+
+# --- Conversations and runs --------------------------------------------------------------------
+
+
+def own_conversations(principal: Principal, channel: Channel) -> QuerySet[Conversation]:
+    """The principal's conversations on a channel, the one with the latest words first.
+
+    Operators too go on with nobody else's; the console and the history show them all.
+    """
+    own = Conversation.objects.filter(owner_id=principal.user_id, channel=channel)
+    return own.order_by("-updated_at", "pk")
+
+
+def access_conversation(
+    principal: Principal, conversation_id: str, channel: Channel
+) -> Conversation:
+    """The conversation on that channel, with its assistant, if it may be seen.
+
+    Operators may see all. Raises NotFound alike for unknown and foreign ids.
+    """
+    rows = Conversation.objects.filter(channel=channel).select_related("assistant")
+    if not principal.is_operator:
+        rows = rows.filter(owner_id=principal.user_id)
+    row = None if "\0" in conversation_id else rows.filter(pk=conversation_id).first()
+    if row is None:
+        raise NotFound(_("Conversation not found."), code=CONVERSATION_NOT_FOUND)
+    return row
+
+
+def own_runs(principal: Principal, kind: RunKind = RunKind.TASK) -> QuerySet[Run]:
+    """The principal's runs of a kind, newest first."""
+    return Run.objects.filter(owner_id=principal.user_id, kind=kind).order_by("-created_at", "pk")
+
+
+def access_run(principal: Principal, run_id: str, kind: RunKind = RunKind.TASK) -> Run:
+    """The run of that kind, if it may be seen; operators may see all.
+
+    Raises NotFound alike for unknown and foreign ids, and for texts that no id could be.
+    """
+    rows = Run.objects.filter(kind=kind)
+    if not principal.is_operator:
+        rows = rows.filter(owner_id=principal.user_id)
+    key = _uuid_of(run_id)
+    row = rows.filter(pk=key).first() if key else None
+    if row is None:
+        raise NotFound(_("Task not found."), code=TASK_NOT_FOUND)
+    return row
+
+
+def _uuid_of(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+# --- Guidance: names are each user's own, so nobody sees another's ------------------------------
+
+
+def own_prompts(principal: Principal) -> QuerySet[Prompt]:
+    """The principal's prompts, by name."""
+    return Prompt.objects.filter(owner_id=principal.user_id).order_by("name")
+
+
+def access_prompt(principal: Principal, name: str) -> Prompt:
+    """The principal's prompt of that name. Raises NotFound."""
+    row = None if "\0" in name else own_prompts(principal).filter(name=name).first()
+    if row is None:
+        raise NotFound(_("There is no such prompt."), code=PROMPT_NOT_FOUND)
+    return row
+
+
+def own_personalizations(principal: Principal) -> QuerySet[Personalization]:
+    """The principal's personalizations, by name."""
+    return Personalization.objects.filter(owner_id=principal.user_id).order_by("name")
+
+
+def access_personalization(principal: Principal, name: str) -> Personalization:
+    """The principal's personalization of that name. Raises NotFound."""
+    row = None if "\0" in name else own_personalizations(principal).filter(name=name).first()
+    if row is None:
+        raise NotFound(_("There is no such personalization."), code=PERSONALIZATION_NOT_FOUND)
+    return row

@@ -1,0 +1,127 @@
+"""From what a run was asked to what its turn needs: read once, before the first model call."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from accounts.models import User
+from assistants.models import Assistant
+from assistants.runtime import AssistantRuntime, runtime_of
+from assistants.task_agent import TASK_AGENT_ID, stand_in
+from conversations import guidance
+from conversations.attachments import documents_of, images_of
+from conversations.files.folder import UserFolder
+from conversations.models import Conversation, Message, Role
+from conversations.run_types import Claim
+from conversations.transcript import load_history
+from conversations.turn import Thinking, TurnRequest
+from conversations.types import AttachmentRow, RunModeName
+from providers.models import Llm, LlmType
+from providers.specs import default_llm, is_usable
+
+# A call of the model that breaks off in a way that may pass.
+MAX_ATTEMPTS = 3
+_MODELS = (
+    "llm__provider", "asr__provider", "voice__provider", "embedder__provider", "reranker__provider",
+)  # fmt: skip
+_THINKING: dict[RunModeName, Thinking] = {"fast": "never", "thinking": "first", "deep": "always"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskSetup:
+    """What a task runs with. `disabled_tools` are those of the agent's own that stay away."""
+
+    runtime: AssistantRuntime
+    request: TurnRequest
+    folder: UserFolder
+    wants_title: bool
+    language: str
+    disabled_tools: frozenset[str] = frozenset()
+
+
+def prepare(claim: Claim) -> TaskSetup:
+    """What the run needs, in one unit of database work.
+
+    Whoever asked may have lost the assistant or the model since: the agent of all users and the
+    user's default model stand in for them.
+    """
+    asked = claim.request
+    conversation = Conversation.objects.get(pk=claim.conversation_id)
+    user = User.objects.get(pk=claim.owner_id)
+    disabled = guidance.disabled_categories(asked["personalization"])
+    runtime = _runtime(conversation.assistant_id, user, asked["llm_id"])
+    sent = _sent_along(claim)
+    return TaskSetup(
+        runtime=_without(runtime, disabled),
+        request=TurnRequest(
+            turn=claim.turn,
+            text=asked["message"],
+            history=load_history(claim.conversation_id, before_turn=claim.turn),
+            variables={},
+            conversation_id=claim.conversation_id,
+            remote_id=conversation.remote_id,
+            instructions=guidance.instructions(
+                asked["prompt"], asked["personalization"], runtime.language
+            ),
+            documents=documents_of(sent),
+            images=images_of(sent, owner_id=claim.owner_id),
+            thinking=_THINKING[asked["run_mode"]],
+            thinking_interval=guidance.thinking_interval(
+                asked["run_mode"], asked["personalization"]
+            ),
+            max_model_calls=asked["max_iterations"],
+            max_attempts=MAX_ATTEMPTS,
+        ),
+        folder=UserFolder.of(claim.owner_id),
+        wants_title=not conversation.title and guidance.wants_title(asked["personalization"]),
+        language=asked["language"],
+        disabled_tools=guidance.disabled_agent_tools(disabled),
+    )
+
+
+def agent_for(user: User, assistant_id: str | None) -> Assistant:
+    """The assistant that works for the user: the named one, else the agent of all users.
+
+    Where an operator deleted that too, one that is stored nowhere.
+    """
+    rows = Assistant.objects.select_related(*_MODELS).visible_to(
+        user.pk, is_operator=user.is_operator
+    )
+    wanted = [key for key in (assistant_id, TASK_AGENT_ID) if key]
+    found = rows.in_bulk(wanted)
+    return next((found[key] for key in wanted if key in found), None) or stand_in(user)
+
+
+def model_for(user: User, agent: Assistant, llm_id: str | None = None) -> Llm | None:
+    """The model of a task: the one that was asked for, else the agent's, else the user's default.
+
+    None where there is none that can be used, and where another service answers for the agent.
+    """
+    if llm_id is not None:
+        rows = Llm.objects.visible_to(user.pk, is_operator=user.is_operator)
+        row = rows.filter(type=LlmType.TEXT).select_related("provider").with_id(llm_id)
+        if is_usable(row):
+            return row
+    return agent.llm if is_usable(agent.llm) else default_llm(user.pk)
+
+
+def _runtime(assistant_id: str | None, user: User, llm_id: str | None) -> AssistantRuntime:
+    agent = agent_for(user, assistant_id)
+    # Not stored: the snapshot is made as if the agent had this model.
+    agent.llm = model_for(user, agent, llm_id)
+    return runtime_of(agent, caller_id=user.pk)
+
+
+def _without(runtime: AssistantRuntime, disabled: frozenset[str]) -> AssistantRuntime:
+    return dataclasses.replace(
+        runtime,
+        tools=guidance.without_categories(runtime.tools, disabled),
+        knowledge=None if "knowledge" in disabled else runtime.knowledge,
+    )
+
+
+def _sent_along(claim: Claim) -> tuple[AttachmentRow, ...]:
+    asked = Message.objects.filter(
+        conversation_id=claim.conversation_id, turn=claim.turn, role=Role.USER
+    )
+    return tuple(row for rows in asked.values_list("attachments", flat=True) for row in rows)
