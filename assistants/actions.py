@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
 from django.db import models, transaction
@@ -22,15 +23,18 @@ from assistants.opener import (
     ready_audio,
 )
 from core.crypto import is_masked
-from core.errors import InvalidRequest
+from core.errors import Conflict, InvalidRequest
 from knowledge.access import visible_knowledge_bases
 from providers.access import visible_asrs, visible_llms, visible_voices
 from providers.models import LlmType
-from providers.validation import checked_url
+from providers.validation import checked_picture, checked_url
 from tooling.access import visible_tools
 from tooling.catalogue import normalise_tool_id
 from tooling.mcp_access import visible_mcp_servers
 
+# What apps above this one keep of an assistant and its owner, and lose together with it where the
+# owner says so. They add to it when they are loaded.
+DELETED_WITH: list[Callable[[Assistant], None]] = []
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
 
 
@@ -38,6 +42,8 @@ class AssistantValues(TypedDict, total=False):
     """Fields of an assistant as they were sent; what is missing stays as it is."""
 
     name: str
+    description: str
+    logo_url: str
     prompt: str
     language: str
     first_turn_mode: str
@@ -64,6 +70,7 @@ class AssistantValues(TypedDict, total=False):
     knowledge_mode: str
     knowledge_limit: int
     knowledge_min_score: float
+    enable_memory: bool
     config_mode: str
     api_url: str
     api_key: str
@@ -218,17 +225,21 @@ def _missing(visible: models.QuerySet[Any], ids: Sequence[str]) -> list[str]:
     return [row_id for row_id in ids if row_id not in found]
 
 
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "api_url": lambda sent: checked_url(sent, param="api_url"),
+    "logo_url": lambda sent: checked_picture(sent, param="logo_url"),
+    "allowed_origins": lambda sent: checked_origins(sent),
+}
+
+
 def _check_addresses(given: dict[str, Any], problems: _Problems) -> None:
-    if "api_url" in given:
+    for field, checked in _CHECKS.items():
+        if field not in given:
+            continue
         try:
-            given["api_url"] = checked_url(given["api_url"], param="api_url")
+            given[field] = checked(given[field])
         except InvalidRequest as error:
-            problems.add("api_url", error.message)
-    if "allowed_origins" in given:
-        try:
-            given["allowed_origins"] = checked_origins(given["allowed_origins"])
-        except InvalidRequest as error:
-            problems.add("allowed_origins", error.message)
+            problems.add(field, error.message)
 
 
 def checked_origins(sent: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from core.console import ConsoleForm
 from core.errors import InvalidRequest
 from knowledge.fusion import FITTING_SHARE
 from providers.models import LlmType
-from providers.validation import checked_url
+from providers.validation import checked_picture, checked_url
 from tooling.admin.testing import Autotested
 from tooling.catalogue import name_to_read
 from tooling.models import Subject
@@ -53,6 +53,12 @@ class AssistantForm(ConsoleForm):
     def clean_api_url(self) -> str:
         try:
             return checked_url(self.cleaned_data["api_url"], param="api_url")
+        except InvalidRequest as error:
+            raise forms.ValidationError(error.message) from None
+
+    def clean_logo_url(self) -> str:
+        try:
+            return checked_picture(self.cleaned_data["logo_url"], param="logo_url")
         except InvalidRequest as error:
             raise forms.ValidationError(error.message) from None
 
@@ -93,13 +99,13 @@ class AssistantAdmin(Autotested):
     ]
     list_filter = ["language", "is_public", "config_mode"]
     list_select_related = ["owner", "llm"]
-    search_fields = ["name", "prompt", "id"]
+    search_fields = ["name", "description", "prompt", "id"]
     autocomplete_fields = ["owner", "asr", "voice"]
     filter_horizontal = ["tools", "mcp_servers", "knowledge_bases"]
     readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
     actions_detail = ["talk", "search_knowledge"]
     fieldsets = [
-        (None, {"fields": ["name", "language", "prompt", "owner"]}),
+        (None, {"fields": ["name", "language", "description", "logo_url", "prompt", "owner"]}),
         (
             _("First turn"),
             {
@@ -161,6 +167,7 @@ class AssistantAdmin(Autotested):
             },
         ),
         (
+        (_("Memory"), {"classes": ["tab"], "fields": ["enable_memory"]}),
             _("Access"),
             {
                 "classes": ["tab"],

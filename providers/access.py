@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
@@ -34,6 +35,26 @@ def access_llm(principal: Principal, llm_id: str, *, type: LlmType | None = None
     """The model, if it may be seen (and is of the type). Raises NotFound for all other ids."""
     rows = visible_llms(principal)
     row = (rows.filter(type=type) if type else rows).select_related("provider").with_id(llm_id)
+    if row is None:
+        raise NotFound(_("Language model not found."), code=LLM_NOT_FOUND)
+    return row
+
+
+def named_llm(principal: Principal, key: str) -> Llm:
+    """The visible language model of that id, else of that name, else with that other name.
+
+    Of several, one that can be used, and the principal's own. Raises NotFound.
+    """
+    rows = visible_llms(principal).filter(type=LlmType.TEXT).select_related("provider")
+    row = rows.with_id(key)
+    if row is None and key and "\0" not in key:
+        found = rows.filter(Q(name=key) | Q(aliases__contains=[key])).order_by("created_at", "pk")
+
+        def rank(each: Llm) -> tuple[bool, bool, bool]:
+            is_own = each.owner_id == principal.user_id
+            return each.name != key, not is_usable(each), not is_own
+
+        row = min(found, key=rank, default=None)
     if row is None:
         raise NotFound(_("Language model not found."), code=LLM_NOT_FOUND)
     return row

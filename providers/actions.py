@@ -40,6 +40,12 @@ class LlmValues(ModelValues, total=False):
     model_name: str
     temperature: float | None
     context_length: int | None
+    max_output_tokens: int | None
+    supports_thinking: bool
+    accepts_images: bool
+    description: str
+    aliases: list[str]
+    dimensions: int | None
 
 
 class AsrValues(ModelValues, total=False):

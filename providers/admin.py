@@ -214,8 +214,20 @@ class LlmAdmin(TypedLlmAdmin):
     ]
     fieldsets = [
         (None, {"fields": ["name", "model_name", "is_enabled", "owner"]}),
+        (None, {"fields": ["description", "aliases"]}),
         CONNECTION,
-        (_("Answers"), {"fields": ["temperature", "context_length"]}),
+        (
+            _("Answers"),
+            {
+                "fields": [
+                    "temperature",
+                    "context_length",
+                    "max_output_tokens",
+                    "supports_thinking",
+                    "accepts_images",
+                ]
+            },
+        ),
         LAST_TEST,
     ]
 

@@ -9,6 +9,9 @@ from django.db import transaction
 from providers.models import Asr, Gender, Llm, LlmType, Voice
 
 VENDOR = "builtin"
+# Names by which published samples ask for a model, so that they run as they are. Only of new rows:
+# whoever takes them away or gives them to another model has decided.
+_FIRST_ALIASES = {"builtin-demo": ["gpt-4"]}
 
 LLMS: dict[str, dict[str, Any]] = {
     "builtin-demo": {
@@ -57,7 +60,11 @@ VOICES: dict[str, dict[str, Any]] = {
 def sync_builtin_models() -> None:
     """Writes the system rows of the built-in models; what an operator disabled stays disabled."""
     for pk, values in LLMS.items():
-        Llm.objects.update_or_create(pk=pk, defaults={**values, "vendor": VENDOR, "owner": None})
+        fixed = {**values, "vendor": VENDOR, "owner": None}
+        aliases = _FIRST_ALIASES.get(pk, [])
+        Llm.objects.update_or_create(
+            pk=pk, defaults=fixed, create_defaults={**fixed, "aliases": aliases}
+        )
     for pk, values in RECOGNISERS.items():
         Asr.objects.update_or_create(pk=pk, defaults={**values, "vendor": VENDOR, "owner": None})
     for pk, values in VOICES.items():

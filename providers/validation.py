@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 
 from core.errors import InvalidRequest
 from providers.profiles import PROFILES, Kind, VendorProfile
+
+# No scheme but these two, and nothing that could end an attribute of a page.
+_PICTURE = re.compile(
+    r"(https?://|(?!//|[a-z][a-z0-9+.\-]*:))[^\x00-\x1f\\\"'<>]*", re.IGNORECASE
+)
 
 
 def vendor_named(text: str, kind: Kind) -> VendorProfile:
@@ -34,6 +40,14 @@ def checked_url(text: str, *, param: str) -> str:
         return ""
     if not _is_http_url(url):
         raise InvalidRequest(_("Expected an address such as https://host/v1."), param=param)
+    return url
+
+
+def checked_picture(text: str, *, param: str) -> str:
+    """The address of a picture, here or elsewhere. Raises InvalidRequest for what is none."""
+    url = text.strip()
+    if url and not _PICTURE.fullmatch(url):
+        raise InvalidRequest(_("Expected the address of a picture."), param=param)
     return url
 
 

@@ -20,6 +20,7 @@ from core.serializers import SecretField, WireSerializer
 
 MAX_PROMPT = 100_000
 MAX_OPENER = 4_000
+MAX_DESCRIPTION = 500
 
 
 class RowIdField(serializers.CharField):
@@ -42,6 +43,12 @@ class AssistantSerializer(WireSerializer):
 
     id = serializers.CharField(read_only=True)
     name = serializers.CharField(max_length=100)
+    description = serializers.CharField(
+        max_length=MAX_DESCRIPTION, required=False, allow_blank=True
+    )
+    logoUrl = serializers.CharField(
+        source="logo_url", max_length=500, required=False, allow_blank=True
+    )
     prompt = serializers.CharField(
         max_length=MAX_PROMPT, required=False, allow_blank=True, trim_whitespace=False
     )
@@ -78,6 +85,11 @@ class AssistantSerializer(WireSerializer):
         source="knowledge_min_score", min_value=0, max_value=1, required=False
     )
     mcpServerIds = IdsField(source="mcp_server_ids")
+    enableMemory = serializers.BooleanField(
+        source="enable_memory",
+        required=False,
+        help_text=_("Keeps facts that users tell it, and uses them when they come back."),
+    )
     language = serializers.ChoiceField(Language.choices, required=False)
     voiceOutputEnabled = serializers.BooleanField(source="voice_output_enabled", required=False)
     voice = RowIdField(source="voice_id")

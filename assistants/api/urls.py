@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, path
 
+from assistants.api.agentchat import AgentSearchView, AgentView
 from assistants.api.platform import AssistantViewSet
 
 _LIST: dict[str, Any] = {"get": "list", "post": "create"}
@@ -25,4 +26,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "assistants/<str:pk>/opener-audio/generate",
         AssistantViewSet.as_view({"post": "generate_opener_audio"}),
     ),
+    path("agent", AgentView.as_view()),
+    path("agent/search", AgentSearchView.as_view()),
 ]

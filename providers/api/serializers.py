@@ -49,6 +49,20 @@ class LlmSerializer(ModelSerializer, CheckedSerializer):
     context_length = serializers.IntegerField(
         min_value=1, max_value=MAX_CONTEXT, required=False, allow_null=True
     )
+    max_output_tokens = serializers.IntegerField(
+        min_value=1, max_value=MAX_CONTEXT, required=False, allow_null=True
+    )
+    supports_thinking = serializers.BooleanField(
+        required=False, help_text=_("Whether it can be told to think, and obeys.")
+    )
+    accepts_images = serializers.BooleanField(required=False)
+    description = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    aliases = serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        max_length=20,
+        required=False,
+        help_text=_("Clients may ask for it by these too, where no model has the name itself."),
+    )
     dimensions = serializers.IntegerField(
         min_value=1, max_value=16_000, required=False, allow_null=True
     )

@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, path, register_converter
 from django.urls.converters import StringConverter
 
 from core.families import AGENTCHAT_LLM_WORDS
+from providers.api import agentchat
 from providers.api.platform import AsrViewSet, LlmViewSet, VoiceViewSet
 
 
@@ -33,6 +34,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("llm/<llm_id:pk>/test", LlmViewSet.as_view({"post": "test"})),
     path("llm/<llm_id:pk>/chat", LlmViewSet.as_view({"post": "chat"})),
     path("llm/<llm_id:pk>/preview", LlmViewSet.as_view({"post": "preview"})),
+    path("llm/create", agentchat.LlmCreateView.as_view()),
+    path("llm/update", agentchat.LlmUpdateView.as_view()),
+    path("llm/delete", agentchat.LlmDeleteView.as_view()),
+    path("llm/all", agentchat.LlmAllView.as_view()),
+    path("llm/personal", agentchat.LlmPersonalView.as_view()),
+    path("llm/visible", agentchat.LlmVisibleView.as_view()),
+    path("llm/search", agentchat.LlmSearchView.as_view()),
+    path("llm/schema", agentchat.LlmSchemaView.as_view()),
+    path("llm/agent/models", agentchat.AgentModelsView.as_view()),
+    path("agent/models", agentchat.AgentModelsView.as_view()),
     path("asr", AsrViewSet.as_view(_LIST)),
     path("asr/<str:pk>", AsrViewSet.as_view(_DETAIL)),
     path("asr/<str:pk>/test", AsrViewSet.as_view({"post": "test"})),
