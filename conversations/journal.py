@@ -13,9 +13,10 @@ import dataclasses
 import logging
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -23,7 +24,7 @@ from assistants.models import Assistant
 from assistants.runtime import AssistantRuntime
 from conversations.events import Citation
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
-from conversations.types import CitationRow, MessageEntry, ToolCallRow, ToolResultRow
+from conversations.types import AttachmentRow, CitationRow, MessageEntry, ToolCallRow, ToolResultRow
 from core.db import in_db
 from core.loops import PerLoop
 
@@ -137,6 +138,78 @@ async def flush(timeout_s: float = FLUSH_WAIT_S) -> bool:
     The shutdown of the event loop does the same; nobody has to call this for it.
     """
     return await _WRITERS.get().flush(timeout_s=timeout_s)
+
+
+# --- Turns of chats and tasks ------------------------------------------------------------------
+
+_TAKE_NUMBERS = """
+update conversations_conversation
+set next_turn = next_turn + %s, next_seq = next_seq + %s, updated_at = now()
+where id = %s returning next_turn - 1, next_seq
+"""
+_NOTE_CALL = """
+insert into conversations_call (
+  conversation_id, owner_id, assistant_key, channel, source, status, started_at, ended_at,
+  heartbeat_at, summary, cost, metadata, error_code, error_message)
+select id, owner_id, assistant_key, channel, 'external', %(status)s, now(), now(),
+  now(), '', 0, '{}', %(code)s, %(message)s
+from conversations_conversation where id = %(id)s
+on conflict (conversation_id) do update set ended_at = excluded.ended_at,
+  heartbeat_at = excluded.heartbeat_at, status = excluded.status,
+  error_code = excluded.error_code, error_message = excluded.error_message
+"""
+
+
+def begin_turn(
+    conversation_id: str, text: str, attachments: tuple[AttachmentRow, ...] = ()
+) -> int | None:
+    """Writes what the user says next, in the caller's transaction; the number of the turn.
+
+    None where the conversation is gone. Holds the conversation until the end of the transaction.
+    """
+    numbers = _take_numbers(conversation_id, turns=1, messages=1)
+    if numbers is None:
+        return None
+    turn, seq = numbers
+    entry = MessageEntry(turn=turn, role="user", text=text, attachments=attachments)
+    _message(conversation_id, seq, entry).save(force_insert=True)
+    return turn
+
+
+def add(conversation_id: str, entries: Sequence[MessageEntry]) -> list[Message] | None:
+    """Writes messages behind those that are there, in the caller's transaction.
+
+    None where the conversation is gone. Holds the conversation until the end of the transaction.
+    """
+    numbers = _take_numbers(conversation_id, turns=0, messages=len(entries))
+    if numbers is None:
+        return None
+    _turn, seq = numbers
+    rows = [_message(conversation_id, seq + at, entry) for at, entry in enumerate(entries)]
+    return Message.objects.bulk_create(rows)
+
+
+def note_call(conversation_id: str, *, error_code: str = "", error_message: str = "") -> None:
+    """Keeps the record of a chat's or task's conversation, which for the time being ends now."""
+    values = {
+        "id": conversation_id,
+        "status": CallStatus.FAILED if error_code else CallStatus.CONNECTED,
+        "code": error_code[:64],
+        "message": storable(error_message)[:MAX_ERROR_CHARS],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE_CALL, values)
+
+
+def _take_numbers(conversation_id: str, *, turns: int, messages: int) -> tuple[int, int] | None:
+    """The latest turn, and the place of the first of so many messages."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_NUMBERS, [turns, messages, conversation_id])
+        row = cursor.fetchone()
+    return None if row is None else (int(row[0]), int(row[1]) - messages)
+
+
+# --- Calls -------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,509 @@
+"""Runs in Postgres: begun, claimed, appended to, ended and read. The row is the truth about a run.
+
+Every function is one unit of database work. Whoever works on a run holds a `Claim`; each write asks
+for its attempt, so that a process that was given up changes nothing any more. Of the rows that are
+locked together, the conversation's comes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from conversations import history, journal
+from conversations.encoding import Turn
+from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
+from conversations.run_types import (
+    Appended,
+    Claim,
+    NewEvent,
+    NewRun,
+    Outcome,
+    Page,
+    StoredEvent,
+)
+from conversations.types import MessageEntry
+from conversations.waking import wake_after_commit
+from core.errors import Conflict, NotFound
+
+__all__ = [
+    "Appended",
+    "Batch",
+    "Claim",
+    "NewEvent",
+    "NewRun",
+    "Outcome",
+    "Page",
+    "StoredEvent",
+    "append",
+    "append_all",
+    "claim",
+    "claim_waiting",
+    "finish",
+    "give_back",
+    "read",
+    "request_cancel",
+    "start_claimed",
+    "start_task",
+]
+
+MAX_ERROR_CHARS = 500
+MAX_WORKER_CHARS = 100
+PAGE_EVENTS = 1000
+
+# --- Beginning ---------------------------------------------------------------------------------
+
+
+def start_task(new: NewRun) -> Run:
+    """A task that waits for a worker, who is woken on commit. `new.events` follow `user_message`.
+
+    Raises Conflict where the user has an active task, or the conversation an active run; its
+    details name that run as `task_id`. Raises NotFound where the conversation is gone.
+    """
+    run = _start(new, Run(status=RunStatus.PENDING))
+    wake_after_commit(run.pk)
+    return run
+
+
+def start_claimed(new: NewRun, *, worker: str) -> Claim:
+    """A run that the caller works on from now. Raises as `start_task` does."""
+    now = timezone.now()
+    run = Run(
+        status=RunStatus.RUNNING,
+        attempt=1,
+        worker=worker[:MAX_WORKER_CHARS],
+        started_at=now,
+        heartbeat_at=now,
+    )
+    return _claim_of(_start(new, run))
+
+
+def _start(new: NewRun, run: Run) -> Run:
+    events = (_user_message(new), *new.events)
+    run.kind, run.owner_id, run.conversation_id = new.kind, new.owner_id, new.conversation_id
+    run.request = journal.storable(dict(new.request))
+    run.next_seq = len(events)
+    try:
+        with transaction.atomic():
+            turn = journal.begin_turn(new.conversation_id, new.message, new.attachments)
+            if turn is None:
+                raise NotFound(_("Conversation not found."), code="CONVERSATION_NOT_FOUND")
+            run.turn = turn
+            run.save(force_insert=True)
+            _insert_events(run.pk, 0, events)
+            journal.note_call(new.conversation_id)
+    except IntegrityError as error:
+        raise _conflict(new, error) from error
+    return run
+
+
+def _user_message(new: NewRun) -> NewEvent:
+    images = new.request.get("images") or []
+    return NewEvent(
+        "user_message", {"message": new.message, **({"images": images} if images else {})}
+    )
+
+
+def _conflict(new: NewRun, error: IntegrityError) -> Conflict:
+    """What is in the way of a new run; anything else goes on as it was raised."""
+    constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
+    active = Run.objects.filter(status__in=RunStatus.active())
+    match constraint:
+        case "run_one_task_per_user":
+            active = active.filter(owner_id=new.owner_id, kind=RunKind.TASK)
+        case "run_one_per_conversation":
+            active = active.filter(conversation_id=new.conversation_id)
+        case _:
+            raise error
+    # It may have ended by now; then there is none to be named.
+    ids = [str(run_id) for run_id in active.values_list("pk", flat=True)[:1]]
+    if new.kind == RunKind.TASK:
+        message = _("A task is already running. Please try again later.")
+        return Conflict(message, code="TASK_RUNNING", details={"task_id": ids})
+    message = _("The conversation is being answered.")
+    return Conflict(message, code="CONVERSATION_BUSY", details={"task_id": ids})
+
+
+# --- Claiming ----------------------------------------------------------------------------------
+
+_CLAIM = """
+update conversations_run
+set status = 'running', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
+    started_at = coalesce(started_at, now()), updated_at = now()
+where id in (
+  select id from conversations_run where status = 'pending' and {which}
+  order by created_at limit %(limit)s for update skip locked
+)
+returning id, attempt, owner_id, conversation_id, turn, kind, request, next_seq
+"""
+_CLAIM_ONE = _CLAIM.format(which="id = %(id)s")
+_CLAIM_WAITING = _CLAIM.format(which="kind = 'task'")
+
+
+def claim(run_id: UUID, *, worker: str) -> Claim | None:
+    """The run, for the one who is to work on it; None for everyone after."""
+    values = {"id": run_id, "worker": worker[:MAX_WORKER_CHARS], "limit": 1}
+    claims = _claimed(_CLAIM_ONE, values)
+    return claims[0] if claims else None
+
+
+def claim_waiting(*, limit: int, worker: str) -> list[Claim]:
+    """The tasks that have waited longest, claimed."""
+    return _claimed(_CLAIM_WAITING, {"worker": worker[:MAX_WORKER_CHARS], "limit": limit})
+
+
+def _claimed(statement: str, values: dict[str, Any]) -> list[Claim]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows = cursor.fetchall()
+    return [
+        Claim(
+            run_id=row[0],
+            attempt=row[1],
+            owner_id=row[2],
+            conversation_id=row[3],
+            turn=row[4],
+            kind=RunKind(row[5]),
+            request=json.loads(row[6]),
+            next_seq=row[7],
+        )
+        for row in rows
+    ]
+
+
+def _claim_of(run: Run) -> Claim:
+    return Claim(
+        run_id=run.pk,
+        attempt=run.attempt,
+        owner_id=run.owner_id,
+        conversation_id=run.conversation_id,
+        turn=run.turn,
+        kind=RunKind(run.kind),
+        request=run.request,
+        next_seq=run.next_seq,
+    )
+
+
+# --- Appending ---------------------------------------------------------------------------------
+
+# One statement: the fence, the heartbeat, the numbers, the events and the flag. Without
+# durability, what a crash of the database takes back was not acknowledged to anybody yet.
+_APPEND = """
+with batch as (
+  select * from jsonb_to_recordset(%(batches)s::jsonb)
+    as b(id uuid, attempt int, first bigint, count int, acted bool)
+), held as (
+  update conversations_run r
+  set heartbeat_at = now(), updated_at = now(), next_seq = r.next_seq + b.count,
+      has_acted = r.has_acted or b.acted
+  from batch b
+  where r.id = b.id and r.attempt = b.attempt and r.status in ('running', 'cancel_requested')
+    and r.next_seq = coalesce(b.first, r.next_seq)
+  returning r.id, r.next_seq, r.next_seq - b.count as first, r.status
+), written as (
+  insert into conversations_runevent (run_id, seq, type, data, created_at)
+  select held.id, held.first + e.place, e.type, e.data, coalesce(e.at, now())
+  from held join jsonb_to_recordset(%(events)s::jsonb)
+    as e(id uuid, place int, type text, data jsonb, at timestamptz) on e.id = held.id
+)
+select id, next_seq, status{durability} from held
+"""
+_APPEND_DURABLY = _APPEND.format(durability="")
+_APPEND_LAZILY = _APPEND.format(
+    durability=", (select set_config('synchronous_commit', 'off', true))"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """Events for one run. With `first`, the place of the first, it may be written twice.
+
+    `has_acted` says that a tool is about to run which may change something.
+    """
+
+    claim: Claim
+    events: tuple[NewEvent, ...]
+    first: int | None = None
+    has_acted: bool = False
+
+
+def append(
+    claim: Claim,
+    events: Sequence[NewEvent],
+    *,
+    has_acted: bool = False,
+    is_durable: bool = True,
+) -> Appended | None:
+    """Writes events behind the others; None where the attempt is lost: stop at once."""
+    batch = Batch(claim, tuple(events), has_acted=has_acted)
+    return append_all([batch], is_durable=is_durable)[0]
+
+
+def append_all(batches: Sequence[Batch], *, is_durable: bool = True) -> list[Appended | None]:
+    """As `append`, for several runs in one statement; at most one batch of each."""
+    statement = _APPEND_DURABLY if is_durable else _APPEND_LAZILY
+    values = {
+        "batches": json.dumps([_batch_row(batch) for batch in batches]),
+        "events": json.dumps(
+            [
+                _event_row(batch.claim.run_id, place, event)
+                for batch in batches
+                for place, event in enumerate(batch.events)
+            ]
+        ),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        found = {row[0]: Appended(row[1], _wants_end(row[2])) for row in cursor.fetchall()}
+    unclear = [each for each in batches if each.claim.run_id not in found]
+    if unclear:
+        found |= _written_before(unclear)
+    return [found.get(batch.claim.run_id) for batch in batches]
+
+
+def _written_before(batches: Iterable[Batch]) -> dict[UUID, Appended]:
+    """Of batches that were refused, those whose first writing had not been confirmed."""
+    expected = {
+        each.claim.run_id: (each.claim.attempt, each.first + len(each.events))
+        for each in batches
+        if each.first is not None
+    }
+    rows = Run.objects.filter(pk__in=expected, status__in=RunStatus.owned())
+    return {
+        pk: Appended(next_seq, _wants_end(status))
+        for pk, attempt, next_seq, status in rows.values_list("pk", "attempt", "next_seq", "status")
+        if expected[pk] == (attempt, next_seq)
+    }
+
+
+def _wants_end(status: str) -> bool:
+    return status == RunStatus.CANCEL_REQUESTED
+
+
+def _batch_row(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": str(batch.claim.run_id),
+        "attempt": batch.claim.attempt,
+        "first": batch.first,
+        "count": len(batch.events),
+        "acted": batch.has_acted,
+    }
+
+
+def _event_row(run_id: UUID, place: int, event: NewEvent) -> dict[str, Any]:
+    return {
+        "id": str(run_id),
+        "place": place,
+        "type": event.type,
+        "data": journal.storable(event.data),
+        "at": event.at and event.at.isoformat(),
+    }
+
+
+def _insert_events(run_id: UUID, first: int, events: Sequence[NewEvent]) -> None:
+    now = timezone.now()
+    RunEvent.objects.bulk_create(
+        RunEvent(
+            run_id=run_id,
+            seq=first + place,
+            type=event.type,
+            data=journal.storable(event.data),
+            created_at=event.at or now,
+        )
+        for place, event in enumerate(events)
+    )
+
+
+# --- Ending ------------------------------------------------------------------------------------
+
+
+class _Lost(Exception):
+    """Somebody else ended the run, or works on it by now."""
+
+
+def finish(claim: Claim, outcome: Outcome, *, first: int | None = None) -> bool:
+    """Ends the run: messages, usage, last events and final status together, or nothing at all.
+
+    False where the attempt is lost. With `first`, the place of the first event, it may be tried
+    again after an answer that never came, and only ends a log that nothing was appended to.
+    """
+    try:
+        with transaction.atomic():
+            _keep_answer(claim, outcome)
+            _end(claim, outcome, first)
+    except _Lost:
+        return first is not None and _was_finished(claim, outcome, first)
+    return True
+
+
+def _keep_answer(claim: Claim, outcome: Outcome) -> None:
+    entries = _entries(outcome)
+    if journal.add(claim.conversation_id, entries) is None:
+        raise _Lost
+    if outcome.turn is not None and outcome.turn.remote_id:
+        rows = Conversation.objects.filter(pk=claim.conversation_id)
+        rows.update(remote_id=outcome.turn.remote_id[:255])
+    journal.note_call(
+        claim.conversation_id,
+        error_code=outcome.error_code,
+        error_message=outcome.error_message,
+    )
+
+
+def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
+    """The answer as messages; an answer that was stopped before its first word is none."""
+    turn = outcome.turn
+    if turn is None or _is_nothing(turn):
+        return ()
+    entries = list(history.entries(turn))
+    last = max(at for at, entry in enumerate(entries) if entry.role == "assistant")
+    entries[last] = dataclasses.replace(
+        entries[last],
+        metrics=outcome.metrics,
+        # The run knows of errors that the turn does not: a process that ended.
+        error=outcome.error_message or entries[last].error,
+    )
+    return tuple(entries)
+
+
+def _is_nothing(turn: Turn) -> bool:
+    return turn.reason == "interrupted" and not (turn.text or turn.tool_calls or turn.refusals)
+
+
+def _end(claim: Claim, outcome: Outcome, first: int | None) -> None:
+    held = Run.objects.filter(
+        pk=claim.run_id, attempt=claim.attempt, status__in=RunStatus.owned()
+    ).select_for_update(no_key=True)
+    seq = held.values_list("next_seq", flat=True).first()
+    if seq is None or first not in (None, seq):
+        raise _Lost
+    usage = outcome.turn.usage if outcome.turn else None
+    now = timezone.now()
+    Run.objects.filter(pk=claim.run_id).update(
+        status=outcome.status,
+        next_seq=seq + len(outcome.events),
+        error_code=outcome.error_code[:64],
+        error_message=journal.storable(outcome.error_message)[:MAX_ERROR_CHARS],
+        input_tokens=usage.input_tokens if usage else 0,
+        output_tokens=usage.output_tokens if usage else 0,
+        updated_at=now,
+        finished_at=now,
+    )
+    _insert_events(claim.run_id, seq, outcome.events)
+
+
+def _was_finished(claim: Claim, outcome: Outcome, first: int) -> bool:
+    return Run.objects.filter(
+        pk=claim.run_id,
+        attempt=claim.attempt,
+        status=outcome.status,
+        next_seq=first + len(outcome.events),
+    ).exists()
+
+
+def give_back(claim: Claim, events: Sequence[NewEvent], *, most_attempts: int) -> bool:
+    """Has another worker begin the task anew, and wakes one. `events` say so in the log.
+
+    False where the attempt is lost, something was changed already, the user wants it to end, or
+    so many attempts were made.
+    """
+    with transaction.atomic():
+        held = Run.objects.filter(
+            pk=claim.run_id,
+            kind=RunKind.TASK,
+            attempt=claim.attempt,
+            attempt__lt=most_attempts,
+            status=RunStatus.RUNNING,
+            has_acted=False,
+        ).select_for_update(no_key=True)
+        seq = held.values_list("next_seq", flat=True).first()
+        if seq is None:
+            return False
+        Run.objects.filter(pk=claim.run_id).update(
+            status=RunStatus.PENDING,
+            next_seq=seq + len(events),
+            heartbeat_at=None,
+            worker="",
+            updated_at=timezone.now(),
+        )
+        _insert_events(claim.run_id, seq, events)
+        wake_after_commit(claim.run_id)
+    return True
+
+
+def request_cancel(run: Run) -> None:
+    """Has the run end as soon as its worker hears of it; one that nobody works on ends at once.
+
+    May be asked again, and of runs that are over, which it leaves as they are.
+    """
+    with transaction.atomic():
+        held = Run.objects.filter(pk=run.pk, status__in=RunStatus.active())
+        row = held.select_for_update(no_key=True).first()
+        if row is None:
+            return
+        now = timezone.now()
+        if row.status == RunStatus.PENDING:
+            row.status, row.finished_at = RunStatus.CANCELED, now
+            _insert_events(row.pk, row.next_seq, [stopped()])
+            row.next_seq += 1
+        else:
+            row.status = RunStatus.CANCEL_REQUESTED
+        row.updated_at = now
+        row.save(update_fields=["status", "finished_at", "next_seq", "updated_at"])
+
+
+def stopped() -> NewEvent:
+    """The last event of a run that its user stopped."""
+    message = _("The task was stopped.")
+    return NewEvent("task_stopped", {"message": message, "reason": "user_requested"})
+
+
+# --- Reading -----------------------------------------------------------------------------------
+
+_READ = """
+select type, data, extract(epoch from created_at)::float8 from conversations_runevent
+where run_id = %s and seq >= %s order by seq limit %s
+"""
+
+
+def read(run_id: UUID, *, first: int, limit: int = PAGE_EVENTS) -> Page:
+    """The events from `first` on, at most so many. Raises NotFound. Who may read is not asked."""
+    # The status first: what it says to be complete is complete when the events are read.
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(_("Task not found."), code="TASK_NOT_FOUND")
+    owned = {"task_id": str(run.pk), "conversation_id": run.conversation_id}
+    rows = _rows(run, first, limit) if first < run.next_seq or not run.is_over else []
+    events = tuple(
+        StoredEvent(first + at, kind, {**owned, **json.loads(data)}, ts)
+        for at, (kind, data, ts) in enumerate(rows[:limit])
+    )
+    has_more = len(rows) > limit
+    return Page(
+        run_id=run.pk,
+        conversation_id=run.conversation_id,
+        kind=RunKind(run.kind),
+        status=RunStatus.RUNNING if run.is_over and has_more else RunStatus(run.status),
+        error="" if has_more else run.error_message,
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        events=events,
+        next_offset=first + len(events),
+        has_more=has_more,
+    )
+
+
+def _rows(run: Run, first: int, limit: int) -> list[tuple[str, str, float]]:
+    # Numbers beyond what the column holds are beyond every log.
+    if first >= 2**63:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_READ, [run.pk, first, limit + 1])
+        return list(cursor.fetchall())

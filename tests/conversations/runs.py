@@ -1,0 +1,66 @@
+"""Conversations and runs for tests, made through the product's own doors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accounts.models import User
+from assistants.models import Assistant
+from conversations import runs
+from conversations.models import Channel, Conversation, Run, RunKind
+from conversations.run_types import Claim, NewEvent, NewRun
+from conversations.types import RunRequestRow
+
+WORKER = "tests"
+
+
+def conversation(owner: User, assistant: Assistant | None = None, **fields: Any) -> Conversation:
+    values: dict[str, Any] = {
+        "assistant": assistant,
+        "assistant_key": assistant.pk if assistant else "gone",
+        "assistant_name": assistant.name if assistant else "Gone",
+        "channel": Channel.TASK,
+        **fields,
+    }
+    return Conversation.objects.create(owner=owner, **values)
+
+
+def asked(message: str = "Hello", **fields: Any) -> RunRequestRow:
+    row: Any = {
+        "message": message,
+        "images": [],
+        "run_mode": "fast",
+        "llm_id": None,
+        "max_iterations": 10,
+        "prompt": "",
+        "personalization": None,
+        "language": "en",
+        **fields,
+    }
+    return row
+
+
+def new_run(row: Conversation, message: str = "Hello", **fields: Any) -> NewRun:
+    assert row.owner_id is not None
+    values: dict[str, Any] = {"kind": RunKind.TASK, "request": asked(message), **fields}
+    return NewRun(owner_id=row.owner_id, conversation_id=row.pk, message=message, **values)
+
+
+def claimed(row: Conversation, message: str = "Hello", **fields: Any) -> Claim:
+    """A task that somebody works on."""
+    run = runs.start_task(new_run(row, message, **fields))
+    claim = runs.claim(run.pk, worker=WORKER)
+    assert claim is not None
+    return claim
+
+
+def chunk(text: str) -> NewEvent:
+    return NewEvent("text_chunk", {"content": text})
+
+
+def status_of(claim: Claim) -> str:
+    return str(Run.objects.values_list("status", flat=True).get(pk=claim.run_id))
+
+
+def log_of(claim: Claim) -> list[tuple[int, str]]:
+    return [(event.idx, event.type) for event in runs.read(claim.run_id, first=0).events]
