@@ -139,6 +139,12 @@ FILE_LINK_HOURS = read(
 UPLOAD_KEEP_DAYS = read(
     "UPLOAD_KEEP_DAYS", positive, default="30", help="Days that a file sent to /upload is kept."
 )
+USER_FILES_QUOTA_MB = read(
+    "USER_FILES_QUOTA_MB",
+    positive,
+    default="1024",
+    help="Megabytes that the files of one user's folder may have in all.",
+)
 PARSE_TIMEOUT_S = read(
     "PARSE_TIMEOUT_S", positive, default="120", help="Seconds that reading a document may take."
 )
@@ -232,6 +238,12 @@ CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
 }
 MEDIA_ROOT = DATA_DIR / "media"
+USER_FILES_DIR = read(
+    "USER_FILES_DIR",
+    lambda text: (BASE_DIR / text).resolve() if text else DATA_DIR / "user_files",
+    default="",
+    help="Folder of the users' own folders; empty: `user_files` in DATA_DIR.",
+)
 
 # --- Django ------------------------------------------------------------------------------------
 INSTALLED_APPS = [
