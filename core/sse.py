@@ -7,12 +7,13 @@ being read. A reader that takes nothing for `STALLED_S` counts as gone.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from django.http import StreamingHttpResponse
+
+from core.lines import one_line
 
 PING = b": ping\n\n"
 PING_EVERY_S = 15.0
@@ -24,14 +25,12 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 # The last: nginx would gather the answer until it is complete.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
-
 
 def data(payload: Any, *, event: str | None = None, id: str | int | None = None) -> bytes:
     """One event: the payload as JSON on one line, behind its type and its id where it has them."""
     head = ("" if event is None else f"event: {event}\n") + ("" if id is None else f"id: {id}\n")
-    # JSON escapes line ends; half characters, which no encoding has, become question marks.
-    return f"{head}data: {_compact(payload)}\n\n".encode(errors="replace")
+    # Half characters, which no encoding has, become question marks.
+    return f"{head}data: {one_line(payload)}\n\n".encode(errors="replace")
 
 
 def response(
@@ -55,7 +54,9 @@ async def kept_alive(
     try:
         while (piece := await pipe.read(within_s=ping_every_s)) is not None:
             yield piece
-        await pump
+        # Where the source was stopped by its own side, this is its end.
+        if not pump.cancelled():
+            pump.result()
     finally:
         pump.cancel()
         await asyncio.wait([pump])

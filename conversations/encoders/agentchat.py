@@ -10,7 +10,6 @@ that a search put before the model.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, assert_never
 
@@ -31,6 +30,7 @@ from conversations.events import (
     TurnFinished,
     TurnStarted,
 )
+from core.lines import one_line
 from tooling.types import McpTarget, ToolSpec
 
 Status = Literal["START", "END", "ERROR"]
@@ -38,7 +38,6 @@ Status = Literal["START", "END", "ERROR"]
 # As its clients know the search in the knowledge, spelling included.
 KNOWLEDGE_TOOL = "retrival_knowledge"
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _CHUNK = (
     b'data: {"type":"response_chunk","timestamp":%.3f,"data":{"chunk":"%b","accumulated":"%b"}}\n\n'
 )
@@ -115,7 +114,7 @@ class AgentChatEncoder:
                 assert_never(event)
 
     def _chunk(self, text: str) -> bytes:
-        escaped = _encode(text)[1:-1].encode(errors="replace")
+        escaped = one_line(text)[1:-1].encode(errors="replace")
         self._accumulated += escaped
         return _CHUNK % (self._clock(), escaped, self._accumulated)
 
@@ -165,7 +164,7 @@ class AgentChatEncoder:
         if tool.name:
             data["tool"] = tool.name
         event = {"type": "event", "timestamp": round(self._clock(), 3), "data": data | more}
-        return f"data: {_encode(event)}\n\n".encode(errors="replace")
+        return f"data: {one_line(event)}\n\n".encode(errors="replace")
 
 
 def _source(citation: Citation) -> dict[str, Any]:
