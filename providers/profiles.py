@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
+
+from providers.types import Endpoint
 
 ChatProtocol = Literal["openai_chat", "anthropic_messages", "builtin"]
 Kind = Literal["text", "embedding", "rerank", "asr", "voice"]
@@ -31,6 +34,75 @@ class RerankWire:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThinkingWire:
+    """What the body of a request says so that the model thinks, or does not.
+
+    Without an `on`, pydantic-ai knows by the model's name. `takes_back` is set where thoughts must,
+    or may to the answer's good, be sent back with the results of the calls that followed from them.
+    """
+
+    on: Mapping[str, Any] | None = None
+    off: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    takes_back: bool = False
+
+
+_BY_NAME = ThinkingWire()
+_SWITCH = ThinkingWire({"enable_thinking": True}, {"enable_thinking": False})
+# DeepSeek, GLM and Kimi refuse results of tools without the thoughts that led to the calls.
+_TYPE = ThinkingWire(
+    {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}, takes_back=True
+)
+_EFFORT = ThinkingWire({"reasoning_effort": "medium"}, {"reasoning_effort": "none"})
+# These can only be told to think little.
+_SOME_EFFORT = ThinkingWire({"reasoning_effort": "medium"}, {"reasoning_effort": "low"})
+# Templates call it by either name and take no notice of the other.
+_TEMPLATE_ON = {"chat_template_kwargs": {"enable_thinking": True, "thinking": True}}
+_TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
+_TEMPLATE = ThinkingWire(_TEMPLATE_ON, _TEMPLATE_OFF)
+_KIMI: Mapping[str, ThinkingWire] = {
+    # It always thinks, and takes no "medium".
+    "kimi-k3": ThinkingWire({"reasoning_effort": "high"}, {"reasoning_effort": "low"}, True),
+    "": _TYPE,
+}
+# Of vendors without a profile, by the end of their host.
+_THINKING_BY_HOST: dict[str, Mapping[str, ThinkingWire]] = {
+    "bigmodel.cn": {"": _TYPE},
+    "z.ai": {"": _TYPE},
+    "moonshot.cn": _KIMI,
+    "moonshot.ai": _KIMI,
+    "volces.com": {"": _TYPE},
+    "aliyuncs.com": {"": _SWITCH},
+    "siliconflow.cn": {"": _SWITCH},
+    "deepseek.com": {"": _TYPE},
+    "openai.com": {"": _BY_NAME},
+    "openrouter.ai": {
+        "": ThinkingWire({"reasoning": {"enabled": True}}, {"reasoning": {"enabled": False}})
+    },
+}
+# Of a server that nobody knows: it may be a gateway to the model's maker, or run the model itself.
+_THINKING_BY_MODEL: Mapping[str, ThinkingWire] = {
+    "gpt-oss": _SOME_EFFORT,
+    "gpt-": _BY_NAME,
+    "deepseek": ThinkingWire(
+        {"thinking": {"type": "enabled"}, **_TEMPLATE_ON},
+        {"thinking": {"type": "disabled"}, **_TEMPLATE_OFF},
+        takes_back=True,
+    ),
+    "glm": ThinkingWire(
+        {"thinking": {"type": "enabled"}, **_TEMPLATE_ON},
+        {"thinking": {"type": "disabled"}, **_TEMPLATE_OFF},
+        takes_back=True,
+    ),
+    "kimi": _TYPE,
+    "doubao": _TYPE,
+    "qwen": ThinkingWire(
+        {"enable_thinking": True, **_TEMPLATE_ON}, {"enable_thinking": False, **_TEMPLATE_OFF}
+    ),
+    "": _TEMPLATE,
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class VendorProfile:
     """How to talk to one vendor. `base_url` is used where a row names none."""
 
@@ -45,6 +117,10 @@ class VendorProfile:
 
     # The pydantic-ai provider that knows how the vendor's models spell thinking and tool schemas.
     chat_provider: str = "pydantic_ai.providers.openai_compatible:OpenAICompatibleProvider"
+    # How they are told to think. By a part of the model's name, the first that fits.
+    thinking: Mapping[str, ThinkingWire] = dataclasses.field(
+        default_factory=lambda: _THINKING_BY_MODEL
+    )
 
     # Paths below the base URL.
     embeddings_path: str = "/embeddings"
@@ -88,6 +164,7 @@ PROFILES: dict[str, VendorProfile] = {
             # It has no rerank models.
             kinds=frozenset({"text", "embedding", "asr", "voice"}),
             chat_provider="pydantic_ai.providers.openai:OpenAIProvider",
+            thinking={"": _BY_NAME},
             # It takes 2,048 texts and 300,000 tokens; smaller answers lose less when one breaks.
             embedding_batch=256,
         ),
@@ -98,6 +175,8 @@ PROFILES: dict[str, VendorProfile] = {
             "https://api.anthropic.com",
             kinds=frozenset({"text"}),
             chat_provider="pydantic_ai.providers.anthropic:AnthropicProvider",
+            # Within a turn it refuses calls whose signed thoughts are gone.
+            thinking={"": ThinkingWire(takes_back=True)},
         ),
         VendorProfile(
             "dashscope",
@@ -105,6 +184,7 @@ PROFILES: dict[str, VendorProfile] = {
             "openai_chat",
             "https://dashscope.aliyuncs.com/compatible-mode/v1",
             chat_provider="pydantic_ai.providers.alibaba:AlibabaProvider",
+            thinking={"": _SWITCH},
             # Its text-embedding-v3 and v4 refuse more than ten texts at once.
             embedding_batch=10,
             rerank={
@@ -127,6 +207,7 @@ PROFILES: dict[str, VendorProfile] = {
             "SiliconFlow",
             "openai_chat",
             "https://api.siliconflow.cn/v1",
+            thinking={"": _SWITCH},
             # It refuses more than 32 texts at once.
             embedding_batch=32,
             # Only its Qwen3 embedders know the field; the others refuse it.
@@ -148,6 +229,7 @@ PROFILES: dict[str, VendorProfile] = {
             "https://api.deepseek.com/v1",
             kinds=frozenset({"text"}),
             chat_provider="pydantic_ai.providers.deepseek:DeepSeekProvider",
+            thinking={"": _TYPE},
         ),
         VendorProfile(
             "ollama",
@@ -157,6 +239,8 @@ PROFILES: dict[str, VendorProfile] = {
             needs_key=False,
             kinds=frozenset({"text", "embedding"}),
             chat_provider="pydantic_ai.providers.ollama:OllamaProvider",
+            # On the path that OpenAI's clients use, it knows no `think`.
+            thinking={"gpt-oss": _SOME_EFFORT, "": _EFFORT},
             # Its models have one size each and some versions refuse the field.
             dimensions_field="",
         ),
@@ -167,6 +251,7 @@ PROFILES: dict[str, VendorProfile] = {
             "http://127.0.0.1:8001/v1",
             needs_key=False,
             chat_provider="pydantic_ai.providers.vllm:VLLMProvider",
+            thinking={"gpt-oss": _SOME_EFFORT, "": _TEMPLATE},
             # It refuses the field for models that were not trained for it.
             dimensions_field="",
         ),
@@ -233,3 +318,14 @@ PROFILES: dict[str, VendorProfile] = {
     )
 }
 VENDOR_CHOICES = [(slug, _(profile.label)) for slug, profile in PROFILES.items()]
+
+
+def thinking_wire(endpoint: Endpoint) -> ThinkingWire:
+    """How the model at this endpoint is told to think."""
+    by_model = PROFILES[endpoint.vendor].thinking
+    if by_model is _THINKING_BY_MODEL:
+        host = urlsplit(endpoint.base_url).hostname or ""
+        known = (each for each in _THINKING_BY_HOST if f".{host}".endswith(f".{each}"))
+        by_model = _THINKING_BY_HOST.get(next(known, ""), by_model)
+    name = endpoint.model_name.lower()
+    return next(wire for part, wire in by_model.items() if part in name)

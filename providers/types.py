@@ -142,9 +142,24 @@ class UserMessage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model thought before it called tools, to be given back to it with their results.
+
+    `kind` and `signature` are its vendor's own and mean nothing to others.
+    """
+
+    text: str
+    kind: str = ""
+    signature: str = dataclasses.field(default="", repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class AssistantMessage:
+    """What the model said and called. `thoughts` belong to a turn that is not over yet."""
+
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,6 +203,13 @@ class ThinkingPart:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ThoughtPart:
+    """A thought as a whole, before the calls it led to; only where the vendor wants it back."""
+
+    thought: Thought
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolCallPart:
     """A complete call; clients assemble the fragments that vendors stream."""
 
@@ -202,7 +224,7 @@ class ChatEnd:
     usage: Usage
 
 
-ChatPart = TextPart | ThinkingPart | ToolCallPart | ChatEnd
+ChatPart = TextPart | ThinkingPart | ThoughtPart | ToolCallPart | ChatEnd
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from anyio import ClosedResourceError
 from pydantic_ai import exceptions
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessage,
     ModelRequest,
     ModelRequestPart,
@@ -26,6 +27,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
     ToolCallPartDelta,
     ToolReturnPart,
+    UserContent,
     UserPromptPart,
 )
 from pydantic_ai.messages import TextPart as AiTextPart
@@ -38,6 +40,7 @@ from pydantic_ai.tools import ToolDefinition
 from core.errors import AppError, ProviderError
 from core.http import too_large
 from providers.clients import failures, transport
+from providers.profiles import thinking_wire
 from providers.tokens import estimate_tokens
 from providers.types import (
     AssistantMessage,
@@ -51,6 +54,8 @@ from providers.types import (
     SystemMessage,
     TextPart,
     ThinkingPart,
+    Thought,
+    ThoughtPart,
     ToolCall,
     ToolCallPart,
     ToolMessage,
@@ -68,6 +73,10 @@ MAX_EVENT_BYTES = 128 * 1024
 MAX_ARGUMENT_CHARS = 40_000
 MAX_CALLS = 64
 _REST_S = 0.1
+# Where thoughts are not streamed, a model that was told to think is silent meanwhile.
+THINKING_SILENCE_S = 180.0
+# A thought from marks in the text, which no vendor wants back.
+_FROM_TEXT = "content"
 # Vendors that need no key still need one for their SDK.
 NO_KEY = "none"
 _REASONS: dict[str, FinishReason] = {
@@ -181,13 +190,16 @@ def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
 # --- Our words and pydantic-ai's ----------------------------------------------------------------
 
 
-def to_messages(messages: Iterable[ChatMessage]) -> list[ModelMessage]:
-    """The history in pydantic-ai's form: what was asked and what was answered, in turns."""
+def to_messages(messages: Iterable[ChatMessage], *, system: str = "") -> list[ModelMessage]:
+    """The history in pydantic-ai's form: what was asked and what was answered, in turns.
+
+    Thoughts go back to the vendor that pydantic-ai knows by the name `system`, and to no other.
+    """
     history: list[ModelMessage] = []
     asked: list[ModelRequestPart] = []
     for message in messages:
         if isinstance(message, AssistantMessage):
-            answered = _answered(message)
+            answered = _answered(message, system)
             if not answered.parts:
                 continue
             if asked:
@@ -205,7 +217,7 @@ def _asked(message: SystemMessage | UserMessage | ToolMessage) -> ModelRequestPa
     if isinstance(message, SystemMessage):
         return SystemPromptPart(content=message.text)
     if isinstance(message, UserMessage):
-        return UserPromptPart(content=message.text)
+        return UserPromptPart(content=_content(message))
     outcome: Literal["success", "failed"] = "failed" if message.is_error else "success"
     return ToolReturnPart(
         tool_name=message.name,
@@ -215,13 +227,30 @@ def _asked(message: SystemMessage | UserMessage | ToolMessage) -> ModelRequestPa
     )
 
 
-def _answered(message: AssistantMessage) -> ModelResponse:
+def _content(message: UserMessage) -> str | list[UserContent]:
+    if not message.images:
+        return message.text
+    images = [BinaryContent(each.data, media_type=each.media_type) for each in message.images]
+    # An empty text beside an image is refused.
+    return [message.text, *images] if message.text else [*images]
+
+
+def _answered(message: AssistantMessage, system: str) -> ModelResponse:
+    thoughts = [
+        AiThinkingPart(
+            content=thought.text,
+            id=thought.kind or None,
+            signature=thought.signature or None,
+            provider_name=system,
+        )
+        for thought in (message.thoughts if system else ())
+    ]
     texts = [AiTextPart(content=message.text)] if message.text else []
     calls = [
         AiToolCallPart(tool_name=call.name, args=call.arguments or "{}", tool_call_id=call.id)
         for call in message.tool_calls
     ]
-    return ModelResponse(parts=[*texts, *calls])
+    return ModelResponse(parts=[*thoughts, *texts, *calls], provider_name=system or None)
 
 
 def to_parameters(request: ChatRequest) -> ModelRequestParameters:
@@ -243,10 +272,12 @@ def to_settings(request: ChatRequest, spec: LlmSpec) -> ModelSettings:
     """Temperature and limits; the request's before the row's."""
     settings: ModelSettings = {}
     temperature = spec.temperature if request.temperature is None else request.temperature
-    if temperature is not None:
+    # Models that think refuse it, or take no notice.
+    if temperature is not None and not request.thinking:
         settings["temperature"] = temperature
-    if request.max_tokens is not None:
-        settings["max_tokens"] = request.max_tokens
+    max_tokens = spec.max_output_tokens if request.max_tokens is None else request.max_tokens
+    if max_tokens is not None:
+        settings["max_tokens"] = max_tokens
     if request.tools:
         settings["tool_choice"] = request.tool_choice
     return settings
@@ -258,12 +289,31 @@ class DirectChat:
     def __init__(self, spec: LlmSpec, model: Model[Any]) -> None:
         self._spec = spec
         self._model = model
+        self._thinking = thinking_wire(spec.endpoint)
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[ChatPart]]:
         """The answer as it is made; leaving closes the request to the vendor."""
         async with aclosing(self._parts(request)) as parts:
             yield parts
+
+    def settings(self, request: ChatRequest) -> ModelSettings:
+        """What the request says beside messages and tools."""
+        settings = to_settings(request, self._spec)
+        if request.thinking is None:
+            return settings
+        if self._thinking.on is None:
+            settings["thinking"] = request.thinking
+        else:
+            settings["extra_body"] = self._thinking.on if request.thinking else self._thinking.off
+        if request.thinking:
+            settings["timeout"] = THINKING_SILENCE_S
+        return settings
+
+    def messages(self, request: ChatRequest) -> list[ModelMessage]:
+        """What the model is shown, with its thoughts where they are wanted back."""
+        system = self._model.system if self._thinking.takes_back else ""
+        return to_messages(request.messages, system=system)
 
     async def _parts(self, request: ChatRequest) -> AsyncGenerator[ChatPart, None]:
         endpoint = self._spec.endpoint
@@ -272,8 +322,8 @@ class DirectChat:
         with translated(endpoint):
             async with model_request_stream(
                 self._model,
-                to_messages(request.messages),
-                model_settings=to_settings(request, self._spec),
+                self.messages(request),
+                model_settings=self.settings(request),
                 model_request_parameters=to_parameters(request),
                 instrument=False,
             ) as stream:
@@ -285,7 +335,11 @@ class DirectChat:
                     argument_chars += _argument_chars(event)
                     if argument_chars > MAX_ARGUMENT_CHARS:
                         break
-                calls = _calls(stream)
+                made = stream.get()
+                calls = _calls(made)
+        if calls and self._thinking.takes_back:
+            for thought in _thoughts(made):
+                yield ThoughtPart(thought)
         for call in calls:
             yield ToolCallPart(call)
         reason = _reason(stream, has_calls=bool(calls))
@@ -320,8 +374,16 @@ def _argument_chars(event: object) -> int:
             return 0
 
 
-def _calls(stream: StreamedResponse) -> list[ToolCall]:
-    parts = [part for part in stream.get().parts if isinstance(part, AiToolCallPart)]
+def _thoughts(made: ModelResponse) -> Iterator[Thought]:
+    """What the vendor can recognise as its own again."""
+    for part in made.parts:
+        if isinstance(part, AiThinkingPart) and (part.signature or part.id or "") != "":
+            if part.id != _FROM_TEXT:
+                yield Thought(part.content, part.id or "", part.signature or "")
+
+
+def _calls(made: ModelResponse) -> list[ToolCall]:
+    parts = [part for part in made.parts if isinstance(part, AiToolCallPart)]
     return [
         ToolCall(part.tool_call_id, part.tool_name, _arguments(part)) for part in parts[:MAX_CALLS]
     ]

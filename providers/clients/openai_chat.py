@@ -19,9 +19,11 @@ from openai import APIError, AsyncOpenAI
 from openai._types import Omit
 from openai.resources.chat import AsyncChat
 from openai.resources.chat.completions import AsyncCompletions
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from pydantic import ValidationError
 from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.profiles import ModelProfile
 
 from core.http import shared_client
 from providers.clients import failures, transport
@@ -52,7 +54,10 @@ class OpenAIChat(DirectChat):
         path = PROFILES[endpoint.vendor].chat_provider
         names = (endpoint.vendor,) if path == _NAMED else ()
         provider = load(path)(*names, openai_client=_Client(endpoint))
-        super().__init__(spec, OpenAIChatModel(endpoint.model_name, provider=provider))
+        # The row says so, of a model whose name tells nothing.
+        can_think: ModelProfile = {"supports_thinking": True} if spec.supports_thinking else {}
+        model = OpenAIChatModel(endpoint.model_name, provider=provider, profile=can_think)
+        super().__init__(spec, model)
 
 
 class _Client(AsyncOpenAI):
@@ -105,6 +110,7 @@ class _Completions(AsyncCompletions):
         **asked: Any,
     ) -> httpx.Request:
         body = {name: value for name, value in asked.items() if not isinstance(value, Omit)}
+        silence_s = timeout if isinstance(timeout, float) else transport.SILENCE_S
         endpoint = self._client.endpoint
         return shared_client().build_request(
             "POST",
@@ -114,7 +120,7 @@ class _Completions(AsyncCompletions):
                 "Authorization": f"Bearer {endpoint.api_key or NO_KEY}",
             },
             json={**body, **(extra_body or {})},
-            timeout=transport.TIMEOUT,
+            timeout=transport.timeout(silence_s),
         )
 
 
@@ -140,17 +146,24 @@ class _Chunks:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._body = BoundedBody(response)
+        self._usage: CompletionUsage | None = None
 
     async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
         events = _Events()
+        is_over = False
         async for piece in self._body:
             for data in events.push(piece):
-                if data.startswith(_DONE):
-                    return
+                if is_over := data.startswith(_DONE):
+                    break
                 yield self._chunk(json.loads(data))
-        for data in events.flush():
-            if not data.startswith(_DONE):
-                yield self._chunk(json.loads(data))
+            if is_over:
+                break
+        else:
+            for data in events.flush():
+                if not data.startswith(_DONE):
+                    yield self._chunk(json.loads(data))
+        if self._usage is not None:
+            yield _counted(self._usage)
 
     async def close(self) -> None:
         await self._body.aclose()
@@ -167,10 +180,21 @@ class _Chunks:
             text = message if isinstance(message, str) else "An error in the stream"
             raise APIError(text, request=_request_of(self._response), body=error)
         try:
-            return ChatCompletionChunk.model_validate(value)
+            chunk = ChatCompletionChunk.model_validate(value)
         except ValidationError:
             # Vendors leave out and add what they like; OpenAI's own client takes it, too.
-            return ChatCompletionChunk.construct(**value)
+            chunk = ChatCompletionChunk.construct(**value)
+        if chunk.usage is not None:
+            # Some repeat with each chunk what was counted so far: only the last says it all.
+            self._usage, chunk.usage = chunk.usage, None
+        return chunk
+
+
+def _counted(usage: CompletionUsage) -> ChatCompletionChunk:
+    """A chunk that says nothing but what was counted."""
+    return ChatCompletionChunk.construct(
+        id="", choices=[], created=0, model="", object="chat.completion.chunk", usage=usage
+    )
 
 
 class _Events:

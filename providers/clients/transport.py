@@ -16,7 +16,6 @@ from providers.types import Endpoint
 CONNECT_S = 3.0
 # The longest silence, before the first byte and between any two; thinking models need some.
 SILENCE_S = 30.0
-TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S, pool=CONNECT_S)
 MAX_ERROR_BYTES = 65_536
 # Of a stream: half an hour of the fastest model, ten minutes of speech.
 MAX_STREAM_BYTES = 32 * 1024 * 1024
@@ -35,6 +34,14 @@ class Refusal(Protocol):
         body: object = None,
         retry_after: str | float | None = None,
     ) -> ProviderError: ...
+
+
+def timeout(silence_s: float) -> httpx.Timeout:
+    """The limits of a request whose vendor may say nothing for so long."""
+    return httpx.Timeout(silence_s, connect=CONNECT_S, pool=CONNECT_S)
+
+
+TIMEOUT = timeout(SILENCE_S)
 
 
 async def send(request: httpx.Request) -> httpx.Response:
