@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from django.utils.translation import gettext as _
@@ -31,7 +31,7 @@ def check(directory: int) -> None:
             raise PayloadTooLarge(text, code="FOLDER_TOO_LARGE")
 
 
-def pieces(directory: int, top: Parts) -> Iterator[bytes]:
+def pieces(directory: int, top: Parts) -> Generator[bytes, None, None]:
     """The archive of an open directory at `top`, named from the last of its names on.
 
     A file that goes away before its turn is left out; one that grows is cut where it ended.
@@ -49,7 +49,9 @@ def pieces(directory: int, top: Parts) -> Iterator[bytes]:
     yield from sink.taken()
 
 
-def _file(archive: zipfile.ZipFile, sink: _Sink, name: str, node: tree.Node) -> Iterator[bytes]:
+def _file(
+    archive: zipfile.ZipFile, sink: _Sink, name: str, node: tree.Node
+) -> Generator[bytes, None, None]:
     try:
         file = tree.open_file(node.parent, node.parts[-1])
     except OSError:
@@ -87,7 +89,7 @@ class _Sink(io.RawIOBase):
         self._written += data
         return len(data)
 
-    def taken(self) -> Iterator[bytes]:
+    def taken(self) -> Generator[bytes, None, None]:
         if self._written:
             yield bytes(self._written)
             self._written.clear()

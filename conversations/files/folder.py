@@ -17,7 +17,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -71,6 +71,13 @@ class OpenFile:
 
     entry: Entry
     file: BinaryIO
+
+    def pieces(self) -> Generator[bytes, None, None]:
+        """The content, as long as it was when the file was opened."""
+        left = self.entry.size
+        while left > 0 and (piece := self.file.read(min(_PIECE, left))):
+            left -= len(piece)
+            yield piece
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -176,14 +183,14 @@ class UserFolder:
             return searching.search(text, [tree.node(parent, parts)])
 
     @_told()
-    def zip_stream(self, path: str) -> Iterator[bytes]:
+    def zip_stream(self, path: str) -> Generator[bytes, None, None]:
         """A folder as an archive, in pieces. What is wrong with it is raised here, at once."""
         parts = parts_of(path)
         with self._directory(parts) as found:
             archive.check(found)
         return self._zipped(parts)
 
-    def _zipped(self, parts: Parts) -> Iterator[bytes]:
+    def _zipped(self, parts: Parts) -> Generator[bytes, None, None]:
         with self._directory(parts) as found:
             yield from archive.pieces(found, parts)
 
