@@ -43,9 +43,9 @@ class ConfigMode(models.TextChoices):
     NONE = "none", _("None")
 
     @classmethod
-    def working(cls) -> list[ConfigMode]:
-        """The brains that can answer. Dify speaks a protocol that no client of ours speaks yet."""
-        return [mode for mode in cls if mode is not cls.DIFY]
+    def remote(cls) -> tuple[ConfigMode, ...]:
+        """Those of other services, which need an address."""
+        return (cls.DIFY, cls.FASTGPT)
 
 
 class AssistantQuerySet(OwnedQuerySet["Assistant"]):

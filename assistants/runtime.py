@@ -28,7 +28,6 @@ from providers.types import (
     AsrSpec,
     BrainSpec,
     EmbedderSpec,
-    Endpoint,
     LlmSpec,
     RerankerSpec,
     VoiceSpec,
@@ -174,32 +173,27 @@ def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRunt
         time_zone=settings.TIME_ZONE,
         caller_id=caller_id,
         remembers=row.enable_memory,
+        brain=_brain(row),
     )
 
 
 def _llm(row: Assistant) -> LlmSpec | None:
-    match row.config_mode:
-        case ConfigMode.FASTGPT:
-            return _fastgpt(row)
-        case ConfigMode.DIFY:
-            # Dify speaks a protocol of its own, which no client of ours speaks.
-            return None
+    if row.config_mode in ConfigMode.remote():
+        return None
     chosen = row.llm if is_usable(row.llm) else default_llm(row.owner_id)
     return llm_spec(chosen) if chosen else None
 
 
-def _fastgpt(row: Assistant) -> LlmSpec | None:
-    """FastGPT answers on an OpenAI-shaped endpoint; the application is chosen by its key."""
+def _brain(row: Assistant) -> BrainSpec | None:
     if not row.api_url:
         return None
-    endpoint = Endpoint(
-        row_id=f"assistant:{row.pk}",
-        vendor="openai_compatible",
-        base_url=row.api_url,
-        api_key=row.api_key,
-        model_name="fastgpt",
-    )
-    return LlmSpec(endpoint=endpoint, name="FastGPT")
+    match row.config_mode:
+        case ConfigMode.DIFY:
+            return BrainSpec("dify", row.api_url, row.api_key)
+        case ConfigMode.FASTGPT:
+            return BrainSpec("fastgpt", row.api_url, row.api_key)
+        case _:
+            return None
 
 
 def _recogniser(row: Assistant) -> AsrSpec | None:

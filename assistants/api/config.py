@@ -105,7 +105,7 @@ def _knowledge(use: KnowledgeUse) -> dict[str, Any]:
 
 def _problems(runtime: AssistantRuntime) -> list[str]:
     found = []
-    if runtime.llm is None:
+    if runtime.llm is None and runtime.brain is None:
         found.append(_("There is no language model: the assistant cannot answer."))
     if runtime.recogniser is None:
         found.append(_("There is no speech recogniser for the language: it cannot hear."))
