@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import json
@@ -12,7 +13,7 @@ from typing import Literal
 from django.utils.translation import gettext as _
 
 from assistants.runtime import AssistantRuntime
-from conversations import history
+from conversations import brain, history
 from conversations.events import (
     StopReason,
     TextDelta,
@@ -25,6 +26,7 @@ from conversations.events import (
     TurnStarted,
 )
 from conversations.lookup import Lookup
+from conversations.memory import recall
 from conversations.prompting import fill, with_builtins
 from conversations.tool_calls import returnable
 from conversations.toolbox import (
@@ -129,15 +131,28 @@ async def run_turn(
     tools at once, except that server tools already running are handed to `adopt`, if given.
     """
     yield TurnStarted(request.turn)
+    if runtime.brain is not None:
+        asked = brain.request_for(request, runtime, opening=OPENING_CUES[runtime.language])
+        async with aclosing(brain.answer(runtime.brain, asked)) as events:
+            async for event in events:
+                yield event
+        return
     if runtime.llm is None:
         message = _("No language model is configured for this assistant.")
         yield TurnFailed("llm.not_configured", message, is_retryable=False, usage=Usage())
         return
     with Lookup(runtime, request.history) as lookup:
-        if cited := await lookup.ahead(request.text):
+        ahead, known = lookup.ahead(request.text), ""
+        if runtime.remembers:
+            cited, known = await asyncio.gather(ahead, recall(runtime, request.text))
+        else:
+            cited = await ahead
+        if cited:
             yield cited
         toolbox = Toolbox(runtime, client_tools, lookup, own_tools=own_tools)
-        prompt = _Prompt(request, runtime, toolbox, lookup.section)
+        prompt = _Prompt(
+            request, runtime, toolbox, "\n\n".join(filter(None, (known, lookup.section)))
+        )
         async with aclosing(_rounds(runtime.llm, toolbox, prompt, adopt)) as events:
             async for event in events:
                 yield event

@@ -29,6 +29,7 @@ from knowledge.models import (
 )
 from providers.models import Llm, OutboundRule
 from providers.specs import default_embedder, embedder_spec, is_usable
+from providers.types import EmbedderSpec
 
 # A document that is being embedded finishes in whichever space is active then.
 _LACKING = """
@@ -65,7 +66,11 @@ class NoEmbedder(Exception):
 
 def fingerprint(llm: Llm) -> str:
     """Changes with everything that decides a model's vectors; keys and names do not."""
-    spec = embedder_spec(llm)
+    return fingerprint_of(embedder_spec(llm))
+
+
+def fingerprint_of(spec: EmbedderSpec) -> str:
+    """As `fingerprint`, of a model that is ready to be asked."""
     endpoint = spec.endpoint
     parts = (endpoint.vendor, endpoint.base_url.rstrip("/"), endpoint.model_name, spec.dimensions)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
