@@ -7,8 +7,11 @@ class ConversationsConfig(AppConfig):
     verbose_name = _("Conversations")
 
     def ready(self) -> None:
+        from assistants.actions import DELETED_WITH
+        from conversations.dialogs import delete_dialogs_with
         from conversations.scenario import TESTER
         from tooling.autotest.engine import register
         from tooling.models import Subject
 
         register(Subject.ASSISTANT, TESTER)
+        DELETED_WITH.append(delete_dialogs_with)

@@ -8,9 +8,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
+from accounts.access import as_row_id
 from accounts.principals import Principal
 from assistants.models import Assistant
-from conversations.models import Channel, Conversation, Run, RunStatus
+from conversations.models import Channel, Conversation, Message, Run, RunStatus
 from conversations.types import SettingsRow
 from core.errors import Conflict, NotFound
 
@@ -43,6 +44,16 @@ def access_dialog(principal: Principal, dialog_id: str) -> Conversation:
     return row
 
 
+def access_message(principal: Principal, message_id: str) -> Message:
+    """A message of the principal's own conversations. Raises NotFound for all other ids."""
+    number = as_row_id(message_id)
+    own = Message.objects.filter(conversation__owner_id=principal.user_id)
+    row = None if number is None else own.filter(pk=number).first()
+    if row is None:
+        raise NotFound(_("Message not found."), code="MESSAGE_NOT_FOUND")
+    return row
+
+
 def create_dialog(
     principal: Principal,
     assistant: Assistant,
@@ -52,6 +63,8 @@ def create_dialog(
     alias: str = "",
 ) -> Conversation:
     """A new dialog of the principal. Raises Conflict where another one has the alias."""
+    if alias and dialogs_of(principal).filter(pk=alias).exists():
+        raise _taken()
     settings: SettingsRow = {"agent_type": agent_type}
     row = Conversation(
         id=uuid.uuid4().hex,
@@ -68,9 +81,12 @@ def create_dialog(
         with transaction.atomic():
             row.save(force_insert=True)
     except IntegrityError:
-        text = _("There is a dialog of this id already.")
-        raise Conflict(text, param="dialog_id") from None
+        raise _taken() from None
     return row
+
+
+def _taken() -> Conflict:
+    return Conflict(_("There is a dialog of this id already."), param="dialog_id")
 
 
 def rename_dialog(row: Conversation, name: str) -> None:
@@ -86,12 +102,11 @@ def delete_conversation(row: Conversation, *, force: bool = False) -> None:
     finds no row any more, stops and writes nothing.
     """
     with transaction.atomic():
-        # A run's events are appended while its row is held: none comes between.
-        runs = Run.objects.select_for_update().filter(conversation_id=row.pk).order_by("pk")
-        is_busy = any(run.status in RunStatus.active() for run in runs)
-        # New runs and messages hold the conversation's row.
-        if not Conversation.objects.select_for_update().filter(pk=row.pk).exists():
-            return
+        # Turns begin while the conversation's row is held, events are appended while the run's is:
+        # nothing comes between. In the order in which all others take them.
+        list(Conversation.objects.select_for_update().filter(pk=row.pk).values_list("pk"))
+        active = Run.objects.filter(conversation_id=row.pk, status__in=RunStatus.active())
+        is_busy = bool(active.select_for_update().values_list("pk"))
         if is_busy and not force:
             raise Conflict(_("The conversation is being answered."), code=BUSY_CODE)
         row.delete()

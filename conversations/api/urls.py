@@ -1,4 +1,4 @@
-"""Routes of the history. `stats` is no call's id."""
+"""Routes of conversations, by family. `stats` is no call's id."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from conversations.api.platform import CallViewSet
 urlpatterns: list[URLPattern | URLResolver] = [
     path("history", agentchat.HistoryViewSet.as_view({"get": "list"})),
     path("history/stats", CallViewSet.as_view({"get": "stats"})),
+    # Agentchat: dialogs, feedback, usage
+    path("dialog", agentchat.DialogView.as_view()),
+    path("dialog/list", agentchat.DialogListView.as_view()),
+    path("message/like", agentchat.LikeView.as_view()),
+    path("message/down", agentchat.DownView.as_view()),
+    path("usage", agentchat.UsageView.as_view()),
+    path("usage_count", agentchat.UsageCountView.as_view()),
+    path("usage/models_list", agentchat.UsageModelsView.as_view()),
+    path("usage/agents_list", agentchat.UsageAgentsView.as_view()),
     path("history/<str:id>", CallViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
     # Tasks: files
     path("files", files.FilesView.as_view()),
