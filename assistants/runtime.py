@@ -110,7 +110,8 @@ class AssistantRuntime:
     brain: BrainSpec | None = None
 
 
-_RELATED = (
+# What `runtime_of` reads of a row, in one query.
+RELATED = (
     "llm__provider",
     "asr__provider",
     "voice__provider",
@@ -126,7 +127,7 @@ def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> Assistan
     Chosen models that are missing or disabled are replaced by the owner's defaults. Who may use the
     assistant is not asked here: `assistants.access` answers that. Raises NotFound.
     """
-    row = Assistant.objects.select_related(*_RELATED).with_id(assistant_id)
+    row = Assistant.objects.select_related(*RELATED).with_id(assistant_id)
     if row is None:
         raise NotFound(_("Assistant not found."), code="ASSISTANT_NOT_FOUND")
     return runtime_of(row, caller_id=caller_id)
