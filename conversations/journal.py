@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -468,12 +469,14 @@ def _size(message: Message) -> int:
 
 
 def storable(value: Any) -> Any:
-    """The same text, list or dict without what Postgres cannot store: NUL, half characters."""
+    """The same value without what Postgres cannot store: NUL, half characters, infinities."""
     match value:
         case str():
             return value.replace("\x00", "").encode(errors="replace").decode()
         case list():
             return [storable(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
         case dict():
             return {storable(key): storable(item) for key, item in value.items()}
         case _:

@@ -7,6 +7,8 @@ import datetime
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
 from conversations.encoding import Turn
 from conversations.models import RunKind, RunStatus
 from conversations.types import AttachmentRow, RunRequestRow
@@ -19,6 +21,12 @@ class NewEvent:
     type: str
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     at: datetime.datetime | None = None
+
+
+def stopped() -> NewEvent:
+    """The last event of a run that its user stopped."""
+    message = _("The task was stopped.")
+    return NewEvent("task_stopped", {"message": message, "reason": "user_requested"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

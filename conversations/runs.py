@@ -28,6 +28,7 @@ from conversations.run_types import (
     Outcome,
     Page,
     StoredEvent,
+    stopped,
 )
 from conversations.types import MessageEntry
 from conversations.waking import wake_after_commit
@@ -52,6 +53,7 @@ __all__ = [
     "request_cancel",
     "start_claimed",
     "start_task",
+    "stopped",
 ]
 
 MAX_ERROR_CHARS = 500
@@ -193,8 +195,9 @@ def _claim_of(run: Run) -> Claim:
 
 # --- Appending ---------------------------------------------------------------------------------
 
-# One statement: the fence, the heartbeat, the numbers, the events and the flag. Without
-# durability, what a crash of the database takes back was not acknowledged to anybody yet.
+# One statement: the fence, the heartbeat, the numbers, the events and the flag. It is as durable as
+# any other: what a reader has seen must not be gone after a crash of the database. A process writes
+# for all of its runs together, so that this costs one flush to the disk for all of them.
 _APPEND = """
 with batch as (
   select * from jsonb_to_recordset(%(batches)s::jsonb)
@@ -213,12 +216,8 @@ with batch as (
   from held join jsonb_to_recordset(%(events)s::jsonb)
     as e(id uuid, place int, type text, data jsonb, at timestamptz) on e.id = held.id
 )
-select id, next_seq, status{durability} from held
+select id, next_seq, status from held
 """
-_APPEND_DURABLY = _APPEND.format(durability="")
-_APPEND_LAZILY = _APPEND.format(
-    durability=", (select set_config('synchronous_commit', 'off', true))"
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -234,21 +233,13 @@ class Batch:
     has_acted: bool = False
 
 
-def append(
-    claim: Claim,
-    events: Sequence[NewEvent],
-    *,
-    has_acted: bool = False,
-    is_durable: bool = True,
-) -> Appended | None:
+def append(claim: Claim, events: Sequence[NewEvent], *, has_acted: bool = False) -> Appended | None:
     """Writes events behind the others; None where the attempt is lost: stop at once."""
-    batch = Batch(claim, tuple(events), has_acted=has_acted)
-    return append_all([batch], is_durable=is_durable)[0]
+    return append_all([Batch(claim, tuple(events), has_acted=has_acted)])[0]
 
 
-def append_all(batches: Sequence[Batch], *, is_durable: bool = True) -> list[Appended | None]:
+def append_all(batches: Sequence[Batch]) -> list[Appended | None]:
     """As `append`, for several runs in one statement; at most one batch of each."""
-    statement = _APPEND_DURABLY if is_durable else _APPEND_LAZILY
     values = {
         "batches": json.dumps([_batch_row(batch) for batch in batches]),
         "events": json.dumps(
@@ -260,7 +251,7 @@ def append_all(batches: Sequence[Batch], *, is_durable: bool = True) -> list[App
         ),
     }
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(_APPEND, values)
         found = {row[0]: Appended(row[1], _wants_end(row[2])) for row in cursor.fetchall()}
     unclear = [each for each in batches if each.claim.run_id not in found]
     if unclear:
@@ -457,12 +448,6 @@ def request_cancel(run: Run) -> None:
             row.status = RunStatus.CANCEL_REQUESTED
         row.updated_at = now
         row.save(update_fields=["status", "finished_at", "next_seq", "updated_at"])
-
-
-def stopped() -> NewEvent:
-    """The last event of a run that its user stopped."""
-    message = _("The task was stopped.")
-    return NewEvent("task_stopped", {"message": message, "reason": "user_requested"})
 
 
 # --- Reading -----------------------------------------------------------------------------------

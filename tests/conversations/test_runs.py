@@ -173,7 +173,7 @@ def test_it_hands_out_what_has_waited_longest(alice: User, bob: User, carol: Use
 
 def test_it_numbers_events_without_a_gap(run: Claim) -> None:
     first = runs.append(run, [chunk("a"), chunk("b")])
-    second = runs.append(run, [chunk("c")], is_durable=False)
+    second = runs.append(run, [chunk("c")])
     assert first is not None
     assert second is not None
     assert (first.next_seq, second.next_seq) == (3, 4)

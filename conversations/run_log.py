@@ -1,0 +1,291 @@
+"""The log of a run as its worker writes it and as a reader waits for it.
+
+What happens is put down at once, in memory; one writer per event loop brings it to Postgres, for
+all runs of the loop in one statement. While the database is away nothing is lost as long as the
+process lives, up to a bound, beyond which the run is given up. A write whose answer never came is
+tried again, and counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.utils import timezone
+
+from conversations import hints, runs
+from conversations.run_types import Appended, Claim, NewEvent, Outcome, Page
+from conversations.runs import Batch
+from core.db import in_db
+from core.loops import PerLoop
+
+logger = logging.getLogger(__name__)
+
+# Deltas that are put together until there is this much, or until they are written.
+_DELTAS = frozenset({"text_chunk", "thinking_chunk"})
+CHUNK_CHARS_PER_S = 64 / 0.05
+# Logs that have to be written within this time are written together.
+TOGETHER_S = 0.01
+MAX_WAITING_CHARS = 8_000_000
+_EVENT_CHARS = 200
+RETRY_FIRST_S = 0.1
+RETRY_LONGEST_S = 2.0
+END_WITHIN_S = 5.0
+# Between two looks of a reader: where hints arrive, and where none do.
+LOOK_WITH_HINTS_S = 1.0
+LOOK_EVERY_S = 0.3
+
+_AWAY = (OperationalError, InterfaceError)
+# What Postgres refuses however often it is asked.
+_REFUSED = (DatabaseError, TypeError, ValueError)
+
+
+class LostRun(Exception):
+    """The run is somebody else's or over by now: nothing more of this attempt is kept."""
+
+
+class RunLog:
+    """The log of one run, for whoever claimed it. Belongs to the event loop that made it.
+
+    Every method raises LostRun once the attempt is lost.
+    """
+
+    def __init__(self, claim: Claim, *, flush_every_s: float = 0.05) -> None:
+        self.claim = claim
+        self.is_cancel_requested = False
+        self._flush_every_s = flush_every_s
+        self._chunk_chars = int(CHUNK_CHARS_PER_S * flush_every_s)
+        self._clock = asyncio.get_running_loop().time
+        self._writer = _WRITERS.get()
+        self._next_seq = claim.next_seq
+        self._waiting: list[NewEvent] = []
+        self._waiting_chars = 0
+        self._is_acting = False
+        self._batch: Batch | None = None
+        self._is_written = asyncio.Event()
+        self._is_written.set()
+        self._error: Exception | None = None
+        # The text that is open: how many pieces it has, and when it began.
+        self._pieces = 0
+        self._text_began = self._clock()
+
+    def add(self, event: NewEvent) -> None:
+        """Puts an event down. Returns at once; it is written with the others of a moment."""
+        self._check()
+        size = _size(event)
+        if self._waiting_chars + size > MAX_WAITING_CHARS:
+            logger.error("Run %s is given up: its log cannot be written", self.claim.run_id)
+            self.fail(LostRun())
+            self._check()
+        self._waiting_chars += size
+        if not self._joins(event):
+            self._waiting.append(self._placed(event))
+        self._writer.note(self, within_s=self._flush_every_s)
+        self._is_written.clear()
+
+    async def flush(self) -> None:
+        """Waits until everything is written, however long the database is away."""
+        while not self._is_written.is_set():
+            self._writer.note(self, within_s=0)
+            await self._is_written.wait()
+        self._check()
+
+    async def acting(self) -> None:
+        """Writes everything, and that from now on something may have been changed."""
+        self._check()
+        self._is_acting = True
+        self._is_written.clear()
+        await self.flush()
+
+    async def finish(self, outcome: Outcome) -> None:
+        """Ends the run, however long the database is away; nothing can be added any more."""
+        await self.flush()
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                has_ended = await in_db(runs.finish, self.claim, outcome, first=self._next_seq)
+                break
+            except _AWAY as error:
+                logger.warning("Run %s waits for the database to end: %s", self.claim.run_id, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_LONGEST_S)
+        self._error = LostRun()
+        if not has_ended:
+            raise self._error
+        hints.tell(self.claim.run_id)
+
+    def take(self) -> Batch | None:
+        """For the writer: what is to be written next."""
+        if self._error or not (self._waiting or self._is_acting):
+            return None
+        self._batch = Batch(
+            self.claim, tuple(self._waiting), first=self._next_seq, has_acted=self._is_acting
+        )
+        self._waiting, self._is_acting, self._waiting_chars = [], False, 0
+        return self._batch
+
+    def written(self, appended: Appended | None) -> None:
+        """For the writer: what became of it."""
+        self._batch = None
+        if appended is None:
+            self.fail(LostRun())
+            return
+        self._next_seq = appended.next_seq
+        self.is_cancel_requested = appended.is_cancel_requested
+        if not (self._waiting or self._is_acting):
+            self._is_written.set()
+
+    def fail(self, error: Exception) -> None:
+        """From now on every call raises the error."""
+        self._error = self._error or error
+        self._waiting, self._waiting_chars, self._batch = [], 0, None
+        self._is_written.set()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _joins(self, event: NewEvent) -> bool:
+        """Puts a delta to the one before it, if that waits too and is short."""
+        last = self._waiting[-1] if self._waiting else None
+        if last is None or event.type not in _DELTAS or last.type != event.type:
+            return False
+        if len(last.data["content"]) >= self._chunk_chars:
+            return False
+        content = last.data["content"] + event.data["content"]
+        self._waiting[-1] = dataclasses.replace(last, data={**last.data, "content": content})
+        return True
+
+    def _placed(self, event: NewEvent) -> NewEvent:
+        """The event with its time; a piece of text with its place in the text as well."""
+        event = dataclasses.replace(event, at=event.at or timezone.now())
+        if event.type == "text_start":
+            self._pieces, self._text_began = 0, self._clock()
+        elif event.type == "text_chunk":
+            elapsed = round(self._clock() - self._text_began, 3)
+            data = {**event.data, "index": self._pieces, "elapsed": elapsed}
+            self._pieces += 1
+            return dataclasses.replace(event, data=data)
+        return event
+
+
+def _size(event: NewEvent) -> int:
+    return _EVENT_CHARS + sum(len(str(value)) for value in event.data.values())
+
+
+class _Writer:
+    """Writes for all logs of one event loop; each as soon as it asked for, those due together."""
+
+    def __init__(self) -> None:
+        self._due: dict[RunLog, float] = {}
+        self._sooner = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, log: RunLog, *, within_s: float) -> None:
+        """Has the log written by then."""
+        due = asyncio.get_running_loop().time() + within_s
+        if due < self._due.get(log, float("inf")):
+            self._due[log] = due
+            self._sooner.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="run log")
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while self._due:
+            soon = clock() + TOGETHER_S
+            if due := [log for log, at in self._due.items() if at <= soon]:
+                await self._write(due)
+                continue
+            self._sooner.clear()
+            try:
+                async with asyncio.timeout_at(min(self._due.values())):
+                    await self._sooner.wait()
+            except TimeoutError:
+                pass
+
+    async def _write(self, logs: Sequence[RunLog]) -> None:
+        for log in logs:
+            del self._due[log]
+        taken = [(log, batch) for log in logs if (batch := log.take()) is not None]
+        if not taken:
+            return
+        try:
+            answers = await _written([batch for _log, batch in taken])
+        except _REFUSED:
+            # What is wrong with one log must not take the others with it.
+            await self._write_singly(taken)
+            return
+        for (log, batch), answer in zip(taken, answers, strict=True):
+            _tell(log, batch, answer)
+
+    async def _write_singly(self, taken: Sequence[tuple[RunLog, Batch]]) -> None:
+        for log, batch in taken:
+            try:
+                (answer,) = await _written([batch])
+            except _REFUSED as error:
+                logger.exception("The log of run %s was refused", log.claim.run_id)
+                log.fail(error)
+            else:
+                _tell(log, batch, answer)
+
+    async def end(self) -> None:
+        """Writes what is left, as far as a few seconds allow: the event loop shuts down."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        try:
+            async with asyncio.timeout(END_WITHIN_S):
+                while self._due:
+                    await self._write(list(self._due))
+        except TimeoutError:
+            logger.error("The logs of %d runs end unwritten", len(self._due))
+
+
+async def _written(batches: Sequence[Batch]) -> list[Appended | None]:
+    """Writes, however long the database is away. Raises what it refuses."""
+    pause_s = RETRY_FIRST_S
+    while True:
+        try:
+            return await in_db(runs.append_all, batches)
+        except _AWAY as error:
+            logger.warning("The logs of runs cannot reach the database: %s", error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_LONGEST_S)
+
+
+def _tell(log: RunLog, batch: Batch, answer: Appended | None) -> None:
+    log.written(answer)
+    if answer is not None and batch.events:
+        hints.tell(log.claim.run_id)
+
+
+_WRITERS: PerLoop[_Writer] = PerLoop(_Writer, _Writer.end)
+
+
+async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
+    """The events from `first` on; where there are none yet, waits for some, or for the end.
+
+    Raises NotFound. Who may read is not asked.
+    """
+    page = await in_db(runs.read, run_id, first=first)
+    if page.events or page.is_last or wait_s <= 0:
+        return page
+    clock = asyncio.get_running_loop().time
+    until = clock() + wait_s
+    listener = hints.listener()
+    with listener.listening(run_id) as news:
+        while not (page.events or page.is_last) and clock() < until:
+            pause_s = LOOK_WITH_HINTS_S if listener.hears(run_id) else LOOK_EVERY_S
+            try:
+                async with asyncio.timeout_at(min(until, clock() + pause_s)):
+                    await news.wait()
+            except TimeoutError:
+                pass
+            news.clear()
+            page = await in_db(runs.read, run_id, first=first)
+    return page
