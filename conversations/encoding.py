@@ -91,7 +91,7 @@ class Collector:
         self._knowledge_notes: list[str] = []
         self._model_name = self._remote_id = ""
         # Where the answer that is being made began.
-        self._text_before = self._thinking_before = 0
+        self._steps_before, self._text_before, self._thinking_before = 1, 0, 0
         self._end: TurnFinished | TurnFailed | None = None
 
     def push(self, event: TurnEvent) -> None:
@@ -117,6 +117,7 @@ class Collector:
             case ModelAsked():
                 if event.attempt > 1:
                     self._forget_attempt()
+                self._steps_before = len(self._steps)
                 self._text_before, self._thinking_before = len(self._text), len(self._thinking)
             case ModelAnswered():
                 self._model_name = event.model_name
@@ -153,7 +154,12 @@ class Collector:
             self._steps[-1] = dataclasses.replace(step, refusals=(*step.refusals, result))
 
     def _forget_attempt(self) -> None:
-        """What the broken attempt brought never was. Its text is in the last step, if anywhere."""
+        """What the broken attempt brought never was; the steps before it are as they were."""
+        if len(self._steps) > self._steps_before:
+            # Its first text had ended a step, whose text was put away then.
+            del self._steps[self._steps_before :]
+            self._text = [self._steps[-1].text]
+            self._text_before = 1
         del self._text[self._text_before :]
         del self._thinking[self._thinking_before :]
 

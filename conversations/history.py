@@ -9,22 +9,28 @@ from collections.abc import Iterable, Sequence
 from conversations.encoding import Turn
 from conversations.events import ToolCalled, ToolReturned
 from conversations.tool_calls import returnable
-from conversations.types import MessageEntry, ToolOutcome
+from conversations.types import AttachmentRow, MessageEntry, ToolOutcome
+from providers.attached import with_files
 from providers.tokens import estimate_tokens
 from providers.types import (
     AssistantMessage,
     ChatMessage,
+    ChatRequest,
     LlmSpec,
     SystemMessage,
     ToolCall,
     ToolMessage,
+    ToolSchema,
     UserMessage,
 )
 
 DEFAULT_CONTEXT_TOKENS = 16_000
 MESSAGE_OVERHEAD_TOKENS = 4
+# Vendors count by size and detail, from a hundred to a few thousand.
+IMAGE_TOKENS = 1_000
 NO_RESULT = "No result: the call was cut off before it answered."
 INTERRUPTED_NOTE = "[interrupted by the user here]"
+LEFT_OUT = "[left out: there was no more room; call the tool again if you need it]"
 
 
 def context_tokens(spec: LlmSpec | None) -> int:
@@ -127,19 +133,58 @@ def trim(messages: Sequence[ChatMessage], *, budget_tokens: int) -> tuple[ChatMe
     return tuple(messages[kept:])
 
 
+def shorten(
+    steps: Sequence[ChatMessage], *, budget_tokens: int
+) -> tuple[tuple[ChatMessage, ...], int]:
+    """The steps of a turn in about so many tokens, and how many of them were dropped.
+
+    The oldest give way first: their results, then all of them. The newest step stays as it is.
+    """
+    starts = [at for at, message in enumerate(steps) if isinstance(message, AssistantMessage)]
+    newest = starts[-1] if starts else 0
+    kept = list(steps)
+    tokens = sum(map(message_tokens, kept))
+    for at, message in enumerate(kept[:newest]):
+        if tokens <= budget_tokens:
+            break
+        if isinstance(message, ToolMessage):
+            kept[at] = dataclasses.replace(message, text=LEFT_OUT)
+            tokens -= max(0, message_tokens(message) - message_tokens(kept[at]))
+    dropped = 0
+    while tokens > budget_tokens and dropped < len(starts) - 1:
+        step = kept[starts[dropped] : starts[dropped + 1]]
+        tokens -= sum(map(message_tokens, step))
+        dropped += 1
+    return tuple(kept[starts[dropped] :] if starts else kept), dropped
+
+
 def message_tokens(message: ChatMessage) -> int:
-    """About how many tokens a message takes, calls included."""
+    """About how many tokens a message takes: calls, thoughts and images included."""
     tokens = MESSAGE_OVERHEAD_TOKENS + estimate_tokens(message.text)
     if isinstance(message, AssistantMessage):
         for call in message.tool_calls:
             tokens += MESSAGE_OVERHEAD_TOKENS + estimate_tokens(call.name + call.arguments)
+        tokens += sum(estimate_tokens(thought.text) for thought in message.thoughts)
+    elif isinstance(message, UserMessage):
+        tokens += IMAGE_TOKENS * len(message.images)
     return tokens
+
+
+def schema_tokens(tool: ToolSchema) -> int:
+    """About how many tokens the model's knowledge of a tool takes."""
+    return estimate_tokens(tool.name + tool.description + json.dumps(tool.parameters))
+
+
+def request_tokens(request: ChatRequest) -> int:
+    """About how many tokens the model reads before it answers."""
+    messages = sum(map(message_tokens, request.messages))
+    return messages + sum(map(schema_tokens, request.tools))
 
 
 def _chat_message(entry: MessageEntry) -> ChatMessage | None:
     match entry.role:
         case "user":
-            return UserMessage(entry.text)
+            return UserMessage(with_attachments(entry.text, entry.attachments))
         case "assistant":
             text = entry.text
             if entry.is_interrupted:
@@ -150,6 +195,12 @@ def _chat_message(entry: MessageEntry) -> ChatMessage | None:
             return ToolMessage(outcome.call_id, outcome.name, entry.text, outcome.is_error)
         case _:
             return None
+
+
+def with_attachments(text: str, attachments: Iterable[AttachmentRow]) -> str:
+    """What a user said with the texts that came along, as a model sees it also in later turns."""
+    texts = [(row["name"], row["text"]) for row in attachments if row["kind"] == "text"]
+    return with_files(text, texts) if texts else text
 
 
 def stored_call(called: ToolCalled) -> ToolCall:

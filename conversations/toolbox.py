@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections import Counter
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol
 
@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 MAX_IDENTICAL_IN_A_ROW = 2
 MAX_IDENTICAL_CALLS = 3
 MAX_CALLS_IN_AN_ANSWER = 16
+# Of a turn of the usual length; a longer one may make so many for each call of the model.
 MAX_CALLS_IN_A_TURN = 40
+CALLS_PER_MODEL_CALL = 4
 MAX_MESSAGE_CHARS = 2_000
 # Of the arguments of a refused call, for who looks into it.
 MAX_REFUSED_CHARS = 2_000
@@ -76,7 +78,7 @@ class Toolbox:
         lookup: Lookup | None = None,
         *,
         own_tools: OwnTools | None = None,
-        max_calls: int = MAX_CALLS_IN_A_TURN,
+        max_model_calls: int = 0,
     ) -> None:
         # Without a device to run them on, client tools are not offered at all.
         offered = {
@@ -96,7 +98,7 @@ class Toolbox:
         self._lookup, self.search_id = lookup, search.id if search else None
         self._client_tools = client_tools
         self._own_tools, self._own_ids = own_tools, frozenset(own)
-        self._max_calls = max_calls
+        self._max_calls = max(MAX_CALLS_IN_A_TURN, CALLS_PER_MODEL_CALL * max_model_calls)
         self._context = ToolContext(
             runtime.owner_id,
             runtime.id,
@@ -274,16 +276,17 @@ class _Repetition:
     """Counts calls that ask the same, one after the other and with others between."""
 
     def __init__(self) -> None:
-        self._times: Counter[tuple[str, str]] = Counter()
-        self._last: tuple[str, str] | None = None
+        # In a long turn, what was asked long before may be asked again.
+        self._made: deque[tuple[str, str]] = deque(maxlen=MAX_CALLS_IN_A_TURN)
         self._in_a_row = 0
 
     def is_too_much(self, call: tuple[str, str]) -> bool:
         """Takes note of one more call."""
-        self._in_a_row = self._in_a_row + 1 if call == self._last else 1
-        self._last = call
-        self._times[call] += 1
-        return self._in_a_row > MAX_IDENTICAL_IN_A_ROW or self._times[call] > MAX_IDENTICAL_CALLS
+        is_again = bool(self._made) and self._made[-1] == call
+        self._in_a_row = self._in_a_row + 1 if is_again else 1
+        self._made.append(call)
+        times = self._made.count(call)
+        return self._in_a_row > MAX_IDENTICAL_IN_A_ROW or times > MAX_IDENTICAL_CALLS
 
 
 def _read(call: ToolCall, spec: ToolSpec | None) -> tuple[dict[str, Any] | None, str]:

@@ -19,7 +19,7 @@ BEGIN, END = "<tool_result>", "</tool_result>"
 
 _KEPT = 256
 _BRACKETS = re.compile("[<＜﹤]")
-_FORGED = (like_tag("tool_result"), like_tag("knowledge"))
+_FORGED = (like_tag("tool_result"), like_tag("attached_file"), like_tag("knowledge"))
 # Servers of open models take these for the beginning of somebody else's words, wherever they stand.
 _CONTROL = re.compile(r"[<＜﹤]([|｜])")
 
@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[<＜﹤]([|｜])")
 @lru_cache(maxsize=_KEPT)
 def framed(text: str) -> str:
     """The result between its marks. The same results are sent again with each step of a turn."""
-    return f"{BEGIN}\n{_defused(text)}\n{END}"
+    return f"{BEGIN}\n{defused(text)}\n{END}"
 
 
 def unframed(text: str) -> str:
@@ -37,7 +37,8 @@ def unframed(text: str) -> str:
     return text
 
 
-def _defused(text: str) -> str:
+def defused(text: str) -> str:
+    """The text without anything that a model may take for one of our marks or a server's own."""
     if not _BRACKETS.search(text):
         return text
     seen = visible(text)

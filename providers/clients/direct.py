@@ -377,9 +377,10 @@ def _argument_chars(event: object) -> int:
 def _thoughts(made: ModelResponse) -> Iterator[Thought]:
     """What the vendor can recognise as its own again."""
     for part in made.parts:
-        if isinstance(part, AiThinkingPart) and (part.signature or part.id or "") != "":
-            if part.id != _FROM_TEXT:
-                yield Thought(part.content, part.id or "", part.signature or "")
+        if not isinstance(part, AiThinkingPart) or part.id == _FROM_TEXT:
+            continue
+        if part.signature or part.id:
+            yield Thought(part.content, part.id or "", part.signature or "")
 
 
 def _calls(made: ModelResponse) -> list[ToolCall]:
