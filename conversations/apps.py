@@ -7,11 +7,14 @@ class ConversationsConfig(AppConfig):
     verbose_name = _("Conversations")
 
     def ready(self) -> None:
+        from accounts.actions import DELETED_FIRST
         from assistants.actions import DELETED_WITH
         from conversations.dialogs import delete_dialogs_with
+        from conversations.files.folder import delete_folder_of
         from conversations.scenario import TESTER
         from tooling.autotest.engine import register
         from tooling.models import Subject
 
         register(Subject.ASSISTANT, TESTER)
+        DELETED_FIRST.append(delete_folder_of)
         DELETED_WITH.append(delete_dialogs_with)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -88,7 +89,7 @@ def _text(request: Request, name: str) -> str:
 
 
 class EntryShape(serializers.Serializer[Any]):
-    """A file or a folder."""
+    """A file or a folder, as `folder.Entry`."""
 
     name = serializers.CharField()
     path = serializers.CharField(help_text="In the caller's folder.")
@@ -108,17 +109,6 @@ class RemovedShape(serializers.Serializer[Any]):
     path = serializers.CharField()
 
 
-def entry_data(entry: Entry) -> dict[str, Any]:
-    """What `EntryShape` describes."""
-    return {
-        "name": entry.name,
-        "path": entry.path,
-        "is_dir": entry.is_dir,
-        "size": entry.size,
-        "modified_at": entry.modified_at,
-    }
-
-
 class FilesView(APIView):
     """What is in a folder."""
 
@@ -130,7 +120,7 @@ class FilesView(APIView):
     )
     def get(self, request: Request) -> Response:
         folder, path = _folder_of(request), request.query_params.get("path", "")
-        items = [entry_data(entry) for entry in folder.list(path)]
+        items = [dataclasses.asdict(entry) for entry in folder.list(path)]
         return Response(Tasks.success({"items": items, "base": folder.checked(path)}))
 
     @extend_schema(

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from django.conf import settings
+from django.db import transaction
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from conversations.files import archive, searching, tree
 from conversations.files.paths import Parts, invalid_path, new_parts, parts_of
 from core.errors import InvalidRequest, NotFound, PayloadTooLarge, Unavailable
@@ -396,3 +398,8 @@ def path_not_found() -> NotFound:
 def too_large() -> PayloadTooLarge:
     text = _("The file is larger than %(limit)d MB.") % {"limit": MAX_FILE_BYTES // 2**20}
     return PayloadTooLarge(text, code="FILE_TOO_LARGE")
+
+
+def delete_folder_of(user: User) -> None:
+    """Removes an account's folder once the account is gone."""
+    transaction.on_commit(UserFolder.of(user.pk).remove, robust=True)
