@@ -9,7 +9,19 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-Kind = Literal["chat", "messages", "transcriptions", "speech", "embeddings", "rerank", "models"]
+Kind = Literal[
+    "chat",
+    "messages",
+    "transcriptions",
+    "speech",
+    "embeddings",
+    "rerank",
+    "models",
+    "dify",
+    "dify_stop",
+    "dify_upload",
+    "fastgpt",
+]
 KINDS: tuple[Kind, ...] = (
     "chat",
     "messages",
@@ -18,6 +30,10 @@ KINDS: tuple[Kind, ...] = (
     "embeddings",
     "rerank",
     "models",
+    "dify",
+    "dify_stop",
+    "dify_upload",
+    "fastgpt",
 )
 
 
@@ -52,6 +68,7 @@ class Step:
     transcript                                                  what a recogniser hears
     status, body, headers, content_type                         a whole answer, usually a refusal
     error                                                       an error object inside the stream
+    replacement                                       what Dify puts in the place of the answer
     raw                                       another body: one character a byte (Latin-1)
     break_after                                                 cut the connection after n pieces
     finish_reason, usage                                        as the protocol spells them
@@ -68,6 +85,7 @@ class Step:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     content_type: str = ""
     error: dict[str, Any] | None = None
+    replacement: str | None = None
     raw: str | None = None
     break_after: int | None = None
     hang_after: int | None = None

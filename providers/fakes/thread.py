@@ -45,6 +45,11 @@ class FakeUpstream:
     def stats(self) -> Stats:
         return self._upstream.stats
 
+    @property
+    def conversations(self) -> dict[str, list[str]]:
+        """What was said in each conversation that Dify or FastGPT keeps, by its id there."""
+        return {key: list(said) for key, said in self._upstream.conversations.items()}
+
     def script(self, kind: Kind, *steps: Step) -> None:
         """Queues answers for the next requests of a kind."""
         self._upstream.script(kind, *steps)

@@ -5,6 +5,8 @@ POST /v1/embeddings         GET /v1/models
 POST /v1/rerank   /v2/rerank   /compatible-api/v1/reranks       Jina, Voyage, Cohere, DashScope
 POST /rerank                                                    Text Embeddings Inference
 POST /api/v1/services/rerank/text-rerank/text-rerank            DashScope's own
+POST /v1/chat-messages   /v1/chat-messages/<task>/stop   /v1/files/upload        Dify
+POST /api/v1/chat/completions                                   FastGPT
 GET  /stats                 counters and the last requests
 POST /script                {"chat": [step, …], …} queues steps; {"behaviour": {…}} changes it
 POST /reset                 forgets counters and scripts
@@ -22,6 +24,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from providers.fakes import brains
 from providers.fakes.behaviour import KINDS, Behaviour, Kind, Stats, Step
 from providers.fakes.wire import Connection, Reply, Request
 from providers.tokens import CJK, estimate_tokens
@@ -30,6 +33,7 @@ SPEECH_RATE_HZ = 24_000
 _PIECE_MS = 100
 _TOKEN = re.compile(rf"{CJK.pattern}|[^\s\u4e00-\u9fff]+\s*|\s+")
 _TONE_HZ = 220
+_DIFY_STOP = re.compile(r"/v1/chat-messages/[0-9a-f-]{36}/stop")
 _DASHSCOPE_RERANK = "/api/v1/services/rerank/text-rerank/text-rerank"
 
 
@@ -59,15 +63,21 @@ class Upstream:
             ("POST", "/rerank"): ("rerank", _rerank_texts),
             ("POST", _DASHSCOPE_RERANK): ("rerank", _rerank_nested),
             ("GET", "/v1/models"): ("models", _models),
+            ("POST", "/v1/chat-messages"): ("dify", brains.dify),
+            ("POST", "/v1/files/upload"): ("dify_upload", brains.dify_upload),
+            ("POST", "/api/v1/chat/completions"): ("fastgpt", brains.fastgpt),
         }
+        # What was said in each conversation that Dify or FastGPT keeps.
+        self.conversations: dict[str, list[str]] = {}
 
     def script(self, kind: Kind, *steps: Step) -> None:
         """Queues answers for the next requests of a kind; after them comes the behaviour again."""
         self._scripts[kind].extend(steps)
 
     def reset(self) -> None:
-        """Forgets counters and scripts."""
+        """Forgets counters, scripts and conversations."""
         self.stats.reset()
+        self.conversations.clear()
         for steps in self._scripts.values():
             steps.clear()
 
@@ -84,6 +94,8 @@ class Upstream:
     async def handle(self, request: Request, reply: Reply) -> None:
         """Answers one request."""
         route = self._routes.get((request.method, request.path))
+        if _DIFY_STOP.fullmatch(request.path):
+            route = ("dify_stop", brains.dify_stop)
         if route is None:
             self._control(request, reply)
             return
@@ -131,6 +143,7 @@ class Exchange:
         self, upstream: Upstream, kind: Kind, request: Request, reply: Reply, step: Step
     ) -> None:
         self.behaviour = upstream.behaviour
+        self.conversations = upstream.conversations
         self.kind = kind
         self.request = request
         self.reply = reply
@@ -138,7 +151,8 @@ class Exchange:
         self.sent = 0
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
-        self.fields, self.files = request.form() if kind == "transcriptions" else ({}, {})
+        has_form = kind in ("transcriptions", "dify_upload")
+        self.fields, self.files = request.form() if has_form else ({}, {})
         self.body: dict[str, Any] = {**self.fields} if self.fields else request.json()
         if self.behaviour.tool_call and step == Step() and _may_call(self.body):
             self.step = Step(tool_calls=[json.loads(self.behaviour.tool_call)])
@@ -146,13 +160,21 @@ class Exchange:
     def record(self) -> dict[str, Any]:
         """What is remembered of the request."""
         sizes = {f"{name}_bytes": len(content) for name, content in self.files.items()}
-        return {"kind": self.kind, "headers": self.request.headers, "body": {**self.body, **sizes}}
+        return {
+            "kind": self.kind,
+            "path": self.request.path,
+            "headers": self.request.headers,
+            "body": {**self.body, **sizes},
+        }
 
     async def run(self, answer: Answer) -> None:
         await self.until(self.step.wait_ms)
         refusal = self._refusal()
         if refusal is not None:
-            self.reply.json({"error": refusal[1]}, status=refusal[0])
+            status, error = refusal
+            own = brains.refusal(self.kind, status, error["message"])
+            status, body = own or (status, {"error": error})
+            self.reply.json(body, status=status)
         elif self.step.status != 200 or self.step.raw is not None:
             self._say_raw()
         else:
@@ -180,6 +202,10 @@ class Exchange:
         if self.step.tool_calls:
             return ""
         return self.behaviour.reply.replace("{text}", _last_user_text(self.body))
+
+    def pieces(self) -> list[str]:
+        """What the model says, in the pieces in which it is sent."""
+        return tokens(self.said())
 
     def usage(self, text: str) -> tuple[int, int]:
         asked = estimate_tokens(json.dumps(self.body.get("messages", []), ensure_ascii=False))
@@ -222,6 +248,8 @@ def _may_call(body: dict[str, Any]) -> bool:
 
 
 def _last_user_text(body: dict[str, Any]) -> str:
+    if "query" in body:
+        return str(body["query"])
     for message in reversed(body.get("messages", [])):
         content = message.get("content")
         if message.get("role") != "user":

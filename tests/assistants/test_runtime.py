@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -13,12 +11,10 @@ from assistants.actions import create_demo_assistant
 from assistants.models import Assistant, OpenerAudio
 from assistants.opener import opener_hash
 from assistants.runtime import PASSAGE_TOKENS, KnowledgeUse, load_runtime
-from conversations.encoding import Turn, collect
-from conversations.turn import TurnRequest, run_turn
 from core.errors import NotFound
 from knowledge.models import KnowledgeBase
-from providers.fakes import Behaviour, FakeUpstream
 from providers.models import Asr, Llm, Provider, Voice
+from providers.types import BrainKind, BrainSpec
 from tooling.models import Tool
 
 pytestmark = pytest.mark.django_db
@@ -158,37 +154,24 @@ def test_it_uses_prepared_audio_only_while_it_says_the_opener(alice: User) -> No
     assert load_runtime(assistant.pk).opener_pcm is None
 
 
-def test_it_asks_fastgpt_at_the_assistants_own_address(alice: User) -> None:
+@pytest.mark.parametrize("mode", ["dify", "fastgpt"])
+def test_another_service_stands_in_for_the_model(alice: User, mode: BrainKind) -> None:
+    default = Llm.objects.create(name="b", model_name="m", vendor="builtin")
     assistant = Assistant.objects.create(
         name="a",
         owner=alice,
-        config_mode="fastgpt",
-        api_url="https://fastgpt.example/api/v1",
-        api_key="fastgpt-key",
-    )
-    assert _endpoint(assistant) == ("https://fastgpt.example/api/v1", "fastgpt-key")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_fastgpt_answers_a_turn(alice: User, upstream: FakeUpstream) -> None:
-    upstream.set_behaviour(Behaviour(reply="Hello from FastGPT."))
-    assistant = Assistant.objects.create(
-        name="a",
-        owner=alice,
-        config_mode="fastgpt",
-        api_url=upstream.base_url,
-        api_key="fastgpt-key",
+        llm=default,
+        config_mode=mode,
+        api_url="https://brain.example/v1",
+        api_key="brain-key",
     )
     runtime = load_runtime(assistant.pk)
-
-    async def answer() -> Turn:
-        asked = TurnRequest(turn=1, text="Hello", history=(), variables={})
-        async with aclosing(run_turn(asked, runtime)) as events:
-            return await collect(events)
-
-    assert asyncio.run(answer()).text == "Hello from FastGPT."
-    (request,) = upstream.stats.last("chat")
-    assert request["headers"]["authorization"] == "Bearer fastgpt-key"
+    assert runtime.llm is None
+    assert runtime.brain == BrainSpec(mode, "https://brain.example/v1", "brain-key")
+    assert "brain-key" not in repr(runtime)
+    Assistant.objects.filter(pk=assistant.pk).update(config_mode="platform")
+    runtime = load_runtime(assistant.pk)
+    assert (runtime.brain, runtime.llm is not None) == (None, True)
 
 
 def test_it_needs_few_queries(alice: User, django_assert_max_num_queries: Any) -> None:

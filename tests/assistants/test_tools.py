@@ -18,6 +18,7 @@ from conversations.turn import TurnRequest, run_turn
 from core.db import in_db
 from providers.fakes import FakeUpstream
 from providers.fakes.behaviour import Step
+from providers.models import Llm
 from tests.tooling.runner.service import Asked, Reply, Service, as_json, serving
 from tooling.models import Category, Tool, ToolSecret
 
@@ -33,10 +34,15 @@ def lookup(owner: User | None, pk: str, url: str, **fields: Any) -> Tool:
 
 
 def assistant_with(owner: User, upstream_url: str, *tools: Tool, **fields: Any) -> Assistant:
-    # FastGPT's way is the shortest to a model of one's own.
-    row = Assistant.objects.create(
-        name="a", owner=owner, config_mode="fastgpt", api_url=upstream_url, api_key="k", **fields
+    model = Llm.objects.create(
+        name="m",
+        model_name="m",
+        owner=owner,
+        vendor="openai_compatible",
+        base_url=upstream_url,
+        api_key="k",
     )
+    row = Assistant.objects.create(name="a", owner=owner, llm=model, **fields)
     row.set_tools([tool.pk for tool in tools])
     return row
 

@@ -345,7 +345,7 @@ def assistant_form(**fields: Any) -> dict[str, Any]:
     ("sent", "message"),
     [
         ({"allowed_origins": "https://shop.example/path"}, "Expected origins such as"),
-        ({"config_mode": "dify", "api_url": "https://brain.example"}, "Select a valid choice"),
+        ({"config_mode": "dify"}, "Dify needs the address of its API."),
         ({"config_mode": "fastgpt"}, "FastGPT needs the address of its API."),
         ({"config_mode": "fastgpt", "api_url": "ftp://brain.example"}, "Expected an address"),
     ],
