@@ -77,6 +77,9 @@ def _requests_per_minute(principal: Principal) -> int:
 class CredentialThrottle(BaseThrottle):
     """Requests a minute per credential, counted apart for `/api/v1` and `/v1`."""
 
+    # What is counted together, and how many times the credential's number may be asked.
+    group, factor = "api", 1
+
     def __init__(self) -> None:
         self._wait_s: int | None = None
 
@@ -85,13 +88,19 @@ class CredentialThrottle(BaseThrottle):
         if not isinstance(principal, Principal):
             return True
         who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
-        group = "gateway" if family_for(request.path_info) is Gateway else "api"
-        item = RateLimitItemPerMinute(_requests_per_minute(principal))
+        group = "gateway" if family_for(request.path_info) is Gateway else self.group
+        item = RateLimitItemPerMinute(self.factor * _requests_per_minute(principal))
         self._wait_s = _window.hit(item, group, who)
         return self._wait_s is None
 
     def wait(self) -> float | None:
         return self._wait_s
+
+
+class PollThrottle(CredentialThrottle):
+    """Reads of a task's log, which clients are told to ask for several times a second."""
+
+    group, factor = "poll", 10
 
 
 # --- Attempts to sign in or up -----------------------------------------------------------------

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import User
 from assistants.models import Assistant, FirstTurn, Language
 
 TASK_AGENT_ID = "task-agent"
@@ -43,6 +42,6 @@ def create_task_agent() -> Assistant:
     return row
 
 
-def stand_in(user: User) -> Assistant:
+def stand_in(user_id: int) -> Assistant:
     """The agent where the stored one is gone: the user's for one task, without tools, unsaved."""
-    return Assistant(pk=TASK_AGENT_ID, owner=user, **_VALUES)
+    return Assistant(pk=TASK_AGENT_ID, owner_id=user_id, **_VALUES)

@@ -148,6 +148,12 @@ def _content(folder: UserFolder, path: str) -> bytes:
         return file.read(images.MAX_IMAGE_BYTES + 1)
 
 
+def path_of(row: AttachmentRow) -> str:
+    """Where an image is in the user's folder; "" for what was sent otherwise."""
+    source = row["source"]
+    return source.removeprefix(_FILE) if source.startswith(_FILE) else ""
+
+
 # --- For the model -----------------------------------------------------------------------------
 
 

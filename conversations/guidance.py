@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from conversations.types import PersonalizationRow, RunModeName
 from tooling.catalogue import Language, Text
@@ -35,6 +35,7 @@ FAST_ITERATIONS = 30
 ToolCategory = Literal[
     "query", "system", "network", "code", "knowledge", "mcp", "files", "file_edit", "todo"
 ]
+TOOL_CATEGORIES: tuple[ToolCategory, ...] = get_args(ToolCategory)
 _BUILTIN_CATEGORIES: Mapping[str, frozenset[ToolCategory]] = {
     "search": frozenset({"network"}),
     "weather": frozenset({"network"}),

@@ -12,9 +12,9 @@ from conversations import guidance
 from conversations.attachments import documents_of, images_of
 from conversations.files.folder import UserFolder
 from conversations.models import Conversation, Message, Role
+from conversations.request import Thinking, TurnRequest
 from conversations.run_types import Claim
 from conversations.transcript import load_history
-from conversations.turn import Thinking, TurnRequest
 from conversations.types import AttachmentRow, RunModeName
 from providers.models import Llm, LlmType
 from providers.specs import default_llm, is_usable
@@ -49,7 +49,10 @@ def prepare(claim: Claim) -> TaskSetup:
     conversation = Conversation.objects.get(pk=claim.conversation_id)
     user = User.objects.get(pk=claim.owner_id)
     disabled = guidance.disabled_categories(asked["personalization"])
-    runtime = _runtime(conversation.assistant_id, user, asked["llm_id"])
+    agent = agent_for(user.pk, is_operator=user.is_operator, assistant_id=conversation.assistant_id)
+    # Not stored: the snapshot is made as if the agent had this model.
+    agent.llm = _asked_model(user, asked["llm_id"]) or model_for(user.pk, agent)
+    runtime = runtime_of(agent, caller_id=user.pk)
     sent = _sent_along(claim)
     return TaskSetup(
         runtime=_without(runtime, disabled),
@@ -79,37 +82,28 @@ def prepare(claim: Claim) -> TaskSetup:
     )
 
 
-def agent_for(user: User, assistant_id: str | None) -> Assistant:
-    """The assistant that works for the user: the named one, else the agent of all users.
+def agent_for(user_id: int, *, is_operator: bool, assistant_id: str | None) -> Assistant:
+    """The assistant that works for a user: the named one, else the agent of all users.
 
     Where an operator deleted that too, one that is stored nowhere.
     """
-    rows = Assistant.objects.select_related(*_MODELS).visible_to(
-        user.pk, is_operator=user.is_operator
-    )
+    rows = Assistant.objects.select_related(*_MODELS).visible_to(user_id, is_operator=is_operator)
     wanted = [key for key in (assistant_id, TASK_AGENT_ID) if key]
     found = rows.in_bulk(wanted)
-    return next((found[key] for key in wanted if key in found), None) or stand_in(user)
+    return next((found[key] for key in wanted if key in found), None) or stand_in(user_id)
 
 
-def model_for(user: User, agent: Assistant, llm_id: str | None = None) -> Llm | None:
-    """The model of a task: the one that was asked for, else the agent's, else the user's default.
-
-    None where there is none that can be used, and where another service answers for the agent.
-    """
-    if llm_id is not None:
-        rows = Llm.objects.visible_to(user.pk, is_operator=user.is_operator)
-        row = rows.filter(type=LlmType.TEXT).select_related("provider").with_id(llm_id)
-        if is_usable(row):
-            return row
-    return agent.llm if is_usable(agent.llm) else default_llm(user.pk)
+def model_for(user_id: int, agent: Assistant) -> Llm | None:
+    """The model where none was asked for: the agent's own, else the user's default."""
+    return agent.llm if is_usable(agent.llm) else default_llm(user_id)
 
 
-def _runtime(assistant_id: str | None, user: User, llm_id: str | None) -> AssistantRuntime:
-    agent = agent_for(user, assistant_id)
-    # Not stored: the snapshot is made as if the agent had this model.
-    agent.llm = model_for(user, agent, llm_id)
-    return runtime_of(agent, caller_id=user.pk)
+def _asked_model(user: User, llm_id: str | None) -> Llm | None:
+    if llm_id is None:
+        return None
+    rows = Llm.objects.visible_to(user.pk, is_operator=user.is_operator)
+    row = rows.filter(type=LlmType.TEXT).select_related("provider").with_id(llm_id)
+    return row if is_usable(row) else None
 
 
 def _without(runtime: AssistantRuntime, disabled: frozenset[str]) -> AssistantRuntime:

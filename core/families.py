@@ -204,7 +204,13 @@ class Tasks(Family):
 
     @classmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
-        return {"success": False, "error": _with_field(error)}
+        body: Body = {"success": False, "error": _with_field(error)}
+        if isinstance(error, errors.Conflict):
+            # Who was refused wants to watch or stop the task that is in the way.
+            for task_id in error.details.get("task_id", []):
+                body["error"] += f" (task_id: {task_id})"
+                body["task_id"] = task_id
+        return body
 
 
 class Gateway(Family):

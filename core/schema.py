@@ -27,8 +27,16 @@ def _agentchat_success(data: Schema) -> Schema:
     return _object(status_code={"type": "integer"}, status_message={"type": "string"}, data=data)
 
 
+def _tasks_success(data: Schema) -> Schema:
+    return {"allOf": [_object(success={"type": "boolean", "enum": [True]}), data]}
+
+
 _STRING: Schema = {"type": "string"}
-_SUCCESS_OF_FAMILY = {"platform": _platform_success, "agentchat": _agentchat_success}
+_SUCCESS_OF_FAMILY = {
+    "platform": _platform_success,
+    "agentchat": _agentchat_success,
+    "tasks": _tasks_success,
+}
 _ERROR_OF_FAMILY: dict[str, Schema] = {
     "platform": _object(
         success={"type": "boolean", "enum": [False]},
@@ -45,7 +53,16 @@ _ERROR_OF_FAMILY: dict[str, Schema] = {
     "agentchat": _object(
         status_code={"type": "integer"}, status_message=_STRING, data={"nullable": True}
     ),
-    "tasks": _object(success={"type": "boolean", "enum": [False]}, error=_STRING),
+    "tasks": {
+        "type": "object",
+        "properties": {
+            "success": {"type": "boolean", "enum": [False]},
+            "error": _STRING,
+            # Of the task that is in the way.
+            "task_id": _STRING,
+        },
+        "required": ["success", "error"],
+    },
     "gateway": _object(
         type={"type": "string", "enum": ["error"]},
         error=_object(type=_STRING, message=_STRING),

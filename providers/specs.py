@@ -111,6 +111,11 @@ def _llms(owner_id: int | None, type_: LlmType) -> QuerySet[Llm]:
     )
 
 
+def usable_llms(owner_id: int | None) -> QuerySet[Llm]:
+    """The language models that somebody can use; the default is the first."""
+    return _llms(owner_id, LlmType.TEXT)
+
+
 def default_llm(owner_id: int | None) -> Llm | None:
     """The language model of somebody who chose none; None for the system's own assistants."""
     return _llms(owner_id, LlmType.TEXT).first()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from conversations.api import agentchat, chat, files, workspace
+from conversations.api import agentchat, chat, files, tasks_urls, workspace
 from conversations.api.platform import CallViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -28,6 +28,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("workspace/session", workspace.SessionsView.as_view()),
     path("workspace/session/<str:session_id>", workspace.SessionView.as_view()),
     path("workspace/simple/chat", workspace.SimpleChatView.as_view()),
+    # Tasks: conversations, messages, tasks, guidance, models
+    *tasks_urls.urlpatterns,
     # Tasks: files
     path("files", files.FilesView.as_view()),
     path("files/upload", files.UploadView.as_view()),
