@@ -35,12 +35,16 @@ HEARTBEAT_INTERVAL_S = 10.0
 MAX_WAITING_CHARS = 32_000_000
 MAX_BATCH = 500
 MAX_ERROR_CHARS = 500
+MAX_REMOTE_ID_CHARS = 255
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 5.0
 GATHER_S = 0.05
 CLOSE_WAIT_S = 3.0
 FLUSH_WAIT_S = 5.0
 
+
+# Of what is changed of a call, this is kept with its conversation.
+_REMOTE_ID = "remote_id"
 
 # What the database refuses however often it is asked: a row whose conversation was deleted, a text
 # that it cannot hold.
@@ -74,6 +78,10 @@ class CallJournal:
         """Keeps a message. Returns at once; entries are numbered in the order of these calls."""
         self._seq += 1
         self._writer.add(_message(self.id, self._seq, entry))
+
+    def linked(self, remote_id: str) -> None:
+        """Keeps where the service that answers has this conversation."""
+        self._writer.change(self.id, {_REMOTE_ID: storable(remote_id)[:MAX_REMOTE_ID_CHARS]})
 
     def heartbeat(self) -> None:
         """Says that the call is alive. The writer says so itself as long as this object lives."""
@@ -389,7 +397,12 @@ def _write_together(messages: list[Message], changes: dict[str, dict[str, Any]])
         if alive:
             Call.objects.filter(pk__in=alive).update(heartbeat_at=timezone.now())
         for call_id in changes.keys() - set(alive):
-            Call.objects.filter(pk=call_id).update(**changes[call_id])
+            fields = dict(changes[call_id])
+            remote_id = fields.pop(_REMOTE_ID, None)
+            if fields:
+                Call.objects.filter(pk=call_id).update(**fields)
+            if remote_id is not None:
+                Conversation.objects.filter(pk=call_id).update(remote_id=remote_id)
 
 
 def _write_singly(batch: _Batch) -> None:

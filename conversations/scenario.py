@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from uuid import uuid4
 
 from django.db.models import Q
 from django.utils.translation import gettext as _
@@ -17,6 +18,8 @@ from assistants.access import access_assistant
 from assistants.models import Assistant
 from assistants.runtime import AssistantRuntime, Language, runtime_of
 from conversations.events import (
+    Linked,
+    ModelAsked,
     TextDelta,
     ToolCalled,
     ToolReturned,
@@ -101,13 +104,21 @@ class _Heard:
     """What came back in one turn."""
 
     text: str = ""
+    remote_id: str = ""
     uses: list[ToolUse] = dataclasses.field(default_factory=list)
     failure: str = ""
+    _said_before: int = 0
 
     def add(self, event: TurnEvent) -> None:
         match event:
             case TextDelta(text=text):
                 self.text += text
+            case ModelAsked():
+                # What another attempt said before is void.
+                self.text = self.text[: self._said_before] if event.attempt > 1 else self.text
+                self._said_before = len(self.text)
+            case Linked(remote_id=remote_id):
+                self.remote_id = remote_id
             case ToolReturned(name=name, code=code):
                 self.uses.append(ToolUse(name, is_ok=code < 400))
             case TurnFailed(message=message):
@@ -124,6 +135,8 @@ class _Talk:
     def __init__(self, runtime: AssistantRuntime) -> None:
         self._runtime = runtime
         self._history: tuple[ChatMessage, ...] = ()
+        # Nothing of it is kept here; a service that answers keeps it under an id of its own.
+        self._id, self._remote_id = f"test-{uuid4().hex}", ""
         self._turns = 0
         self._has_broken_off = False
 
@@ -140,6 +153,7 @@ class _Talk:
             raise CheckFailed(heard.failure)
         self._has_broken_off = False
         self._history += (UserMessage(step.say), AssistantMessage(heard.text))
+        self._remote_id = heard.remote_id or self._remote_id
         shown = {"text": _shown(heard.text), "ms": ms, "tools": _named(heard.uses)}
         if problems := problems_of(step, heard.text, heard.uses):
             text = _("%(problems)s Answered: “%(text)s”")
@@ -150,7 +164,14 @@ class _Talk:
 
     async def _turn(self, text: str) -> _Heard:
         self._turns += 1
-        request = TurnRequest(self._turns, text, self._history, variables={})
+        request = TurnRequest(
+            self._turns,
+            text,
+            self._history,
+            variables={},
+            conversation_id=self._id,
+            remote_id=self._remote_id,
+        )
         heard = _Heard()
         async with aclosing(run_turn(request, self._runtime, client_tools=_Device())) as events:
             async for event in events:

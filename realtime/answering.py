@@ -16,6 +16,8 @@ from django.utils.translation import gettext as _
 from assistants.runtime import AssistantRuntime
 from conversations.events import (
     Cited,
+    Linked,
+    ModelAsked,
     TextDelta,
     ToolCalled,
     ToolReturned,
@@ -77,6 +79,20 @@ class ClientDevice:
             answer.set_result(ClientToolResult(result.output, result.code, result.message))
 
 
+class Thread:
+    """By which ids this call goes on: ours, and that of the service that keeps the conversation."""
+
+    def __init__(self, conversation_id: str, note: Callable[[str], None]) -> None:
+        self.conversation_id = conversation_id
+        self.remote_id = ""
+        self._note = note
+
+    def link(self, remote_id: str) -> None:
+        """Takes the service's id, for the turns to come and for the record."""
+        self.remote_id = remote_id
+        self._note(remote_id)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answering:
     """What all replies of a call share. Without a voice, they are text only.
@@ -92,6 +108,7 @@ class Answering:
     device: ClientDevice
     adopt: Adopt
     speaks_prompts: bool
+    thread: Thread
     quiet: Callable[[], Awaitable[None]]
 
     def prompt_of(self, called: ToolCalled) -> str:
@@ -159,7 +176,14 @@ class Answer:
         shared, start = self._shared, self._start
         if self._has_fixed_text:
             return self._opener()
-        request = TurnRequest(start.turn, start.text, start.history, shared.variables)
+        request = TurnRequest(
+            start.turn,
+            start.text,
+            start.history,
+            shared.variables,
+            conversation_id=shared.thread.conversation_id,
+            remote_id=shared.thread.remote_id,
+        )
         return run_turn(request, shared.runtime, client_tools=shared.device, adopt=shared.adopt)
 
     @property
@@ -197,6 +221,11 @@ class Answer:
                 dispatch(ToolRefused(turn, event))
             case Cited():
                 dispatch(Searched(turn, event))
+            case Linked(remote_id):
+                self._shared.thread.link(remote_id)
+            case ModelAsked(attempt=attempt) if attempt > 1 and self._text:
+                # What was said cannot be taken back; what stands in its place begins a line.
+                await self._add("\n")
             case TurnFinished(usage=usage):
                 self._usage = usage
             case TurnFailed():

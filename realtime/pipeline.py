@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import ToolReturned
+from conversations.memory import remember_after
 from conversations.models import CallSource
 from core.db import in_db
 from core.errors import Unavailable
@@ -37,7 +38,7 @@ from realtime.admission import (
     admit,
     check_still_allowed,
 )
-from realtime.answering import Answer, Answering, ClientDevice, run_opener_calls
+from realtime.answering import Answer, Answering, ClientDevice, Thread, run_opener_calls
 from realtime.ear import Ear
 from realtime.events import (
     CLOSE_NORMAL,
@@ -316,8 +317,18 @@ class Call:
                     error_code=failure.code if failure else "",
                     error_message=failure.message if failure else "",
                 )
+                await self._remember(self._admission)
             finally:
                 await self._admission.slot.release()
+
+    async def _remember(self, admission: Admission) -> None:
+        """Has a worker look for what is worth remembering of the whole call."""
+        if not admission.runtime.remembers:
+            return
+        try:
+            await in_db(remember_after, admission.journal.id)
+        except DatabaseFailure as error:
+            logger.warning("nothing is learnt in call %s: %s", admission.journal.id, error)
 
     # --- messages --------------------------------------------------------------------------------
     def _take(self, message: ClientMessage) -> None:
@@ -385,6 +396,7 @@ class Call:
             device=self._device,
             adopt=self._adopt,
             speaks_prompts="spoken_prompts" in start.capabilities,
+            thread=Thread(admission.journal.id, admission.journal.linked),
             quiet=self._quiet,
         )
         self._interruption_ms = runtime.turn_taking.interruption_ms
