@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from core.db import in_db
+from core.families import as_app_error, error_response
 
 T = TypeVar("T")
 
@@ -48,7 +49,10 @@ class AsyncView(APIView):
                 response = await handler(asked, *args, **kwargs)
             else:
                 response = await self.enter(asked, lambda: handler(asked, *args, **kwargs))
-        except Exception as error:  # the edge: it renders what is known and raises the rest
-            response = await in_db(self.handle_exception, error)
+        except Exception as error:
+            known = as_app_error(error)
+            if known is None:
+                raise
+            return error_response(known, request)
         self.response = self.finalize_response(asked, response, *args, **kwargs)
         return self.response

@@ -1,0 +1,120 @@
+"""`/chat` and `/completion` of the agentchat family, streamed, and `/chat/stop`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import Scope
+from accounts.permissions import principal_of
+from assistants.runtime import AssistantRuntime
+from conversations import chat
+from conversations.attachments import read_link
+from conversations.dialogs import access_dialog
+from conversations.encoders.agentchat import AgentChatEncoder
+from conversations.events import TurnEvent
+from conversations.lookup import Lookup
+from conversations.types import AttachmentRow
+from core import sse
+from core.agentchat import IdField, answer, naming, sent
+from core.asynchronous import AsyncView
+from core.db import in_db
+from core.serializers import WireSerializer
+
+MAX_INPUT = 100_000
+STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
+
+
+class ChatBody(WireSerializer):
+    user_input = serializers.CharField(max_length=MAX_INPUT)
+    dialog_id = IdField(help_text="As POST /dialog gave it, or was given it.")
+    file_url = serializers.CharField(
+        max_length=4096,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="A link that /upload gave.",
+    )
+
+
+class ChatView(AsyncView):
+    """Answers in a dialog, as server-sent events: tools as they run, the text as it is written.
+
+    What goes wrong before the answer is the usual envelope, what goes wrong in it an event. A
+    client that leaves stops the answer; what was said is kept.
+    """
+
+    required_scope = Scope.CHAT
+    serializer_class = ChatBody
+
+    @extend_schema(responses=STREAM)
+    async def post(self, request: Request) -> StreamingHttpResponse:
+        def begin(attachments: Sequence[AttachmentRow] = ()) -> chat.Exchange:
+            with naming("dialog_id"):
+                dialog = access_dialog(principal_of(request), fields["dialog_id"])
+            runtime = chat.agent_of(principal_of(request), dialog)
+            text = fields["user_input"]
+            return chat.begin(dialog, runtime, text=text, attachments=attachments)
+
+        def enter() -> chat.Exchange | None:
+            fields.update(sent(request, ChatBody))
+            return None if fields.get("file_url") else begin()
+
+        fields: dict[str, Any] = {}
+        begun = await self.enter(request, enter)
+        if begun is None:
+            with naming("file_url"):
+                attachment = await read_link(principal_of(request), fields["file_url"])
+            begun = await in_db(begin, (attachment,))
+        events = chat.exchange(begun)
+        await anext(events)
+        return sse.response(_encoded(events, begun.runtime))
+
+
+class StopBody(WireSerializer):
+    dialog_id = IdField()
+
+
+class StoppedShape(serializers.Serializer[Any]):
+    stopped = serializers.BooleanField(help_text="Whether an answer was being written.")
+
+
+class ChatStopView(APIView):
+    """Stops the answer that is being written in a dialog, wherever it is; what was said is kept."""
+
+    required_scope = Scope.CHAT
+    serializer_class = StopBody
+
+    @extend_schema(responses=StoppedShape)
+    def post(self, request: Request) -> Response:
+        fields = sent(request, StopBody)
+        with naming("dialog_id"):
+            dialog = access_dialog(principal_of(request), fields["dialog_id"])
+        return answer({"stopped": chat.stop(dialog)})
+
+
+async def _encoded(
+    events: AsyncGenerator[TurnEvent, None], runtime: AssistantRuntime
+) -> AsyncGenerator[bytes, None]:
+    encoder = AgentChatEncoder(runtime.tools, search_id=_search_id(runtime), clock=time.time)
+    async with aclosing(events):
+        async for event in events:
+            for piece in encoder.encode(event):
+                yield piece
+
+
+def _search_id(runtime: AssistantRuntime) -> str | None:
+    """By what name the model calls the search in the knowledge."""
+    own = {spec.id: spec for spec in runtime.tools if spec.executor == "server"}
+    tool = Lookup(runtime).tool(own)
+    return tool.id if tool else None
