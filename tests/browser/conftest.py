@@ -52,16 +52,17 @@ def assistant(product: Product, web: Web) -> MakeAssistant:
 
 @pytest.fixture
 def window(chromium: Path, tmp_path: Path) -> Iterator[OpenWindow]:
-    """Opens windows whose microphone hears the given parts; no complaint may be left at the end."""
+    """Opens windows whose microphone hears what the test speaks, when it speaks.
+
+    Given sentences and silences in seconds, the browser's own microphone hears those over and over,
+    by its own clock. No complaint of the browser may be left at the end.
+    """
     with ExitStack() as stack:
         opened: list[TalkPage] = []
 
-        def open_window(*heard: str | float, is_refused: bool = False, **options: Any) -> TalkPage:
-            file = record(tmp_path / f"microphone{len(opened)}.wav", *(heard or (1.0,)), 60.0)
-            made: AbstractContextManager[TalkPage] = browser_window(
-                None if is_refused else file, **options
-            )
-            opened.append(stack.enter_context(made))
+        def open_window(*heard: str | float, **options: Any) -> TalkPage:
+            file = record(tmp_path / f"microphone{len(opened)}.wav", *heard) if heard else None
+            opened.append(stack.enter_context(browser_window(file, **options)))
             return opened[-1]
 
         yield open_window

@@ -1,4 +1,4 @@
-"""What the fake microphone hears: our own voice, saying known sentences at known times."""
+"""What microphones hear in these tests: our own voice, saying known sentences."""
 
 from __future__ import annotations
 
@@ -22,22 +22,37 @@ VOICE = VoiceSpec(
 )
 
 
-async def _spoken(text: str) -> bytes:
+async def _speech(text: str) -> bytes:
     async with EspeakSpeaker(VOICE).speak(text) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
 def _sound(part: str | float) -> bytes:
     if isinstance(part, str):
-        return asyncio.run(_spoken(part))
+        return asyncio.run(_speech(part))
     return bytes(SAMPLE_BYTES * round(part * SAMPLE_RATE_HZ))
+
+
+def _sounds(*parts: str | float) -> bytes:
+    """Sentences, and silences in seconds between them, as PCM."""
+    # Playwright keeps an event loop in the thread of the test.
+    with ThreadPoolExecutor(max_workers=1) as other_thread:
+        return b"".join(other_thread.map(_sound, parts))
+
+
+def spoken(text: str) -> bytes:
+    """A WAV file of a sentence."""
+    return wav_from_pcm(_sounds(text), sample_rate_hz=SAMPLE_RATE_HZ)
+
+
+def duration_ms(text: str) -> float:
+    """How long a sentence takes to be said."""
+    return len(_sounds(text)) / SAMPLE_BYTES / SAMPLE_RATE_HZ * 1000
 
 
 def record(path: Path, *parts: str | float) -> Path:
     """A WAV file for Chromium's microphone: sentences, and silences in seconds between them."""
-    # Playwright keeps an event loop in the thread of the test.
-    with ThreadPoolExecutor(max_workers=1) as other_thread:
-        sound = b"".join(other_thread.map(_sound, parts))
-    samples = soxr.resample(np.frombuffer(sound, dtype="<i2"), SAMPLE_RATE_HZ, MICROPHONE_HZ)
+    sound = np.frombuffer(_sounds(*parts), dtype="<i2")
+    samples = soxr.resample(sound, SAMPLE_RATE_HZ, MICROPHONE_HZ)
     path.write_bytes(wav_from_pcm(samples.tobytes(), sample_rate_hz=MICROPHONE_HZ))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.browser.product import INSECURE_HOST
+from tests.browser.speech import spoken
 
 CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 360, "height": 740}
@@ -27,6 +29,51 @@ FLAGS = (
     "--disable-sync",
     f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
 )
+# Asks for the device as the page wants it, and then hears what the test says in its place.
+MICROPHONE = """(() => {
+  const { mediaDevices } = navigator;
+  if (!mediaDevices) return;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.getUserMedia = async (wanted) => {
+    const device = await open(wanted);
+    if (!wanted.audio) return device;
+    for (const track of device.getTracks()) track.stop();
+    const context = new AudioContext();
+    const ear = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
+    const silence = new ConstantSourceNode(context, { offset: 0 });
+    silence.connect(ear);
+    silence.start();
+    await context.resume();
+    window.microphone = { context, ear, spoken: 0 };
+    return ear.stream;
+  };
+})()"""
+SPEAK = """async (wav) => {
+  const { microphone } = window;
+  const bytes = Uint8Array.from(atob(wav), (letter) => letter.charCodeAt(0));
+  const buffer = await microphone.context.decodeAudioData(bytes.buffer);
+  const voice = new AudioBufferSourceNode(microphone.context, { buffer });
+  voice.connect(microphone.ear);
+  voice.onended = () => { microphone.spoken += 1; };
+  voice.start();
+  return microphone.spoken;
+}"""
+HAS_SPOKEN = "(before) => window.microphone.spoken > before"
+CAN_HEAR = "() => window.microphone && window.__talk.state !== 'connecting'"
+# Every state that the page left, however soon.
+STATES = """(() => {
+  window.statesLeft = [];
+  const note = (changes) => window.statesLeft.push(...changes.map(({ oldValue }) => oldValue));
+  new MutationObserver(note).observe(document, {
+    subtree: true, attributeFilter: ["data-state"], attributeOldValue: true,
+  });
+})()"""
+STATES_PASSED = "() => [...window.statesLeft, document.body.dataset.state]"
+HAVE_PASSED = f"""(wanted) => {{
+  let passed = 0;
+  for (const state of ({STATES_PASSED})()) if (state === wanted[passed]) passed += 1;
+  return passed === wanted.length;
+}}"""
 
 
 @dataclasses.dataclass
@@ -68,8 +115,26 @@ class TalkPage:
         self.page.fill("#text", text)
         self.page.press("#text", "Enter")
 
+    def speak(self, text: str) -> None:
+        """Says a sentence into the microphone, once the call hears it, to its end."""
+        wav = base64.b64encode(spoken(text)).decode()
+        self.page.wait_for_function(CAN_HEAR)
+        before = self.page.evaluate(SPEAK, wav)
+        self.page.wait_for_function(HAS_SPOKEN, arg=before)
+
     def wait_for_state(self, state: str) -> None:
+        """Until the page is in a state that it will not leave by itself."""
         self.page.wait_for_selector(f"body[data-state={state}]")
+
+    def wait_for_states(self, *states: str) -> None:
+        """Until the page has been in all these states, one after the other."""
+        self.page.wait_for_function(HAVE_PASSED, arg=states)
+
+    @property
+    def states(self) -> list[str]:
+        """The states that the page has been in until now."""
+        passed: list[str] = self.page.evaluate(STATES_PASSED)
+        return passed
 
     def wait_for_stats(self, condition: str) -> None:
         """Until a condition on `talk`, what the page measured, holds."""
@@ -95,21 +160,25 @@ class TalkPage:
 
 @contextlib.contextmanager
 def browser_window(
-    microphone: Path | None, *, size: dict[str, int] = DESKTOP, language: str = "en-US"
+    recording: Path | None = None,
+    *,
+    is_refused: bool = False,
+    size: dict[str, int] = DESKTOP,
+    language: str = "en-US",
 ) -> Iterator[TalkPage]:
-    """A window whose microphone plays a file, or is refused when there is none."""
-    listens = (
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={microphone}%noloop",
-    )
-    refuses = ("--use-fake-device-for-media-stream", "--deny-permission-prompts")
-    flags = [*FLAGS, *(refuses if microphone is None else listens)]
+    """A window whose devices may be refused; its microphone plays a recording, or is spoken to."""
+    flags = [*FLAGS, "--use-fake-device-for-media-stream"]
+    flags.append("--deny-permission-prompts" if is_refused else "--use-fake-ui-for-media-stream")
+    if recording:
+        flags.append(f"--use-file-for-fake-audio-capture={recording}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         context = browser.new_context(
             viewport={"width": size["width"], "height": size["height"]}, locale=language
         )
+        context.add_init_script(STATES)
+        if recording is None:
+            context.add_init_script(MICROPHONE)
         try:
             yield TalkPage(context.new_page())
         finally:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 from providers.fakes import FakeUpstream, Step
 from tests.browser.conftest import MakeAssistant, OpenWindow
 from tests.browser.product import Product, Web
+from tests.browser.speech import duration_ms
 from tests.browser.talkpage import DESKTOP, PHONE, TalkPage
 
 pytestmark = pytest.mark.browser
@@ -74,6 +75,8 @@ PATIENT = """() => {
   return performance.now() - window.promptSeen > 550;
 }"""
 FOCUS = "document.activeElement.dataset.option ?? document.activeElement.id"
+# Longer than any test.
+UNANSWERED = Step(wait_ms=600_000)
 Talk = Callable[..., TalkPage]
 
 
@@ -104,10 +107,8 @@ def helper(product: Product, assistant: MakeAssistant, model: FakeUpstream) -> M
 def talk(web: Web, helper: MakeAssistant, window: OpenWindow) -> Talk:
     """Opens a page whose assistant answers what is written to it by calling tools."""
 
-    def opened(
-        *heard: str | float, options: dict[str, Any] | None = None, **fields: Any
-    ) -> TalkPage:
-        page = window(*heard, **(options or {}))
+    def opened(*, options: dict[str, Any] | None = None, **fields: Any) -> TalkPage:
+        page = window(**(options or {}))
         page.open(f"{web.url}/talk/{helper(**fields)}")
         return page
 
@@ -120,6 +121,41 @@ def calls(*named: tuple[str, dict[str, Any]]) -> Step:
 
 def call(name: str, **arguments: Any) -> Step:
     return calls((name, arguments))
+
+
+class Wire:
+    """What the server says to a page, on its way there.
+
+    From the first event of the type `held`, nothing arrives until it is let go.
+    """
+
+    def __init__(self, page: Page, held: str = "") -> None:
+        self.events: list[dict[str, Any]] = []
+        self._held = held
+        self._waiting: list[str | bytes] = []
+        page.route_web_socket("**/ws?*", self._open)
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Says something in the server's place."""
+        self._socket.send(json.dumps(event))
+
+    def let_go(self) -> None:
+        self._held = ""
+        for message in self._waiting:
+            self._socket.send(message)
+        self._waiting.clear()
+
+    def _open(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        socket.connect_to_server().on_message(self._take)
+
+    def _take(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self.events.append(json.loads(message))
+        if self._waiting or (self._held and self.events[-1]["type"] == self._held):
+            self._waiting.append(message)
+        else:
+            self._socket.send(message)
 
 
 def lines(page: TalkPage) -> Locator:
@@ -409,14 +445,16 @@ def test_a_choice_is_written_in_chinese(talk: Talk, model: FakeUpstream) -> None
 
 
 def test_what_is_being_written_goes_on_when_a_question_comes(
-    talk: Talk, model: FakeUpstream
+    web: Web, helper: MakeAssistant, model: FakeUpstream, window: OpenWindow
 ) -> None:
-    page = talk(voiceOutputEnabled=False)
+    page = window()
+    wire = Wire(page.page, held="assistant.tool_call")
+    page.open(f"{web.url}/talk/{helper(voiceOutputEnabled=False)}")
     page.page.click("#start-silent")
-    late = dataclasses.replace(call("text_choice_prompt", **DRINKS), wait_ms=1500)
-    model.script("chat", late, Step(text="Here you are."))
+    model.script("chat", call("text_choice_prompt", **DRINKS), Step(text="Here you are."))
     page.say("A drink, please")
     page.page.locator("#text").press_sequentially("cof")
+    wire.let_go()
     expect(dialog(page)).to_be_visible()
     assert page.page.evaluate(FOCUS) == "text"
     page.page.keyboard.type("fee")
@@ -426,13 +464,16 @@ def test_what_is_being_written_goes_on_when_a_question_comes(
 
 
 def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
-    page = talk(20.0, "Coffee please.", options={"size": PHONE}, hotwords=["coffee"])
+    page = talk(options={"size": PHONE}, hotwords=["coffee"])
     page.start()
     ask(page, model, "voice_choice_prompt")
     expect(dialog(page)).to_contain_text("say the option or its number")
-    expect(page.replies.locator(".heard")).to_contain_text("What would you like to drink?")
-    page.wait_for_stats("talk.playedMs > 500 && talk.peak > 0.05")
-    expect(page.replies.last.locator(".heard")).to_contain_text("Here you are.")
+    # The page says every 200 ms how much it has played.
+    page.wait_for_stats(f"talk.playedMs > {duration_ms(DRINKS['question']) - 250}")
+    assert page.stats()["peak"] > 0.05
+    page.speak("Coffee please.")
+    heard = page.replies.locator(".heard")
+    expect(heard).to_have_text("What would you like to drink? Here you are.")
     expect(lines(page).last).to_contain_text("You chose: Coffee")
     expect(dialog(page)).to_have_count(0)
     assert result_in(model)["selected_id"] == "coffee"
@@ -442,7 +483,7 @@ def test_a_choice_is_spoken(talk: Talk, model: FakeUpstream) -> None:
 def test_a_choice_is_spoken_while_a_button_or_a_key_is_held(
     talk: Talk, model: FakeUpstream, means: str
 ) -> None:
-    page = talk(20.0, "Coffee please.", hotwords=["coffee"], voiceOutputEnabled=False)
+    page = talk(hotwords=["coffee"], voiceOutputEnabled=False)
     page.page.get_by_label("Push to talk").check()
     page.start()
     ask(page, model)
@@ -453,8 +494,8 @@ def test_a_choice_is_spoken_while_a_button_or_a_key_is_held(
         page.page.locator("#hold").hover()
         page.page.mouse.down()
     expect(page.page.locator("body")).to_have_attribute("data-held", "true")
-    page.wait_for_state("hearing")
-    page.wait_for_state("choosing")
+    page.speak("Coffee please.")
+    page.wait_for_states("choosing", "hearing", "choosing")
     if means == "key":
         page.page.keyboard.up("Space")
     else:
@@ -488,22 +529,11 @@ def test_it_shows_how_long_a_question_stays_and_that_it_is_over(
     web: Web, helper: MakeAssistant, model: FakeUpstream, window: OpenWindow
 ) -> None:
     page = window()
-    sockets: list[WebSocketRoute] = []
-    events: list[dict[str, Any]] = []
-
-    def pass_on(socket: WebSocketRoute) -> None:
-        sockets.append(socket)
-
-        def to_page(message: str | bytes) -> None:
-            if isinstance(message, str):
-                events.append(json.loads(message))
-            socket.send(message)
-
-        socket.connect_to_server().on_message(to_page)
-
-    page.page.route_web_socket("**/ws?*", pass_on)
+    wire = Wire(page.page)
     page.open(f"{web.url}/talk/{helper(voiceOutputEnabled=False)}")
     page.page.clock.install()
+    # From here the page's clock moves when the test says so.
+    page.page.clock.pause_at(datetime.now() + timedelta(hours=1))
     page.page.click("#start-silent")
     ask(page, model)
     expect(page.page.locator("#prompt-time")).to_have_text("60 s left")
@@ -511,12 +541,12 @@ def test_it_shows_how_long_a_question_stays_and_that_it_is_over(
     expect(page.page.locator("#prompt-time")).to_have_text("8 s left")
     expect(page.page.locator("#prompt-time")).to_have_attribute("data-hurry", "true")
     # What the server says after a minute, which no test waits for.
-    asked = next(event for event in events if event["type"] == "assistant.tool_call")
+    asked = next(event for event in wire.events if event["type"] == "assistant.tool_call")
     status = {"code": 504, "message": "No answer in time."}
     result = {"tool_call_id": asked["data"]["tool_call_id"], "output": "", "status": status}
     data = {**asked["data"], "result": result}
-    late = {**data, "type": "assistant.tool_result", "seq": events[-1]["seq"] + 1, "data": data}
-    sockets[0].send(json.dumps(late))
+    seq = wire.events[-1]["seq"] + 1
+    wire.send({**data, "type": "assistant.tool_result", "seq": seq, "data": data})
     expect(dialog(page)).to_have_count(0)
     expect(lines(page)).to_have_text(["What would you like to drink? – no answer in time"])
 
@@ -546,7 +576,7 @@ def test_the_state_fits_beside_the_button_on_a_phone(
 ) -> None:
     page = talk(options={"size": PHONE, "language": language}, voiceOutputEnabled=False)
     page.page.click("#start-silent")
-    model.script("chat", Step(wait_ms=1500, text="There you are."))
+    model.script("chat", UNANSWERED)
     page.say("Hello")
     page.wait_for_state("thinking")
     expect(page.page.locator("#stop-speaking")).to_be_visible()
@@ -597,7 +627,7 @@ def test_it_looks_well(
     expect(dialog(page)).to_contain_text("4711")
     window.screenshot(path=folder / f"{name}-message.png", animations="disabled")
     window.keyboard.press("Escape")
-    model.script("chat", Step(wait_ms=2000, text="There you are."))
+    model.script("chat", UNANSWERED)
     page.say("Thanks")
     page.wait_for_state("thinking")
     window.screenshot(path=folder / f"{name}-thinking.png", animations="disabled")
