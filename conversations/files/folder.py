@@ -102,6 +102,18 @@ def _told() -> Iterator[None]:
         raise Unavailable(_("The files cannot be read or written right now.")) from None
 
 
+@contextlib.contextmanager
+def _placing() -> Iterator[None]:
+    """A folder where a file is to be, a file where a folder is to be, or a link, is said so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+        text = _("Something of another kind has this name already.")
+        raise InvalidRequest(text, code="PATH_TAKEN") from None
+
+
 class UserFolder:
     """The files of one user. Paths are relative, and none leads out of the folder.
 
@@ -214,7 +226,7 @@ class UserFolder:
         """Puts more behind a file, which is made where it is not there."""
         parts = new_parts(path)
         with self._staged() as staged, self._locked() as root:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), _placing():
                 with tree.below(root, parts[:-1]) as parent:
                     with tree.open_file(parent, parts[-1]) as file:
                         staged.write(iter(lambda: file.read(_PIECE), b""))
@@ -313,14 +325,8 @@ def _put(staged: _Staged, root: int, parts: Parts) -> None:
     """Moves what is staged to its place, if there is room for it."""
     before = _size_of(root, parts)
     _check_room(_usage(root), staged.size - (before or 0), 0 if before is not None else len(parts))
-    try:
-        with tree.below(root, parts[:-1], make=True) as parent:
-            staged.move(parent, parts[-1])
-    except OSError as error:
-        if error.errno not in _IN_THE_WAY:
-            raise
-        text = _("Something of another kind has this name already.")
-        raise InvalidRequest(text, code="PATH_TAKEN") from None
+    with _placing(), tree.below(root, parts[:-1], make=True) as parent:
+        staged.move(parent, parts[-1])
 
 
 def _check_room(usage: Usage, more_bytes: int, more_entries: int) -> None:
