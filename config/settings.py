@@ -48,6 +48,12 @@ WEB_PROCESSES = read(
 WORKER_THREADS = read(
     "WORKER_THREADS", positive, default="20", help="Background jobs that wait on the network."
 )
+RUN_CAPACITY = read(
+    "RUN_CAPACITY",
+    positive,
+    default="64",
+    help="Tasks that one worker process carries out at once.",
+)
 PARSE_PROCESSES = read(
     "PARSE_PROCESSES", positive, default="1", help="Background processes that parse documents."
 )
@@ -144,6 +150,12 @@ USER_FILES_QUOTA_MB = read(
     positive,
     default="1024",
     help="Megabytes that the files of one user's folder may have in all.",
+)
+RUN_RETENTION_DAYS = read(
+    "RUN_RETENTION_DAYS",
+    positive,
+    default="30",
+    help="Days that the log of a task or chat is kept after its end; messages stay.",
 )
 PARSE_TIMEOUT_S = read(
     "PARSE_TIMEOUT_S", positive, default="120", help="Seconds that reading a document may take."
@@ -498,6 +510,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 15.0,
         # A run that found no worker in time is superseded by the next one.
         "options": {"expires": 12.0},
+    },
+    "conversations.sweep_runs": {
+        "task": "conversations.sweep_runs",
+        "schedule": 10.0,
+        "options": {"expires": 8.0},
+    },
+    "conversations.delete_old_runs": {
+        "task": "conversations.delete_old_runs",
+        "schedule": 3600.0,
+        "options": {"expires": 600.0},
     },
     "knowledge.sweep": {
         "task": "knowledge.sweep",

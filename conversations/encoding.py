@@ -92,6 +92,7 @@ class Collector:
         self._model_name = self._remote_id = ""
         # Where the answer that is being made began.
         self._steps_before, self._text_before, self._thinking_before = 1, 0, 0
+        self._usage = Usage()
         self._end: TurnFinished | TurnFailed | None = None
 
     def push(self, event: TurnEvent) -> None:
@@ -121,6 +122,7 @@ class Collector:
                 self._text_before, self._thinking_before = len(self._text), len(self._thinking)
             case ModelAnswered():
                 self._model_name = event.model_name
+                self._usage += event.usage
             case Linked():
                 self._remote_id = event.remote_id
             case TurnFinished() | TurnFailed():
@@ -141,7 +143,8 @@ class Collector:
             knowledge_note=" ".join(dict.fromkeys(self._knowledge_notes)),
             model_name=self._model_name,
             remote_id=self._remote_id,
-            usage=end.usage if end else Usage(),
+            # A turn that breaks off has taken what its calls of the model took until then.
+            usage=end.usage if end else self._usage,
             reason=None if isinstance(end, TurnFailed) else end.reason if end else "interrupted",
             error=end if isinstance(end, TurnFailed) else None,
         )

@@ -68,6 +68,7 @@ class RunLog:
         self._batch: Batch | None = None
         self._is_written = asyncio.Event()
         self._is_written.set()
+        self._written_at = float("-inf")
         self._error: Exception | None = None
         # The text that is open: how many pieces it has, and when it began.
         self._pieces = 0
@@ -84,7 +85,9 @@ class RunLog:
         self._waiting_chars += size
         if not self._joins(event):
             self._waiting.append(self._placed(event))
-        self._writer.note(self, within_s=self._flush_every_s)
+        # At once where nothing was written for a while; then so often and no oftener.
+        since_s = self._clock() - self._written_at
+        self._writer.note(self, within_s=max(0.0, self._flush_every_s - since_s))
         self._is_written.clear()
 
     async def flush(self) -> None:
@@ -103,7 +106,9 @@ class RunLog:
 
     async def finish(self, outcome: Outcome) -> None:
         """Ends the run, however long the database is away; nothing can be added any more."""
-        await self.flush()
+        if self._error is None or isinstance(self._error, LostRun):
+            await self.flush()
+        # After any other error the log stands where it was last written.
         pause_s = RETRY_FIRST_S
         while True:
             try:
@@ -115,7 +120,7 @@ class RunLog:
                 pause_s = min(2 * pause_s, RETRY_LONGEST_S)
         self._error = LostRun()
         if not has_ended:
-            raise self._error
+            raise LostRun
         hints.tell(self.claim.run_id)
 
     def take(self) -> Batch | None:
@@ -126,6 +131,7 @@ class RunLog:
             self.claim, tuple(self._waiting), first=self._next_seq, has_acted=self._is_acting
         )
         self._waiting, self._is_acting, self._waiting_chars = [], False, 0
+        self._written_at = self._clock()
         return self._batch
 
     def written(self, appended: Appended | None) -> None:

@@ -46,6 +46,7 @@ __all__ = [
     "append",
     "append_all",
     "claim",
+    "claim_of",
     "claim_waiting",
     "finish",
     "give_back",
@@ -84,7 +85,7 @@ def start_claimed(new: NewRun, *, worker: str) -> Claim:
         started_at=now,
         heartbeat_at=now,
     )
-    return _claim_of(_start(new, run))
+    return claim_of(_start(new, run))
 
 
 def _start(new: NewRun, run: Run) -> Run:
@@ -180,7 +181,8 @@ def _claimed(statement: str, values: dict[str, Any]) -> list[Claim]:
     ]
 
 
-def _claim_of(run: Run) -> Claim:
+def claim_of(run: Run) -> Claim:
+    """The claim of whoever works on the run."""
     return Claim(
         run_id=run.pk,
         attempt=run.attempt,
@@ -399,11 +401,13 @@ def _was_finished(claim: Claim, outcome: Outcome, first: int) -> bool:
     ).exists()
 
 
-def give_back(claim: Claim, events: Sequence[NewEvent], *, most_attempts: int) -> bool:
+def give_back(
+    claim: Claim, events: Sequence[NewEvent], *, most_attempts: int, first: int | None = None
+) -> bool:
     """Has another worker begin the task anew, and wakes one. `events` say so in the log.
 
     False where the attempt is lost, something was changed already, the user wants it to end, or
-    so many attempts were made.
+    so many attempts were made; with `first` also where the log does not stand there.
     """
     with transaction.atomic():
         held = Run.objects.filter(
@@ -415,7 +419,7 @@ def give_back(claim: Claim, events: Sequence[NewEvent], *, most_attempts: int) -
             has_acted=False,
         ).select_for_update(no_key=True)
         seq = held.values_list("next_seq", flat=True).first()
-        if seq is None:
+        if seq is None or first not in (None, seq):
             return False
         Run.objects.filter(pk=claim.run_id).update(
             status=RunStatus.PENDING,

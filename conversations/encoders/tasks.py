@@ -61,7 +61,7 @@ class TaskEncoder:
             case ModelAsked():
                 return self._asked(event)
             case ModelAnswered():
-                return [*self._close_block(), self._count(event.usage, event.context_tokens)]
+                return [*self._close_block(), self._count(event)]
             case TextDelta():
                 return self._delta("text", event.text)
             case ThinkingDelta():
@@ -113,9 +113,10 @@ class TaskEncoder:
             yield NewEvent(f"{self._block}_end", {"full_content": "".join(self._content)})
         self._block, self._content = None, []
 
-    def _count(self, usage: Usage, context_tokens: int) -> NewEvent:
-        self._tokens += usage
-        self._counted += usage
+    def _count(self, answered: ModelAnswered) -> NewEvent:
+        """What the conversation has taken by now, and what this call did."""
+        self._tokens += answered.usage
+        self._counted += answered.usage
         taken, given = self._tokens.input_tokens, self._tokens.output_tokens
         return NewEvent(
             "token_update",
@@ -123,7 +124,10 @@ class TaskEncoder:
                 "cumulative_input_tokens": taken,
                 "cumulative_output_tokens": given,
                 "cumulative_total_tokens": taken + given,
-                "current_context_tokens": context_tokens,
+                "current_context_tokens": answered.context_tokens,
+                "input_tokens": answered.usage.input_tokens,
+                "output_tokens": answered.usage.output_tokens,
+                "model": answered.model_name,
             },
         )
 
@@ -171,13 +175,14 @@ class TaskEncoder:
 
     def _ended(self, event: TurnFinished | TurnFailed) -> Iterator[NewEvent]:
         yield from self.close()
-        if event.usage != self._counted:
-            # Of calls that broke off, or of a service that counts by itself.
-            more = Usage(
-                max(0, event.usage.input_tokens - self._counted.input_tokens),
-                max(0, event.usage.output_tokens - self._counted.output_tokens),
-            )
-            yield self._count(more, event.usage.input_tokens + event.usage.output_tokens)
+        # Calls that broke off, or a service that counts by itself, are known at the end only.
+        more = Usage(
+            max(0, event.usage.input_tokens - self._counted.input_tokens),
+            max(0, event.usage.output_tokens - self._counted.output_tokens),
+        )
+        if more != Usage():
+            context = more.input_tokens + more.output_tokens
+            yield self._count(ModelAnswered(self._iteration, "", more, context))
 
 
 def outcome_of(turn: Turn, *, before: Iterable[NewEvent] = ()) -> Outcome:

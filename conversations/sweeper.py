@@ -1,0 +1,93 @@
+"""Runs that nobody works on any more, or not yet: begun anew, ended, announced again, deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from conversations import runs, waking
+from conversations.encoders.tasks import failed, outcome_of
+from conversations.models import Run, RunEvent, RunKind, RunStatus
+from conversations.recovery import restarted, turn_so_far
+from conversations.run_types import Claim, Outcome, StoredEvent
+
+logger = logging.getLogger(__name__)
+
+# Several heartbeats, so that a slow moment does not end a run.
+LOST_AFTER = datetime.timedelta(seconds=45)
+FORGOTTEN_AFTER = datetime.timedelta(seconds=10)
+# A run whose process died twice may be what it died of.
+MOST_ATTEMPTS = 2
+# Of one round; the next finds the rest.
+MOST_LOST = 200
+MOST_WOKEN = 50
+MOST_DELETED = 500
+_SAYING = ("text_chunk", "thinking_chunk")
+
+
+def recover_lost() -> int:
+    """Begins anew, or ends, the runs whose process is gone; their number."""
+    rows = Run.objects.filter(status__in=RunStatus.owned(), heartbeat_at__lt=Now() - LOST_AFTER)
+    lost = list(rows.order_by("heartbeat_at")[:MOST_LOST])
+    recovered = sum(map(_recover, lost))
+    if recovered:
+        logger.warning("Recovered %d runs whose process had died", recovered)
+    return recovered
+
+
+def wake_forgotten() -> int:
+    """Announces again the tasks that wait although they were announced; their number."""
+    waiting = Run.objects.filter(
+        status=RunStatus.PENDING, kind=RunKind.TASK, updated_at__lt=Now() - FORGOTTEN_AFTER
+    )
+    ids = list(waiting.order_by("created_at").values_list("pk", flat=True)[:MOST_WOKEN])
+    for run_id in ids:
+        waking.wake(run_id)
+    return len(ids)
+
+
+def delete_old() -> int:
+    """Deletes runs that ended long ago, with their logs; messages stay. Their number."""
+    before = timezone.now() - datetime.timedelta(days=settings.RUN_RETENTION_DAYS)
+    deleted = 0
+    while ids := list(
+        Run.objects.filter(finished_at__lt=before).values_list("pk", flat=True)[:MOST_DELETED]
+    ):
+        Run.objects.filter(pk__in=ids).delete()
+        deleted += len(ids)
+    return deleted
+
+
+def _recover(run: Run) -> bool:
+    """Whether this call did it: its process may live after all, or another sweeper be faster."""
+    with translation.override(run.request.get("language")):
+        claim = runs.claim_of(run)
+        has_said = RunEvent.objects.filter(run=run, type__in=_SAYING).exists()
+        events = restarted(has_said=has_said)
+        # Where the log goes on meanwhile, somebody is there.
+        first = run.next_seq
+        return runs.give_back(
+            claim, events, most_attempts=MOST_ATTEMPTS, first=first
+        ) or runs.finish(claim, _outcome(run, claim), first=first)
+
+
+def _outcome(run: Run, claim: Claim) -> Outcome:
+    turn = turn_so_far(_events(run), turn=claim.turn)
+    if run.status == RunStatus.CANCEL_REQUESTED:
+        return outcome_of(dataclasses.replace(turn, turn=claim.turn))
+    if run.kind == RunKind.CHAT:
+        return failed(
+            _("The server was stopped while it answered."), code="process_lost", turn=turn
+        )
+    return failed(_("The process that worked on the task ended."), code="worker_lost", turn=turn)
+
+
+def _events(run: Run) -> list[StoredEvent]:
+    rows = RunEvent.objects.filter(run=run).values_list("seq", "type", "data")
+    return [StoredEvent(seq, kind, data, 0) for seq, kind, data in rows.iterator()]
