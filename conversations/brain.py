@@ -8,7 +8,6 @@ asked a second time: the service would keep the message twice.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
 
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
@@ -24,8 +23,10 @@ from conversations.events import (
     TurnFailed,
     TurnFinished,
 )
+from conversations.prompt import OPENING_CUES
+from conversations.request import TurnRequest
 from core.errors import AppError, ProviderError
-from providers.passages import Passage, render_passages
+from providers import attached
 from providers.registry import brain
 from providers.tokens import estimate_tokens
 from providers.types import (
@@ -40,29 +41,25 @@ from providers.types import (
     Usage,
 )
 
-if TYPE_CHECKING:
-    from conversations.turn import TurnRequest
-
 NAMES = {"dify": "Dify", "fastgpt": "FastGPT"}
 # By this name an application can ask for what a task wants of its answers.
 INSTRUCTIONS = "instructions"
 # Of one answer, and of what is thought before: more than any service means to give.
 MAX_ANSWER_CHARS = 100_000
 MAX_THINKING_CHARS = 400_000
+# What a small model of theirs can read; how much its context holds, nobody tells.
+MAX_FILE_TOKENS = 6_000
 
 
-def request_for(request: TurnRequest, runtime: AssistantRuntime, *, opening: str) -> BrainRequest:
-    """What the service is asked; `opening` stands for words where the assistant begins."""
+def request_for(request: TurnRequest, runtime: AssistantRuntime) -> BrainRequest:
+    """What the service is asked: the new words, with the files that came along."""
     variables = dict(request.variables)
     if request.instructions.strip():
         variables.setdefault(INSTRUCTIONS, request.instructions)
-    documents = render_passages(
-        Passage(number, document.name, document.text)
-        for number, document in enumerate(request.documents, 1)
-    )
-    text = request.text if request.text.strip() else opening
+    words = request.text if request.text.strip() else OPENING_CUES[runtime.language]
+    files = ((document.name, document.text) for document in request.documents)
     return BrainRequest(
-        text="\n\n".join(filter(None, (text, documents))),
+        text=attached.fitting(attached.with_files(words, files), tokens=MAX_FILE_TOKENS),
         user=_pseudonym(runtime, request.conversation_id),
         conversation_id=request.conversation_id,
         remote_id=request.remote_id,

@@ -91,7 +91,7 @@ async def run_turn(
     """
     yield TurnStarted(request.turn)
     if runtime.brain is not None:
-        asked = brain.request_for(request, runtime, opening=OPENING_CUES[runtime.language])
+        asked = brain.request_for(request, runtime)
         async with aclosing(brain.answer(runtime.brain, asked)) as events:
             async for event in events:
                 yield event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from conversations.api import agentchat, chat, files, tasks_urls, workspace
+from conversations.api import agentchat, chat, files, memory, tasks_urls, workspace
 from conversations.api.platform import CallViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("usage_count", agentchat.UsageCountView.as_view()),
     path("usage/models_list", agentchat.UsageModelsView.as_view()),
     path("usage/agents_list", agentchat.UsageAgentsView.as_view()),
+    path("memory", memory.MemoryView.as_view()),
     # Agentchat: chat, workspace
     path("chat", chat.ChatView.as_view()),
     path("completion", chat.ChatView.as_view()),
