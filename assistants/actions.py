@@ -264,12 +264,37 @@ def _check_brain(row: Assistant, given: dict[str, Any], problems: _Problems) -> 
 
 def check_brain(config_mode: str, api_url: str) -> None:
     """Raises InvalidRequest, naming the field, for a brain that could never answer."""
-    if config_mode not in ConfigMode.working():
-        text = _("%(brain)s cannot answer yet; choose another brain.")
+    if config_mode in ConfigMode.remote() and not api_url:
+        text = _("%(brain)s needs the address of its API.")
         text %= {"brain": ConfigMode(config_mode).label}
-        raise InvalidRequest(text, param="config_mode")
-    if config_mode == ConfigMode.FASTGPT and not api_url:
-        raise InvalidRequest(_("FastGPT needs the address of its API."), param="api_url")
+        raise InvalidRequest(text, param="api_url")
+
+
+@contextmanager
+def reserved_name(
+    owner_id: int | None, name: str, *, by: Assistant | None = None
+) -> Iterator[None]:
+    """Keeps the name free for what is stored inside. Raises Conflict if another one has it.
+
+    Only one family of the API wants names that are unique per user.
+    """
+    with transaction.atomic():
+        # Two requests of one user must not both find the name free.
+        if owner_id is not None:
+            User.objects.select_for_update(no_key=True).get(pk=owner_id)
+        same = Assistant.objects.filter(owner_id=owner_id, name=name)
+        if same.exclude(pk=by.pk if by else None).exists():
+            text = _("There is an application of this name already; choose another one.")
+            raise Conflict(text, code="NAME_TAKEN", param="name")
+        yield
+
+
+@transaction.atomic
+def delete_with_dialogs(row: Assistant) -> None:
+    """Deletes the assistant and, unlike a plain deletion, what its owner said to it in dialogs."""
+    for delete in DELETED_WITH:
+        delete(row)
+    row.delete()
 
 
 def generate_opener_audio(row: Assistant) -> OpenerAudio:

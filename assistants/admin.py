@@ -18,7 +18,7 @@ from unfold.decorators import action, display
 
 from assistants.access import bases_for, mcp_servers_for, tools_for
 from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
-from assistants.models import Assistant, ConfigMode, OpenerAudio
+from assistants.models import Assistant, OpenerAudio
 from core.console import ConsoleForm
 from core.errors import InvalidRequest
 from knowledge.fusion import FITTING_SHARE
@@ -130,8 +130,9 @@ class AssistantAdmin(Autotested):
                 "classes": ["tab"],
                 "fields": ["config_mode", "api_url", "api_key"],
                 "description": _(
-                    "What thinks: a language model of this platform, or an application of FastGPT "
-                    "at an address of its own, with its own key."
+                    "What thinks: a language model of this platform, or an application of Dify or "
+                    "FastGPT at an address of its own, with its own key. Prompt, knowledge, tools "
+                    "and memory are then those of the application, which keeps the conversation."
                 ),
             },
         ),
@@ -166,8 +167,8 @@ class AssistantAdmin(Autotested):
                 ),
             },
         ),
-        (
         (_("Memory"), {"classes": ["tab"], "fields": ["enable_memory"]}),
+        (
             _("Access"),
             {
                 "classes": ["tab"],
@@ -175,11 +176,6 @@ class AssistantAdmin(Autotested):
             },
         ),
     ]
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "config_mode":
-            kwargs["choices"] = [(mode.value, mode.label) for mode in ConfigMode.working()]
-        return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any

@@ -105,6 +105,7 @@ class AssistantRuntime:
     time_zone: str
     # Who talks to it; None without a credential.
     caller_id: int | None = None
+    # Whether it keeps facts about the caller, and uses them.
     remembers: bool = False
     # The service that answers in its place; `llm` is then None.
     brain: BrainSpec | None = None
@@ -173,7 +174,10 @@ def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRunt
         embedder=_embedder(row),
         time_zone=settings.TIME_ZONE,
         caller_id=caller_id,
-        remembers=row.enable_memory,
+        # Another service remembers by itself, if at all.
+        remembers=row.enable_memory
+        and caller_id is not None
+        and row.config_mode not in ConfigMode.remote(),
         brain=_brain(row),
     )
 
