@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 from anthropic import AsyncAnthropic
 from pydantic_ai.messages import ModelMessage
@@ -45,8 +45,9 @@ class AnthropicMessages(DirectChat):
     def settings(self, request: ChatRequest) -> AnthropicModelSettings:
         """What the request says beside messages and tools."""
         thinks = self._thinks(request)
-        own = to_settings(dataclasses.replace(request, thinking=thinks), self._spec)
-        settings = AnthropicModelSettings(**own)
+        asked = dataclasses.replace(request, thinking=thinks)
+        # Both are the same dictionary at run time; this one has more names.
+        settings = cast(AnthropicModelSettings, to_settings(asked, self._spec))
         if thinks is None:
             return settings
         if thinks:
@@ -71,7 +72,8 @@ class AnthropicMessages(DirectChat):
 
     def _thinking_on(self, longest: int | None) -> Any:
         if self._is_adaptive:
-            return {"type": "adaptive"}
+            # The newest say nothing of what they think unless asked.
+            return {"type": "adaptive", "display": "summarized"}
         room = THINKING_TOKENS if longest is None else longest - MIN_ANSWER_TOKENS
         return {"type": "enabled", "budget_tokens": min(THINKING_TOKENS, room)}
 

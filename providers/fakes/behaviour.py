@@ -45,6 +45,10 @@ class Behaviour:
     reply: str = "This is a short answer. And here is a second sentence."
     # JSON {"name": …, "arguments": …}: what is called, where it is offered and a user spoke last.
     tool_call: str = ""
+    # What a chat model thinks before that, where it is told to or its vendor does so by itself.
+    thinking: str = ""
+    # Which request to a chat model, counted from 1, is cut off in mid-answer; 0: none.
+    break_request: int = 0
     transcript: str = "hello there"
     asr_ms: float = 0
     llm_first_ms: float = 0

@@ -24,7 +24,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from providers.fakes import brains
+from providers.fakes import brains, thinking
 from providers.fakes.behaviour import KINDS, Behaviour, Kind, Stats, Step
 from providers.fakes.wire import Connection, Reply, Request
 from providers.tokens import CJK, estimate_tokens
@@ -34,6 +34,8 @@ _PIECE_MS = 100
 _TOKEN = re.compile(rf"{CJK.pattern}|[^\s\u4e00-\u9fff]+\s*|\s+")
 _TONE_HZ = 220
 _DIFY_STOP = re.compile(r"/v1/chat-messages/[0-9a-f-]{36}/stop")
+# How much of an answer comes that the behaviour cuts off.
+_PIECES_BEFORE_BREAK = 3
 _DASHSCOPE_RERANK = "/api/v1/services/rerank/text-rerank/text-rerank"
 
 
@@ -156,6 +158,17 @@ class Exchange:
         self.body: dict[str, Any] = {**self.fields} if self.fields else request.json()
         if self.behaviour.tool_call and step == Step() and _may_call(self.body):
             self.step = Step(tool_calls=[json.loads(self.behaviour.tool_call)])
+        if kind in ("chat", "messages"):
+            self._follow_behaviour(upstream.stats.of(kind).requests)
+
+    def _follow_behaviour(self, number: int) -> None:
+        """What it says of thinking and breaking off, in the step."""
+        is_told = thinking.told_to_think(self.body)
+        # Anthropic's models wait to be told.
+        if (is_told or (is_told is None and self.kind == "chat")) and not self.step.thinking:
+            self.step = dataclasses.replace(self.step, thinking=self.behaviour.thinking)
+        if number == self.behaviour.break_request:
+            self.step = dataclasses.replace(self.step, break_after=_PIECES_BEFORE_BREAK)
 
     def record(self) -> dict[str, Any]:
         """What is remembered of the request."""
@@ -219,6 +232,8 @@ class Exchange:
         model = self.body.get("model")
         if self.behaviour.models and self.kind != "models" and model not in self.behaviour.models:
             return 404, {"message": f"The model `{model}` does not exist", "code": "not_found"}
+        if self.kind == "messages" and (why := thinking.refusal(self.body)):
+            return 400, {"message": why, "type": "invalid_request_error"}
         return None
 
     def _say_raw(self) -> None:
@@ -243,7 +258,10 @@ def tokens(text: str) -> list[str]:
 def _may_call(body: dict[str, Any]) -> bool:
     """Whether tools are offered, and the last message is a user's words."""
     messages = body.get("messages") or [{}]
-    is_words = isinstance(messages[-1].get("content"), str) and messages[-1].get("role") == "user"
+    content = messages[-1].get("content")
+    parts = content if isinstance(content, list) else []
+    is_result = any(part.get("type") == "tool_result" for part in parts)
+    is_words = messages[-1].get("role") == "user" and not is_result
     return bool(body.get("tools")) and is_words
 
 
@@ -257,7 +275,7 @@ def _last_user_text(body: dict[str, Any]) -> str:
         if isinstance(content, str):
             return content
         if isinstance(content, list):
-            return " ".join(str(part.get("text", "")) for part in content)
+            return " ".join(str(part["text"]) for part in content if part.get("text"))
     return ""
 
 
@@ -368,7 +386,10 @@ def _anthropic_blocks(exchange: Exchange) -> Iterator[tuple[dict[str, Any], list
     if step.thinking:
         yield (
             {"type": "thinking", "thinking": "", "signature": ""},
-            [{"type": "thinking_delta", "thinking": piece} for piece in tokens(step.thinking)],
+            [
+                *({"type": "thinking_delta", "thinking": each} for each in tokens(step.thinking)),
+                {"type": "signature_delta", "signature": thinking.signature(step.thinking)},
+            ],
         )
     if exchange.said():
         yield (
