@@ -1,0 +1,150 @@
+"""Runs whose process is gone come to an end, and those that wait are found."""
+
+from __future__ import annotations
+
+import datetime
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from conversations import runs, sweeper, waking
+from conversations.models import Conversation, Message, Run, RunEvent, RunKind, RunStatus
+from conversations.run_types import Claim, NewEvent, Outcome
+from tests.conversations.runs import (
+    WORKER,
+    chunk,
+    claimed,
+    conversation,
+    log_of,
+    new_run,
+    status_of,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def talk(alice: User) -> Conversation:
+    return conversation(alice)
+
+
+def die(claim: Claim) -> None:
+    """Nobody has said for a while that the run lives."""
+    old = timezone.now() - sweeper.LOST_AFTER - datetime.timedelta(seconds=1)
+    Run.objects.filter(pk=claim.run_id).update(heartbeat_at=old)
+
+
+def kinds_of(claim: Claim) -> list[str]:
+    return [kind for _, kind in log_of(claim)]
+
+
+def test_it_begins_a_task_anew_that_changed_nothing(talk: Conversation) -> None:
+    claim = claimed(talk)
+    runs.append(claim, [NewEvent("text_start"), chunk("Hal")])
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    assert status_of(claim) == RunStatus.PENDING
+    assert kinds_of(claim)[3:] == ["stream_reset", "system_message"]
+    again = runs.claim(claim.run_id, worker=WORKER)
+    assert again is not None
+    assert (again.attempt, again.next_seq) == (2, 5)
+
+
+def test_it_ends_a_task_that_died_twice(talk: Conversation) -> None:
+    claim = claimed(talk)
+    die(claim)
+    sweeper.recover_lost()
+    again = runs.claim(claim.run_id, worker=WORKER)
+    assert again is not None
+    runs.append(again, [NewEvent("ai_message_start"), chunk("Hello")])
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    row = Run.objects.get(pk=claim.run_id)
+    assert (row.status, row.error_code) == (RunStatus.FAILED, "worker_lost")
+    assert kinds_of(claim)[-1] == "error"
+    answer = Message.objects.get(role="assistant")
+    assert (answer.text, answer.is_interrupted, answer.error != "") == ("Hello", True, True)
+    assert runs.start_task(new_run(talk)).turn == 2
+
+
+def test_it_ends_a_task_that_may_have_changed_something(talk: Conversation) -> None:
+    claim = claimed(talk)
+    runs.append(claim, [NewEvent("ai_message_start")], has_acted=True)
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    assert status_of(claim) == RunStatus.FAILED
+
+
+def test_it_stops_a_task_that_was_to_be_stopped(talk: Conversation) -> None:
+    claim = claimed(talk)
+    runs.append(claim, [NewEvent("ai_message_start"), chunk("Hello")])
+    runs.request_cancel(Run.objects.get(pk=claim.run_id))
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    assert status_of(claim) == RunStatus.CANCELED
+    assert kinds_of(claim)[-1] == "task_stopped"
+    assert Message.objects.get(role="assistant").text == "Hello"
+
+
+def test_it_ends_a_chat(talk: Conversation) -> None:
+    claim = runs.start_claimed(new_run(talk, kind=RunKind.CHAT), worker=WORKER)
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    row = Run.objects.get(pk=claim.run_id)
+    assert (row.status, row.error_code) == (RunStatus.FAILED, "process_lost")
+
+
+def test_it_leaves_alone_what_lives(talk: Conversation) -> None:
+    claim = claimed(talk)
+    assert sweeper.recover_lost() == 0
+    assert runs.append(claim, [chunk("a")]) is not None
+
+
+def test_it_leaves_alone_what_went_on_meanwhile(
+    talk: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(talk)
+    die(claim)
+    original = runs.claim_of
+
+    def and_meanwhile(run: Run) -> Claim:
+        runs.append(claim, [chunk("a")])
+        return original(run)
+
+    monkeypatch.setattr(runs, "claim_of", and_meanwhile)
+    assert sweeper.recover_lost() == 0
+    assert runs.append(claim, [chunk("b")]) is not None
+
+
+def test_it_announces_what_waits(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[UUID] = []
+    monkeypatch.setattr(waking, "wake", woken.append)
+    run = runs.start_task(new_run(talk))
+    woken.clear()
+    assert sweeper.wake_forgotten() == 0
+    old = timezone.now() - datetime.timedelta(seconds=11)
+    Run.objects.update(updated_at=old)
+    assert sweeper.wake_forgotten() == 1
+    assert woken == [run.pk]
+
+
+def test_it_deletes_what_ended_long_ago(
+    talk: Conversation, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "MOST_DELETED", 2)
+    done = Outcome(status=RunStatus.SUCCEEDED, last=NewEvent("task_complete"), turn=None)
+    for _ in range(3):
+        claim = claimed(talk)
+        assert runs.finish(claim, done)
+    old = timezone.now() - datetime.timedelta(days=31)
+    Run.objects.update(finished_at=old)
+    for _ in range(2):
+        kept = claimed(conversation(bob))
+        assert runs.finish(kept, done)
+    Run.objects.filter(pk=kept.run_id).update(created_at=old)
+    assert sweeper.delete_old() == 3
+    assert Run.objects.count() == 2
+    assert set(RunEvent.objects.values_list("run__owner", flat=True)) == {bob.pk}
+    assert Message.objects.filter(conversation=talk).count() == 3
