@@ -243,7 +243,7 @@ def _alike(whose: Whose, vector: Vector | None) -> Memory | None:
     comparable = _facts(whose).filter(fingerprint=vector.fingerprint, embedding__isnull=False)
     best, found = SAME_FROM, None
     for row in comparable:
-        numbers = row.embedding.to_numpy().astype(np.float32)
+        numbers = np.asarray(row.embedding, dtype=np.float32)
         if (
             numbers.shape == vector.numbers.shape
             and (near := float(numbers @ vector.numbers)) > best
