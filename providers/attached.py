@@ -20,8 +20,11 @@ from providers.tokens import estimate_tokens
 TAG = "attached_file"
 CUT = "\n[cut: there is no room for the rest of this file]"
 _MAX_NAME_CHARS = 200
+# Between the marks nothing is like them, so each character is looked at once.
 _FILE = re.compile(
-    rf'(?P<head><{TAG} name="[^"\n]*">\n)(?P<text>.*?)(?P<end>\n</{TAG}>)(?P<gap>\n*)', re.DOTALL
+    rf'(?P<head><{TAG} name="[^"\n]*">\n)'
+    rf"(?P<text>[^<]*+(?:<(?!/?{TAG})[^<]*+)*+)"
+    rf"(?P<end></{TAG}>)(?P<gap>\n*)"
 )
 
 
@@ -55,7 +58,7 @@ def fitting(text: str, *, tokens: int) -> str:
 
     def cut(found: re.Match[str]) -> str:
         kept = found["text"][: int(len(found["text"]) * share)]
-        return f"{found['head']}{kept}{CUT}{found['end']}{found['gap']}"
+        return f"{found['head']}{kept}{CUT}\n{found['end']}{found['gap']}"
 
     return _FILE.sub(cut, text)
 

@@ -3,10 +3,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 
-from conversations.encoding import Collector, collect
+import pytest
+
+from conversations.encoding import Collector, Step, collect
 from conversations.events import (
     Citation,
     Cited,
+    Linked,
+    ModelAnswered,
+    ModelAsked,
     TextDelta,
     ThinkingDelta,
     ToolCalled,
@@ -81,3 +86,46 @@ def test_it_counts_a_turn_without_an_end_as_interrupted() -> None:
     assert (collector.turn.text, collector.turn.reason) == ("Half", "interrupted")
     collector.push(TextDelta(" more"))
     assert collector.turn.text == "Half more"
+
+
+BROKEN_ATTEMPTS: list[tuple[list[TurnEvent], list[TurnEvent]]] = [
+    # What the attempt brought, and what was there before the call.
+    ([TextDelta("Hal")], []),
+    ([ThinkingDelta("aha"), TextDelta("Hal"), TextDelta("f")], []),
+    ([ThinkingDelta("aha")], [called("a"), returned("a")]),
+    ([TextDelta("Hal"), TextDelta("f")], [called("a"), returned("a")]),
+    ([TextDelta("Hal")], [TextDelta("I look."), called("a"), returned("a")]),
+    ([TextDelta("Hal")], [TextDelta("I look."), refused("a")]),
+    ([], [TextDelta("I look."), called("a"), returned("a")]),
+]
+
+
+@pytest.mark.parametrize(("broken", "before"), BROKEN_ATTEMPTS)
+async def test_it_forgets_what_a_broken_attempt_brought(
+    broken: list[TurnEvent], before: list[TurnEvent]
+) -> None:
+    first = [TurnStarted(1), ModelAsked(1, 1, 3, False), ThinkingDelta("hm"), *before]
+    last = [TextDelta("Done."), ModelAnswered(2, "Llm", Usage(3, 4), 7)]
+    end = TurnFinished("stop", Usage(3, 4))
+    attempts = [ModelAsked(2, number, 3, False) for number in (1, 2, 3)]
+    whole = await collect(played(*first, attempts[0], *last, end))
+    again = await collect(
+        played(*first, attempts[0], *broken, attempts[1], *broken, attempts[2], *last, end)
+    )
+    assert again == whole
+    assert (whole.thinking, whole.model_name) == ("hm", "Llm")
+
+
+def test_what_an_attempt_brought_counts_until_the_next() -> None:
+    collector = Collector()
+    for event in (TurnStarted(1), ModelAsked(1, 1, 2, False), TextDelta("Half")):
+        collector.push(event)
+    assert collector.turn.text == "Half"
+    collector.push(ModelAsked(1, 2, 2, False))
+    assert (collector.turn.text, collector.turn.steps) == ("", (Step(),))
+
+
+def test_it_keeps_where_another_service_has_the_conversation() -> None:
+    collector = Collector()
+    collector.push(Linked("remote-1"))
+    assert collector.turn.remote_id == "remote-1"

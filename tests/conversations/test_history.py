@@ -20,11 +20,13 @@ from conversations.events import (
     TurnStarted,
 )
 from conversations.history import INTERRUPTED_NOTE, NO_RESULT
-from conversations.types import MessageEntry, ToolOutcome
+from conversations.types import AttachmentRow, MessageEntry, ToolOutcome
 from providers.types import (
     AssistantMessage,
     ChatMessage,
+    ImagePart,
     SystemMessage,
+    Thought,
     ToolCall,
     ToolMessage,
     Usage,
@@ -244,3 +246,63 @@ def test_it_does_not_change_what_it_is_given(messages: list[ChatMessage]) -> Non
     before = [dataclasses.replace(message) for message in messages]
     history.prepare(messages, budget_tokens=50)
     assert messages == before
+
+
+# --- Files, images, long turns -------------------------------------------------------------------
+
+
+def test_files_of_earlier_turns_are_still_known() -> None:
+    text = AttachmentRow(
+        kind="text", name="a.txt", source="upload:1", media_type="text/plain", text="Ten euros."
+    )
+    image = AttachmentRow(
+        kind="image", name="a.png", source="file:a.png", media_type="image/png", text=""
+    )
+    entry = MessageEntry(turn=1, role="user", text="How much?", attachments=(text, image))
+    (message,) = history.chat_messages([entry])
+    assert message == UserMessage(
+        '<attached_file name="a.txt">\nTen euros.\n</attached_file>\n\nHow much?'
+    )
+
+
+def test_images_and_thoughts_take_room() -> None:
+    image = ImagePart(b"", "image/png")
+    bare, seen = UserMessage("Look"), UserMessage("Look", (image, image))
+    more = history.message_tokens(seen) - history.message_tokens(bare)
+    assert more == 2 * history.IMAGE_TOKENS
+    thought = AssistantMessage("", (), (Thought("word " * 40),))
+    assert history.message_tokens(thought) == history.message_tokens(UserMessage("word " * 40))
+
+
+def step(number: int, size: int = 400) -> tuple[ChatMessage, ...]:
+    call = ToolCall(f"c{number}", "look", "{}")
+    result = ToolMessage(f"c{number}", "look", "word " * size)
+    return AssistantMessage("", (call,)), result
+
+
+def test_a_turn_that_fits_stays_as_it_is() -> None:
+    steps = (*step(1), *step(2))
+    assert history.shorten(steps, budget_tokens=5_000) == (steps, 0)
+    assert history.shorten((), budget_tokens=0) == ((), 0)
+
+
+def test_the_oldest_results_give_way_first() -> None:
+    steps = (*step(1), *step(2), *step(3))
+    shorter, dropped = history.shorten(steps, budget_tokens=1_200)
+    assert dropped == 0
+    assert [message.text == history.LEFT_OUT for message in shorter[1::2]] == [True, False, False]
+    assert shorter[::2] == steps[::2]
+
+
+def test_then_the_oldest_steps_go() -> None:
+    steps = tuple(message for number in range(10) for message in step(number, 20))
+    shorter, dropped = history.shorten(steps, budget_tokens=120)
+    assert 0 < dropped < 9
+    assert len(shorter) == 2 * (10 - dropped)
+    assert shorter[-2:] == steps[-2:]
+    assert sum(map(history.message_tokens, shorter)) <= 120
+
+
+def test_the_newest_step_stays_however_large_it_is() -> None:
+    steps = (*step(1), *step(2, 4_000))
+    assert history.shorten(steps, budget_tokens=10) == (steps[2:], 1)
