@@ -48,7 +48,7 @@ def _path_parameter(*, required: bool, text: str) -> OpenApiParameter:
     return OpenApiParameter("path", str, required=required, description=text)
 
 
-class UploadBody(WireSerializer):
+class FolderUploadBody(WireSerializer):
     file = serializers.FileField(help_text="At most 50 MB.", allow_empty_file=True)
     filename = serializers.CharField(
         required=False, help_text="Another name for the file than the form's."
@@ -56,7 +56,7 @@ class UploadBody(WireSerializer):
     dir = serializers.CharField(required=False, help_text="The folder to put it in.")
 
 
-class UploadedShape(serializers.Serializer[Any]):
+class FolderUploadedShape(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     path = serializers.CharField(help_text="In the caller's folder.")
     filename = serializers.CharField()
@@ -64,13 +64,13 @@ class UploadedShape(serializers.Serializer[Any]):
     sha256 = serializers.CharField()
 
 
-class UploadView(APIView):
+class FileUploadView(APIView):
     """Puts a file into the caller's folder; one of the same name is replaced."""
 
     required_scope = Scope.TASKS
-    serializer_class = UploadBody
+    serializer_class = FolderUploadBody
 
-    @extend_schema(request={"multipart/form-data": UploadBody}, responses=UploadedShape)
+    @extend_schema(request={"multipart/form-data": FolderUploadBody}, responses=FolderUploadedShape)
     def post(self, request: Request) -> Response:
         file = request.FILES.get("file")
         if file is None:
@@ -88,7 +88,7 @@ def _text(request: Request, name: str) -> str:
     return request.POST.get(name, "").strip()
 
 
-class EntryShape(serializers.Serializer[Any]):
+class FolderEntryShape(serializers.Serializer[Any]):
     """A file or a folder, as `folder.Entry`."""
 
     name = serializers.CharField()
@@ -98,13 +98,13 @@ class EntryShape(serializers.Serializer[Any]):
     modified_at = serializers.FloatField(help_text="Seconds since 1970.")
 
 
-class ListedShape(serializers.Serializer[Any]):
+class FolderShape(serializers.Serializer[Any]):
     success = serializers.BooleanField()
-    items = EntryShape(many=True)
+    items = FolderEntryShape(many=True)
     base = serializers.CharField()
 
 
-class RemovedShape(serializers.Serializer[Any]):
+class FolderRemovedShape(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     path = serializers.CharField()
 
@@ -116,7 +116,7 @@ class FilesView(APIView):
 
     @extend_schema(
         parameters=[_path_parameter(required=False, text="Empty: the whole folder.")],
-        responses=ListedShape,
+        responses=FolderShape,
     )
     def get(self, request: Request) -> Response:
         folder, path = _folder_of(request), request.query_params.get("path", "")
@@ -125,14 +125,14 @@ class FilesView(APIView):
 
     @extend_schema(
         parameters=[_path_parameter(required=True, text="A file, or a folder with all in it.")],
-        responses={200: RemovedShape},
+        responses={200: FolderRemovedShape},
     )
     def delete(self, request: Request) -> Response:
         path = _folder_of(request).delete(_path_in(request))
         return Response(Tasks.success({"path": path}))
 
 
-class DownloadView(APIView):
+class FileDownloadView(APIView):
     """A file as it is, or a folder as a zip archive; always as something to be saved."""
 
     required_scope = Scope.TASKS

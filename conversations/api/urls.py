@@ -33,6 +33,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *tasks_urls.urlpatterns,
     # Tasks: files
     path("files", files.FilesView.as_view()),
-    path("files/upload", files.UploadView.as_view()),
-    path("files/download", files.DownloadView.as_view()),
+    path("files/upload", files.FileUploadView.as_view()),
+    path("files/download", files.FileDownloadView.as_view()),
 ]

@@ -27,9 +27,7 @@ SENDABLE = [path for path in HOSTILE if "\0" not in path and "\udcff" not in pat
 
 
 def upload(api: APIClient, name: str, content: bytes = b"Some notes.", **fields: str) -> Any:
-    file = SimpleUploadedFile("sent.bin", content)
-    # Django's own class would cut the name before the view sees it.
-    file._name = name
+    file = SimpleUploadedFile(name, content)
     return api.post(f"{FILES}/upload", {"file": file, **fields}, format="multipart")
 
 
