@@ -249,7 +249,9 @@ class UserFolder:
 
     @_told()
     def remove(self) -> None:
-        """Removes the whole folder."""
+        """Removes the whole folder; nothing is made where nobody has one yet."""
+        if not self._base.exists():
+            return
         with _opened(self._base) as base, self._aside() as store:
             with contextlib.suppress(FileNotFoundError):
                 _move_away(base, self._name, store)

@@ -376,4 +376,8 @@ def test_an_account_that_is_deleted_takes_its_folder_along(
 
 def test_removing_no_folder_is_nothing(folder: UserFolder, base: Path) -> None:
     folder.remove()
-    assert os.listdir(base) == [".partial"]
+    assert not base.exists()
+    folder.save("a.txt", [b"A"])
+    folder.remove()
+    folder.remove()
+    assert all_files(base) == set()
