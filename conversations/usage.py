@@ -6,8 +6,8 @@ import dataclasses
 import datetime
 from collections.abc import Iterator
 
-from django.db.models import Count, Exists, F, OuterRef, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, Exists, OuterRef, QuerySet, Sum
+from django.db.models.functions import Collate, TruncDate
 from django.utils import timezone
 
 from accounts.principals import Principal
@@ -38,16 +38,20 @@ def usage_of(
         answers = answers.filter(conversation__assistant_name=agent)
     if model:
         answers = answers.filter(model_name=model)
+    # Half a million names are sorted by their bytes in half the time that a language's order takes.
     rows = (
         answers.values(
-            "model_name", day=TruncDate("created_at"), agent=F("conversation__assistant_name")
+            day=TruncDate("created_at"),
+            agent=Collate("conversation__assistant_name", "C"),
+            model=Collate("model_name", "C"),
         )
-        .annotate(answers=Count("pk"), read=Sum("input_tokens"), written=Sum("output_tokens"))
-        .order_by("day", "agent", "model_name")
+        # Not of a column: the index that has the others does not have the key.
+        .annotate(answers=Count("*"), read=Sum("input_tokens"), written=Sum("output_tokens"))
+        .order_by("day", "agent", "model")
     )
     for row in rows:
         yield Used(
-            row["day"], row["agent"], row["model_name"], row["answers"], row["read"], row["written"]
+            row["day"], row["agent"], row["model"], row["answers"], row["read"], row["written"]
         )
 
 

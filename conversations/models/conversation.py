@@ -146,6 +146,13 @@ class Message(models.Model):
             models.Index(
                 fields=["-created_at"], name="message_of_tool", condition=models.Q(role="tool")
             ),
+            # What answers took, read without the messages themselves, which are long.
+            models.Index(
+                fields=["conversation", "created_at"],
+                include=["model_name", "input_tokens", "output_tokens"],
+                name="message_usage",
+                condition=models.Q(role="assistant") & ~models.Q(model_name=""),
+            ),
         ]
 
     def __str__(self) -> str:
