@@ -379,6 +379,9 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "DocumentStageEnum": "knowledge.models.DocumentStatus.choices",
         "StageEnum": "knowledge.models.Stage.choices",
         "CallStatusEnum": "conversations.models.CallStatus.choices",
+        "TaskStatusEnum": "conversations.models.RunStatus.choices",
+        "ConversationStateEnum": "conversations.api.tasks_conversations.CONVERSATION_STATES",
+        "RunModeEnum": "conversations.guidance.RUN_MODES",
         "KnowledgeModeEnum": "assistants.models.KnowledgeMode.choices",
     },
 }

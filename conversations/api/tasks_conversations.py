@@ -24,6 +24,7 @@ from core.serializers import WireSerializer
 
 MAX_MESSAGE_CHARS = 100_000
 MAX_IMAGES = 10
+CONVERSATION_STATES = ("active", "running")
 
 
 # --- What is sent --------------------------------------------------------------------------------
@@ -157,13 +158,13 @@ class MetadataShape(serializers.Serializer[Any]):
     personalization_name = serializers.CharField(allow_null=True)
     total_messages = serializers.IntegerField()
     total_tools = serializers.IntegerField()
-    status = serializers.ChoiceField(["active", "running"])
+    status = serializers.ChoiceField(CONVERSATION_STATES)
     active_task_id = serializers.CharField(allow_null=True)
     assistant_id = serializers.CharField()
     assistant_name = serializers.CharField()
 
 
-class TokensShape(serializers.Serializer[Any]):
+class TokenStatisticsShape(serializers.Serializer[Any]):
     total_input_tokens = serializers.IntegerField()
     total_output_tokens = serializers.IntegerField()
     total_tokens = serializers.IntegerField()
@@ -199,7 +200,7 @@ class ConversationDataShape(serializers.Serializer[Any]):
     messages = SpokenShape(many=True, allow_null=True, help_text="Null unless full=1.")
     todo_list = TodoShape(many=True)
     metadata = MetadataShape()
-    token_statistics = TokensShape()
+    token_statistics = TokenStatisticsShape()
 
 
 class ConversationShape(serializers.Serializer[Any]):

@@ -44,3 +44,13 @@ def test_it_names_what_an_agentchat_deletion_needs(
     ]
     (parameter,) = operation["parameters"]
     assert (parameter["in"], parameter["name"], parameter["required"]) == ("query", name, True)
+
+
+def test_it_shows_what_the_tasks_family_puts_around_its_answers(alice_api: APIClient) -> None:
+    schema: dict[str, Any] = alice_api.get("/api/schema?format=json").json()
+    operation = schema["paths"]["/api/v1/conversations"]["get"]
+    envelope, body = operation["responses"]["200"]["content"]["application/json"]["schema"]["allOf"]
+    assert envelope["properties"]["success"]["enum"] == [True]
+    shape = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    answered = alice_api.get("/api/v1/conversations").json()
+    assert {"success", *shape["required"]} == set(answered)

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from accounts.models import ApiKey, User, hash_key
 from assistants.models import Assistant
+from assistants.task_agent import TASK_AGENT_ID
 from config.first_start import prepare
 from providers.models import Llm, OutboundRule, Provider
 from providers.specs import default_llm
@@ -69,6 +70,29 @@ def test_a_second_start_changes_nothing_that_people_did(folder: Path) -> None:
     assert not (folder / "first-login.txt").exists()
     assert User.objects.count() == 1
     assert not Tool.objects.get(pk="calculator").is_enabled
+
+
+def test_it_adds_the_agent_of_tasks_with_tools_that_work_without_keys() -> None:
+    prepare()
+    agent = Assistant.objects.get(pk=TASK_AGENT_ID)
+    assert agent.is_system
+    tools = set(agent.tools.values_list("pk", flat=True))
+    assert {"calculator", "code_interpreter", "current_time"} <= tools
+    assert "search" not in tools
+
+
+def test_an_installation_without_the_agent_of_tasks_gets_it_once(folder: Path) -> None:
+    prepare()
+    Assistant.objects.get(pk=TASK_AGENT_ID).delete()
+    # As an installation was before there was an agent.
+    (folder / "added-rows.txt").unlink()
+    prepare()
+    Assistant.objects.filter(pk=TASK_AGENT_ID).update(name="Ours")
+    prepare()
+    assert Assistant.objects.get(pk=TASK_AGENT_ID).name == "Ours"
+    Assistant.objects.get(pk=TASK_AGENT_ID).delete()
+    assert prepare().lines == []
+    assert not Assistant.objects.filter(pk=TASK_AGENT_ID).exists()
 
 
 def test_a_vendor_that_the_environment_names_is_added_once_and_preferred(
