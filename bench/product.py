@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Product:
 
 
 @contextlib.contextmanager
-def running_product() -> Iterator[Product]:
+def running_product(settings: Mapping[str, str] | None = None) -> Iterator[Product]:
     """Starts everything with one web process and an empty data folder; stops and deletes it."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -87,6 +87,7 @@ def running_product() -> Iterator[Product]:
             "VOICE_SOCKETS_PER_USER": "1000",
             "PLATFORM_REQUESTS_PER_MINUTE": "10000",
             "LOG_LEVEL": "WARNING",
+            **(settings or {}),
         }
         for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "FIELD_KEYS"):
             environment.pop(name, None)
