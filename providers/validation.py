@@ -11,9 +11,7 @@ from core.errors import InvalidRequest
 from providers.profiles import PROFILES, Kind, VendorProfile
 
 # No scheme but these two, and nothing that could end an attribute of a page.
-_PICTURE = re.compile(
-    r"(https?://|(?!//|[a-z][a-z0-9+.\-]*:))[^\x00-\x1f\\\"'<>]*", re.IGNORECASE
-)
+_PICTURE = re.compile(r"(https?://|(?!//|[a-z][a-z0-9+.\-]*:))[^\x00-\x1f\\\"'<>]*", re.IGNORECASE)
 
 
 def vendor_named(text: str, kind: Kind) -> VendorProfile:

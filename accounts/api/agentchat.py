@@ -211,8 +211,12 @@ class InfoView(APIView):
 
 class UpdateBody(serializers.Serializer[Any]):
     user_id = UserId(required=False)
-    user_avatar = serializers.CharField(required=False, allow_blank=True, max_length=500)
-    user_description = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    user_avatar = serializers.CharField(
+        required=False, allow_blank=True, allow_null=True, max_length=500
+    )
+    user_description = serializers.CharField(
+        required=False, allow_blank=True, allow_null=True, max_length=500
+    )
 
 
 class UpdateView(APIView):

@@ -420,7 +420,7 @@ class UsageCountView(APIView):
         return answer(_figures(request, lambda sums: sums["answers"]))
 
 
-_NAMES = serializers.ListSerializer(child=serializers.CharField())
+_NAMES: Any = serializers.ListSerializer(child=serializers.CharField())
 
 
 class UsageModelsView(APIView):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -246,7 +247,7 @@ class TestChanging:
 
     def test_a_foreign_agent_is_unknown(self, alice_api: APIClient, bob_api: APIClient) -> None:
         made = make(alice_api)
-        changes = (
+        changes: tuple[Callable[[APIClient, str], Any], ...] = (
             lambda client, agent_id: client.put(AGENT, {"agent_id": agent_id, "name": "New"}),
             lambda client, agent_id: client.delete(AGENT, {"agent_id": agent_id}),
             lambda client, agent_id: client.delete(f"{AGENT}?agent_id={agent_id}"),
