@@ -176,8 +176,9 @@ def _resume(conversation: Conversation, plan: _Plan, *, title: str) -> None:
     changed: dict[str, Any] = {}
     if conversation.settings != plan.settings:
         changed["settings"] = plan.settings
-    if conversation.assistant_key != plan.agent.pk:
-        changed["assistant_id"] = plan.stored_agent.pk if plan.stored_agent else None
+    # Who only stands in for an assistant that is gone does not take its place in the history.
+    if plan.has_new_agent:
+        changed["assistant_id"] = plan.agent.pk
         changed |= {"assistant_key": plan.agent.pk, "assistant_name": plan.agent.name}
     if title and not conversation.title:
         changed["title"] = conversation.title = title
@@ -218,6 +219,7 @@ class _Plan:
         self._principal = principal
         self._kept: SettingsRow = conversation.settings if conversation else SettingsRow()
         self.notes: list[NewEvent] = []
+        self.has_new_agent = False
         self.prompt = self._prompt(choices.prompt_name)
         self.personalization = self._personalization(choices.personalization_name)
         self.agent = self._agent(conversation, choices.assistant_id)
@@ -310,11 +312,17 @@ class _Plan:
                 raise InvalidRequest(
                     error.message, code=error.error_code, param="assistant_id"
                 ) from None
-        return agent_for(
+            self.has_new_agent = True
+        agent = agent_for(
             self._principal.user_id,
             is_operator=self._principal.is_operator,
             assistant_id=assistant_id or kept,
         )
+        is_other = conversation is not None and conversation.assistant_key != agent.pk
+        if conversation is not None and is_other and not self.has_new_agent:
+            text = _("The assistant “%(name)s” cannot be asked any more; another one answers.")
+            self._note(text % {"name": conversation.assistant_name})
+        return agent
 
     def _asked_model(self, key: str | None) -> Llm | None:
         if not key:

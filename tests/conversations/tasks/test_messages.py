@@ -349,6 +349,39 @@ def test_what_a_conversation_keeps_and_is_gone_is_passed_over_with_a_note(
     assert (request["llm_id"], request["prompt"], request["personalization"]) == (llm.pk, "", None)
 
 
+def test_an_assistant_that_is_gone_is_stood_in_for_with_a_note(
+    alice_api: APIClient, alice: User, llm: Llm
+) -> None:
+    ada = Assistant.objects.create(name="Ada", owner=alice)
+    first = send(alice_api, assistant_id=ada.pk)
+    asked(first)
+    key = ada.pk
+    ada.delete()
+    body = send(alice_api, conversation_id=first["conversation_id"])
+    (note,) = RunEvent.objects.filter(run_id=body["task_id"], type="system_message")
+    assert "Ada" in note.data["content"]
+    row = Conversation.objects.get(pk=first["conversation_id"])
+    assert (row.assistant_key, row.assistant_name) == (key, "Ada")
+
+
+def test_a_conversation_without_words_can_still_get_an_assistant(
+    alice_api: APIClient, alice: User, llm: Llm
+) -> None:
+    begun = ok(alice_api.post("/api/v1/conversations", {}))["conversation_id"]
+    ada = Assistant.objects.create(name="Ada", owner=alice)
+    body = send(alice_api, conversation_id=begun, assistant_id=ada.pk)
+    row = Conversation.objects.get(pk=begun)
+    assert (row.assistant_id, row.assistant_name) == (ada.pk, "Ada")
+    assert not RunEvent.objects.filter(run_id=body["task_id"], type="system_message").exists()
+
+
+def test_a_dialog_is_no_conversation_of_tasks(alice_api: APIClient, alice: User, llm: Llm) -> None:
+    chat = Conversation.objects.create(owner=alice, channel="chat")
+    refused(alice_api.post(PATH, {"message": "Hi", "conversation_id": chat.pk}), 400)
+    Conversation.objects.filter(pk=chat.pk).update(channel="task")
+    send(alice_api, conversation_id=chat.pk)
+
+
 @pytest.mark.parametrize("by", ["pk", "name", "alias"])
 def test_a_model_is_asked_for_by_id_name_or_alias(alice_api: APIClient, llm: Llm, by: str) -> None:
     second = make_llm("Second", aliases=["other"])

@@ -14,10 +14,12 @@ from django.db import connections
 from django.test import AsyncClient
 from rest_framework.test import APIClient
 
-from accounts.models import User
+from accounts.models import ApiKey, User, hash_key
 from conversations import runs
+from conversations.api import tasks_runs
 from conversations.models import RunStatus
 from conversations.run_types import Claim, NewEvent, Outcome
+from core.db import in_db
 from tests.conftest import client_with, make_key
 from tests.conversations.tasks.conftest import make_llm, ok, refused
 
@@ -170,7 +172,9 @@ def streamed(key: str, task_id: str, query: str = "", **headers: str) -> tuple[i
 
     async def read() -> tuple[int, bytes]:
         sent = {"Authorization": f"Bearer {key}", **headers}
-        response = await AsyncClient().get(f"{PATH}/{task_id}/events{query}", headers=sent)
+        # The types of Django know of no streams here.
+        path = f"{PATH}/{task_id}/events{query}"
+        response: Any = await AsyncClient().get(path, headers=sent)
         if response.status_code != 200:
             return response.status_code, b""
         assert response["Content-Type"].startswith("text/event-stream")
@@ -231,6 +235,25 @@ def test_behind_the_end_there_is_no_content(alice_key: str, task: str) -> None:
     assert streamed(alice_key, task, **{"Last-Event-ID": "4"}) == (204, [])
     assert streamed(alice_key, task, **{"Last-Event-ID": "3"})[0] == 200
     assert streamed(alice_key, task, **{"Last-Event-ID": "x"})[0] == 400
+
+
+def test_a_stream_ends_where_its_reader_may_not_read_on(
+    alice_api: APIClient, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_runs, "STREAM_WAIT_S", 0.02)
+    monkeypatch.setattr(tasks_runs, "STREAM_CHECK_S", 0)
+    task_id, key = begin(alice_api), make_key(alice)
+
+    async def read() -> list[bytes]:
+        sent = {"Authorization": f"Bearer {key}"}
+        response: Any = await AsyncClient().get(f"{PATH}/{task_id}/events", headers=sent)
+        assert response.status_code == 200
+        await in_db(ApiKey.objects.filter(digest=hash_key(key)).delete)
+        return [piece async for piece in response.streaming_content]
+
+    raw = b"".join(async_to_sync(read)())
+    assert raw.count(b"\nid: ") + raw.startswith(b"id: ") <= 2
+    assert log(alice_api, task_id)["status"] == "pending"
 
 
 # --- Listing -------------------------------------------------------------------------------------
