@@ -24,13 +24,11 @@ from conversations.events import (
     TurnStarted,
 )
 from conversations.request import SentDocument, TurnRequest
-from conversations.scenario import _Talk
 from conversations.turn import run_turn
 from providers.fakes import Behaviour, FakeUpstream, Step
 from providers.types import BrainKind, BrainSpec, ImagePart
 from tests.conversations.scripted import assistant, tool
 from tests.upstream import SECRET
-from tooling.autotest.scenario import Step as Said
 
 BOTH: tuple[BrainKind, ...] = ("dify", "fastgpt")
 
@@ -206,15 +204,3 @@ async def test_closing_the_turn_closes_the_services_stream(
     assert await asyncio.to_thread(
         upstream.stats.wait_until, lambda stats: stats.of(kind).cancelled == 1
     )
-
-
-@pytest.mark.parametrize("kind", BOTH)
-async def test_scenarios_hold_one_conversation_there(
-    upstream: FakeUpstream, kind: BrainKind
-) -> None:
-    upstream.set_behaviour(Behaviour(reply="You said {text}."))
-    talk = _Talk(answered_by(kind, upstream))
-    for text in ("one", "two"):
-        assert f"You said {text}." in await talk.say(Said(text))
-    ((_remote_id, said),) = upstream.conversations.items()
-    assert said == ["one", "two"]

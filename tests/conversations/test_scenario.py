@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from assistants.models import Assistant
 from conversations.models import Conversation, Message
-from providers.fakes import FakeUpstream
+from providers.fakes import Behaviour, FakeUpstream
 from providers.fakes.behaviour import Step
 from providers.models import Llm
 from tests.upstream import SECRET
@@ -176,3 +176,15 @@ def test_it_is_served(
     assert (refused.status_code, refused.json()) == (404, {"detail": "Assistant not found."})
     body = alice_api.post(url).json()
     assert (body["subject"], body["status"]) == ("assistant", "passed")
+
+
+@pytest.mark.parametrize("mode", ["dify", "fastgpt"])
+def test_it_holds_one_conversation_with_a_service_that_answers(
+    ada: Assistant, upstream: FakeUpstream, mode: str
+) -> None:
+    upstream.set_behaviour(Behaviour(reply="You said {text}."))
+    Assistant.objects.update(config_mode=mode, api_url=upstream.root_url, api_key=SECRET)
+    script(ada, {"say": "one", "expect_words": ["said one"]}, {"say": "two"})
+    assert run_of(ada).status == RunStatus.PASSED
+    ((_remote_id, said),) = upstream.conversations.items()
+    assert said == ["one", "two"]
