@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from core.errors import AppError
 from providers.clients import failures, transport
 from providers.clients.event_stream import ServerEvent, events_of
 from providers.tokens import estimate_tokens
@@ -19,6 +21,7 @@ SILENCE_S = 120.0
 # Services tell of every step of their flow, with all that it read; none of that is kept.
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
+REST_S = 0.1
 # Errors may come as a stream that does not say that it is one.
 EXPECTS = ("text/event-stream", "text/plain", "application/json")
 
@@ -60,6 +63,15 @@ async def streamed(
         aclosing(_events(response)) as events,
     ):
         yield events
+        await _read_rest(events)
+
+
+async def _read_rest(events: AsyncGenerator[ServerEvent, None]) -> None:
+    """Reads what comes after the last event that matters: closed there, the connection is lost."""
+    with suppress(TimeoutError, httpx.HTTPError, httpx.StreamError, AppError):
+        async with asyncio.timeout(REST_S):
+            async for _event in events:
+                pass
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
 
 import httpx
 
@@ -15,8 +15,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
 _LAST_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ServerEvent:
+class ServerEvent(NamedTuple):
     """One event; `name` is "" where the server named none."""
 
     name: str

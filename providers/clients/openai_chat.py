@@ -8,8 +8,7 @@ that are JSON already, and for reading each chunk through two HTTP clients.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,7 +18,6 @@ from openai import APIError, AsyncOpenAI
 from openai._types import Omit
 from openai.resources.chat import AsyncChat
 from openai.resources.chat.completions import AsyncCompletions
-from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from pydantic import ValidationError
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -36,14 +34,12 @@ from providers.clients.direct import (
     is_no_api,
     load,
 )
+from providers.clients.event_stream import EventReader
 from providers.profiles import PROFILES
 from providers.types import Endpoint, LlmSpec
 
 _NAMED = "pydantic_ai.providers.openai_compatible:OpenAICompatibleProvider"
 _DONE = b"[DONE]"
-# A carriage return at the very end may be the first half of a line's end.
-_LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")
-_LAST_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class OpenAIChat(DirectChat):
@@ -55,7 +51,9 @@ class OpenAIChat(DirectChat):
         names = (endpoint.vendor,) if path == _NAMED else ()
         provider = load(path)(*names, openai_client=_Client(endpoint))
         # The row says so, of a model whose name tells nothing.
-        can_think: ModelProfile = {"supports_thinking": True} if spec.supports_thinking else {}
+        can_think: ModelProfile | None = {"supports_thinking": True}
+        if not spec.supports_thinking:
+            can_think = None
         model = OpenAIChatModel(endpoint.model_name, provider=provider, profile=can_think)
         super().__init__(spec, model)
 
@@ -146,24 +144,28 @@ class _Chunks:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._body = BoundedBody(response)
-        self._usage: CompletionUsage | None = None
+        # Some vendors count again in each chunk what was made so far; only the last says it all.
+        self._counted: ChatCompletionChunk | None = None
 
     async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
-        events = _Events()
+        reader = EventReader()
         is_over = False
         async for piece in self._body:
-            for data in events.push(piece):
-                if is_over := data.startswith(_DONE):
+            for event in reader.push(piece):
+                if is_over := event.data.startswith(_DONE):
                     break
-                yield self._chunk(json.loads(data))
+                if chunk := self._uncounted(self._chunk(json.loads(event.data))):
+                    yield chunk
             if is_over:
                 break
         else:
-            for data in events.flush():
-                if not data.startswith(_DONE):
-                    yield self._chunk(json.loads(data))
-        if self._usage is not None:
-            yield _counted(self._usage)
+            for event in reader.flush():
+                if event.data.startswith(_DONE):
+                    continue
+                if chunk := self._uncounted(self._chunk(json.loads(event.data))):
+                    yield chunk
+        if self._counted is not None:
+            yield self._counted
 
     async def close(self) -> None:
         await self._body.aclose()
@@ -180,48 +182,17 @@ class _Chunks:
             text = message if isinstance(message, str) else "An error in the stream"
             raise APIError(text, request=_request_of(self._response), body=error)
         try:
-            chunk = ChatCompletionChunk.model_validate(value)
+            return ChatCompletionChunk.model_validate(value)
         except ValidationError:
             # Vendors leave out and add what they like; OpenAI's own client takes it, too.
-            chunk = ChatCompletionChunk.construct(**value)
-        if chunk.usage is not None:
-            # Some repeat with each chunk what was counted so far: only the last says it all.
-            self._usage, chunk.usage = chunk.usage, None
+            return ChatCompletionChunk.construct(**value)
+
+    def _uncounted(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk | None:
+        """The chunk without its count, or None where it says nothing else."""
+        if chunk.usage is None:
+            return chunk
+        self._counted = chunk.model_copy(update={"choices": []}) if chunk.choices else chunk
+        if not chunk.choices:
+            return None
+        chunk.usage = None
         return chunk
-
-
-def _counted(usage: CompletionUsage) -> ChatCompletionChunk:
-    """A chunk that says nothing but what was counted."""
-    return ChatCompletionChunk.construct(
-        id="", choices=[], created=0, model="", object="chat.completion.chunk", usage=usage
-    )
-
-
-class _Events:
-    """The data of server-sent events, from pieces of any length."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-        self._data: list[bytes] = []
-
-    def push(self, piece: bytes) -> Iterator[bytes]:
-        """The data of the events that this piece completes."""
-        self._rest.append(piece)
-        # Joined only where a line ends: an endless one must not be copied for each piece.
-        if b"\n" in piece or b"\r" in piece:
-            *lines, rest = _LINE_END.split(b"".join(self._rest))
-            self._rest = [rest]
-            for line in lines:
-                yield from self._take(line)
-
-    def flush(self) -> Iterator[bytes]:
-        """The data of an event that nothing ended."""
-        for line in (*_LAST_LINE_END.split(b"".join(self._rest)), b""):
-            yield from self._take(line)
-
-    def _take(self, line: bytes) -> Iterator[bytes]:
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-        elif not line and self._data:
-            yield b"\n".join(self._data)
-            self._data = []

@@ -80,6 +80,13 @@ async def test_it_goes_on_with_the_conversation_that_the_service_keeps(
 
 
 @pytest.mark.parametrize("kind", BOTH)
+async def test_it_keeps_its_connection(upstream: FakeUpstream, kind: BrainKind) -> None:
+    for _number in range(3):
+        await parts_of(spec(upstream, kind))
+    assert upstream.stats.connections == 1
+
+
+@pytest.mark.parametrize("kind", BOTH)
 async def test_it_streams(upstream: FakeUpstream, kind: BrainKind) -> None:
     upstream.script(kind, Step(text="one two three", hang_after=2))
     async with brain(spec(upstream, kind)).stream(ASKED) as parts:

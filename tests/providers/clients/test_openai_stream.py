@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.clients.openai_chat import _Events
+from providers.clients.event_stream import EventReader
 from providers.fakes import FakeUpstream, Step
 from providers.registry import chat_model
 from providers.types import ChatRequest, TextPart, UserMessage
@@ -15,8 +15,9 @@ from tests.upstream import llm_spec
 
 
 def events(pieces: list[bytes]) -> list[bytes]:
-    reader = _Events()
-    return [*(data for piece in pieces for data in reader.push(piece)), *reader.flush()]
+    reader = EventReader()
+    found = [*(event for piece in pieces for event in reader.push(piece)), *reader.flush()]
+    return [event.data for event in found]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -39,8 +40,8 @@ def test_it_finds_events_however_they_are_cut(end: str, size: int) -> None:
 
 
 def test_it_copies_a_line_without_end_once() -> None:
-    reader = _Events()
-    assert not [data for _ in range(200_000) for data in reader.push(b"data: x")]
+    reader = EventReader()
+    assert not [event for _ in range(200_000) for event in reader.push(b"data: x")]
     assert len(reader._rest) == 200_000
 
 
