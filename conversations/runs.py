@@ -50,6 +50,7 @@ __all__ = [
     "claim_waiting",
     "finish",
     "give_back",
+    "page_of",
     "read",
     "request_cancel",
     "start_claimed",
@@ -464,10 +465,14 @@ where run_id = %s and seq >= %s order by seq limit %s
 
 def read(run_id: UUID, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     """The events from `first` on, at most so many. Raises NotFound. Who may read is not asked."""
-    # The status first: what it says to be complete is complete when the events are read.
     run = Run.objects.filter(pk=run_id).first()
     if run is None:
         raise NotFound(_("Task not found."), code="TASK_NOT_FOUND")
+    return page_of(run, first=first, limit=limit)
+
+
+def page_of(run: Run, *, first: int, limit: int = PAGE_EVENTS) -> Page:
+    """As `read`, for a row that was just read: what its status says to be complete is so now."""
     owned = {"task_id": str(run.pk), "conversation_id": run.conversation_id}
     rows = _rows(run, first, limit) if first < run.next_seq or not run.is_over else []
     events = tuple(

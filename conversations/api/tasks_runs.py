@@ -160,7 +160,7 @@ class TaskView(AsyncView):
         def read() -> tuple[Page, float]:
             run = access_run(principal_of(request), task_id)
             first, wait_s = _offset(request.query_params.get("from")), _wait_s(request)
-            return runs.read(run.pk, first=first), wait_s
+            return runs.page_of(run, first=first), wait_s
 
         page, wait_s = await self.enter(request, read)
         if wait_s and not page.events and not page.is_last:
