@@ -127,7 +127,7 @@ def create_assistant(web: Web, key: str, **fields: Any) -> str:
         f"{web.url}/api/v1/assistants",
         json={"name": "Tester", "language": "en", **fields},
         headers={"X-Api-Key": key},
-        timeout=30,
+        timeout=60,
     )
     assert response.status_code == 201, response.text
     return str(response.json()["data"]["id"])

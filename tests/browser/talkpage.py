@@ -17,7 +17,8 @@ from tests.browser.speech import spoken
 CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
-PATIENCE_MS = 30_000
+# The first call of a cold server on a busy machine takes half a minute.
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 FLAGS = (
     "--no-sandbox",
