@@ -43,18 +43,21 @@ def access_llm(principal: Principal, llm_id: str, *, type: LlmType | None = None
 def named_llm(principal: Principal, key: str) -> Llm:
     """The visible language model of that id, else of that name, else with that other name.
 
-    Of several, one that can be used, and the principal's own. Raises NotFound.
+    Names are looked up among the principal's own models and the system's, also for operators, who
+    mean none of the models that others keep under the name. Raises NotFound.
     """
-    rows = visible_llms(principal).filter(type=LlmType.TEXT).select_related("provider")
-    row = rows.with_id(key)
-    if row is None and key and "\0" not in key:
-        found = rows.filter(Q(name=key) | Q(aliases__contains=[key])).order_by("created_at", "pk")
-
-        def rank(each: Llm) -> tuple[bool, bool, bool]:
-            is_own = each.owner_id == principal.user_id
-            return each.name != key, not is_usable(each), not is_own
-
-        row = min(found, key=rank, default=None)
+    rows = visible_llms(principal).filter(type=LlmType.TEXT)
+    row = rows.select_related("provider").with_id(key)
+    if row is None and "\0" not in key:
+        named = Q(name=key) | Q(aliases__contains=[key])
+        shared = Llm.objects.visible_to(principal.user_id, is_operator=False)
+        found = shared.filter(named, type=LlmType.TEXT).select_related("provider")
+        # One that can be used goes before one that cannot, an own one before the system's.
+        row = min(
+            found.order_by("created_at", "pk"),
+            key=lambda each: (each.name != key, not is_usable(each), each.is_system),
+            default=None,
+        )
     if row is None:
         raise NotFound(_("Language model not found."), code=LLM_NOT_FOUND)
     return row

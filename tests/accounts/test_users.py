@@ -374,6 +374,10 @@ def test_it_updates_the_own_profile_and_nothing_else(alice_api: APIClient, alice
     alice.refresh_from_db()
     assert (alice.avatar, alice.description) == ("/static/accounts/avatar-1.svg", "likes tea")
     assert (alice.username, alice.is_staff, alice.password) == ("alice", False, password)
+    unsaid = {"user_id": alice.pk, "user_avatar": None, "user_description": None}
+    data_of(alice_api.put(f"{USER}/update", unsaid))
+    alice.refresh_from_db()
+    assert (alice.avatar, alice.description) == ("/static/accounts/avatar-1.svg", "likes tea")
     data_of(alice_api.put(f"{USER}/update", {"user_id": alice.pk, "user_description": ""}))
     alice.refresh_from_db()
     assert (alice.avatar, alice.description) == ("/static/accounts/avatar-1.svg", "")

@@ -50,3 +50,18 @@ def test_nobodys_assistant_gets_a_base_that_its_owner_may_not_see(
         sent = assistant_form(owner=owner, knowledge_bases=[base.pk])
         assert operator.post(url, sent).status_code == 302
     assert Assistant.objects.filter(knowledge_bases=base).count() == 2
+
+
+def test_it_has_a_description_a_picture_and_a_memory(operator: Client, alice: User) -> None:
+    url = reverse("admin:assistants_assistant_add")
+    sent: dict[str, Any] = {"description": "Helps", "enable_memory": "on"}
+    refused = operator.post(url, assistant_form(**sent, logo_url="javascript:alert(1)"))
+    assert "Expected the address of a picture." in html.unescape(refused.content.decode())
+    form = assistant_form(**sent, logo_url="https://x.org/a.png")
+    assert operator.post(url, form).status_code == 302
+    row = Assistant.objects.get()
+    assert (row.description, row.logo_url, row.enable_memory) == (
+        "Helps",
+        "https://x.org/a.png",
+        True,
+    )

@@ -217,6 +217,12 @@ class TestReferences:
         own = Llm.objects.create(owner=alice, name="gpt-4", vendor="ollama")
         assert make(alice_api, name="d", llm_id="gpt-4")["llm_id"] == own.pk
 
+    def test_operators_mean_nobody_elses_model_by_a_name(
+        self, carol_api: APIClient, rows: dict[str, str]
+    ) -> None:
+        refusal_of(carol_api.post(AGENT, body(llm_id="Mine")), 404)
+        assert make(carol_api, llm_id=rows["llm_id"])["llm_id"] == rows["llm_id"]
+
     def test_a_model_of_another_kind_is_none(self, alice_api: APIClient) -> None:
         refusal_of(alice_api.post(AGENT, body(llm_id="builtin-hashing")), 404)
 
