@@ -318,8 +318,8 @@ class _Plan:
             is_operator=self._principal.is_operator,
             assistant_id=assistant_id or kept,
         )
-        is_other = conversation is not None and conversation.assistant_key != agent.pk
-        if conversation is not None and is_other and not self.has_new_agent:
+        kept_key = conversation.assistant_key if conversation else agent.pk
+        if conversation and kept_key != agent.pk and not self.has_new_agent:
             text = _("The assistant “%(name)s” cannot be asked any more; another one answers.")
             self._note(text % {"name": conversation.assistant_name})
         return agent
