@@ -1,7 +1,8 @@
-"""Conversations and runs for tests, made through the product's own doors."""
+"""Conversations and runs for tests, made through the product's own doors; what all logs have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from accounts.models import User
@@ -64,3 +65,26 @@ def status_of(claim: Claim) -> str:
 
 def log_of(claim: Claim) -> list[tuple[int, str]]:
     return [(event.idx, event.type) for event in runs.read(claim.run_id, first=0).events]
+
+
+def check_log(events: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+    """What holds for every log that is over, given as places, types and data."""
+    assert [place for place, _, _ in events] == list(range(len(events)))
+    is_last = [kind in {"task_complete", "task_stopped", "error"} for _, kind, _ in events]
+    assert is_last == [False] * (len(events) - 1) + [True]
+    for block in ("text", "thinking"):
+        said: list[str] | None = None
+        for _, kind, data in events:
+            if kind == f"{block}_start":
+                assert said is None
+                said = []
+            elif kind == f"{block}_chunk":
+                assert said is not None
+                said.append(data["content"])
+            elif kind == f"{block}_end":
+                assert said is not None
+                assert "".join(said) == data["full_content"]
+                said = None
+            elif kind in {"stream_reset", "task_stopped", "error"}:
+                said = None
+        assert said is None

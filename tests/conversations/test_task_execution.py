@@ -20,6 +20,7 @@ from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.conversations.counting import CountingService
 from tests.conversations.runs import asked, claimed, conversation
+from tests.conversations.runs import check_log as check_events
 from tooling.models import Category, Tool
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,22 +93,8 @@ async def eventually(claim: Claim, kind: str) -> None:
 
 
 def check_log(page: Page) -> None:
-    """What holds for every log that is over."""
-    assert [event.idx for event in page.events] == list(range(len(page.events)))
     assert page.is_last
-    last = {"task_complete", "task_stopped", "error"}
-    assert [event.type in last for event in page.events] == [False] * (len(page.events) - 1) + [
-        True
-    ]
-    for block in ("text", "thinking"):
-        said: list[str] = []
-        for event in page.events:
-            if event.type in {f"{block}_start", "stream_reset"}:
-                said = []
-            elif event.type == f"{block}_chunk":
-                said.append(event.data["content"])
-            elif event.type == f"{block}_end":
-                assert "".join(said) == event.data["full_content"]
+    check_events([(event.idx, event.type, event.data) for event in page.events])
 
 
 async def test_it_answers(talk: Conversation, upstream: FakeUpstream) -> None:

@@ -54,8 +54,9 @@ def eventually(check: Callable[[], bool], *, within_s: float = 60) -> bool:
 class Product:
     """A supervisor and what it started, in one data folder."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **variables: str) -> None:
         self.data = data
+        self.variables = variables
         self.ports = [free_port() for _ in range(3)]
         self.output = data.with_name(data.name + ".out")
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,7 +67,9 @@ class Product:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "up", *self.options()],
                 # The options must win over these.
-                env=environment(DATA_DIR="/nonexistent/data", PORTS="1", HOST="203.0.113.1"),
+                env=environment(
+                    DATA_DIR="/nonexistent/data", PORTS="1", HOST="203.0.113.1", **self.variables
+                ),
                 stdout=output,
                 stderr=output,
             )
