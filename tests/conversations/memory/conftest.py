@@ -116,6 +116,7 @@ def queued() -> list[list[Any]]:
     """Takes what waits for a worker, and gives its arguments."""
     store, found = redis_sync(), []
     while (raw := store.lpop("chat")) is not None:
+        assert isinstance(raw, str | bytes)
         message = json.loads(raw)
         if message["headers"]["task"] == TASK:
             found.append(json.loads(base64.b64decode(message["body"]))[0])

@@ -103,9 +103,9 @@ def test_anothers_memories_are_like_unknown_ones(
             refused = refusal_of(stranger.delete(PATH, foreign, format="json"))
             assert refused[0] == 404
             assert refused == refusal_of(stranger.delete(PATH, unknown, format="json"))
-        foreign = refusal_of(stranger.get(PATH, {"dialog_id": dialog.pk}))
-        assert foreign == refusal_of(stranger.get(PATH, {"dialog_id": "0" * 12}))
-        assert foreign[0] == 404
+        refused = refusal_of(stranger.get(PATH, {"dialog_id": dialog.pk}))
+        assert refused == refusal_of(stranger.get(PATH, {"dialog_id": "0" * 12}))
+        assert refused[0] == 404
     assert Memory.objects.filter(pk=row.pk).exists()
     assert data_of(alice_api.delete(PATH, {"memory_id": row.pk}, format="json")) is None
 
