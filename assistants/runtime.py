@@ -120,6 +120,8 @@ RELATED = (
     "reranker__provider",
     "opener_audio",
 )
+# The same where nobody speaks.
+RELATED_TO_TEXT = ("llm__provider", "embedder__provider", "reranker__provider")
 
 
 def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> AssistantRuntime:
@@ -134,18 +136,24 @@ def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> Assistan
     return runtime_of(row, caller_id=caller_id)
 
 
-def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRuntime:
+def runtime_of(
+    row: Assistant, *, caller_id: int | None = None, speaks: bool = True
+) -> AssistantRuntime:
     """The snapshot of a row that is already at hand.
 
-    MCP servers get what the caller set for them, or else what the owner did.
+    MCP servers get what the caller set for them, or else what the owner did. A conversation in
+    writing does without recogniser, voice and spoken opener, and is spared the looking for them.
     """
     language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
-    voice = _voice(row)
-    opener_audio = fresh_opener_audio(row, voice)
+    voice = _voice(row) if speaks else None
+    opener_audio = fresh_opener_audio(row, voice) if speaks else None
     rows = _tools(row)
     remote = mcp_specs(usable_mcp_servers(row.pk), caller_id, row.owner_id)
     tools = named_apart([*(tool_spec(tool, language) for tool in rows), *remote])
     llm = _llm(row)
+    # Another service remembers by itself, if at all.
+    is_remote = row.config_mode in ConfigMode.remote()
+    remembers = row.enable_memory and caller_id is not None and not is_remote
     return AssistantRuntime(
         id=row.pk,
         owner_id=row.owner_id,
@@ -160,7 +168,7 @@ def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRunt
         ),
         opener_pcm=bytes(opener_audio.pcm) if opener_audio else None,
         llm=llm,
-        recogniser=_recogniser(row),
+        recogniser=_recogniser(row) if speaks else None,
         voice=voice,
         voice_output=row.voice_output_enabled,
         turn_taking=TurnTaking(
@@ -171,13 +179,11 @@ def runtime_of(row: Assistant, *, caller_id: int | None = None) -> AssistantRunt
         ),
         tools=tools,
         knowledge=_knowledge(row, llm),
-        embedder=_embedder(row),
+        # In writing, only memory compares meanings; bases have embedders of their own.
+        embedder=_embedder(row) if speaks or remembers else None,
         time_zone=settings.TIME_ZONE,
         caller_id=caller_id,
-        # Another service remembers by itself, if at all.
-        remembers=row.enable_memory
-        and caller_id is not None
-        and row.config_mode not in ConfigMode.remote(),
+        remembers=remembers,
         brain=_brain(row),
     )
 

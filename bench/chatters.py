@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import itertools
 import json
 import random
 import sys
@@ -19,9 +20,11 @@ import uvloop
 
 # What follows a piece of the answer, of the product's and of the vendor's stream.
 PRODUCTS_PIECE = b'"type":"response_chunk"'
-VENDORS_PIECE = b'"content":'
-ENDS_WITHIN_S = 120.0
-SPREAD_S = 4.0
+VENDORS_PIECE = b'"delta": {"content"'
+# Of a chunked body.
+_END = b"0\r\n\r\n"
+ENDS_WITHIN_S = 60.0
+SPREAD_S = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,8 @@ async def _read(reader: asyncio.StreamReader, piece: bytes) -> tuple[list[float]
         now = clock()
         arrived += [now] * data.count(piece)
         received += data
+        if received.endswith(_END):
+            break
     return arrived, bytes(received)
 
 
@@ -92,7 +97,7 @@ async def _ask(
         writer.close()
     if not received.startswith(b"HTTP/1.1 200") or len(arrived) != pieces:
         raise StreamFailed(f"{len(arrived)} of {pieces} pieces: {received[:300]!r}")
-    gaps = [(later - at) * 1000 for at, later in zip(arrived, arrived[1:], strict=False)]
+    gaps = [(later - at) * 1000 for at, later in itertools.pairwise(arrived)]
     return (arrived[0] - began) * 1000, gaps
 
 

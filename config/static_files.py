@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
@@ -47,7 +47,31 @@ async def _pieces_of(content: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise ships no types
-    """WhiteNoise, streaming in the way that ASGI wants; its own would be read into memory first."""
+    """WhiteNoise, streaming in the way that ASGI wants; its own would be read into memory first.
+
+    Requests for anything else go by it without a thread, which WhiteNoise alone would need.
+    """
+
+    async_capable = True
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._answer(request) if self.is_async else super().__call__(request)
+
+    async def _answer(self, request: HttpRequest) -> Any:
+        path = request.path_info
+        if not path.startswith(self.static_prefix):
+            return await self.get_response(request)
+        look = self.find_file if self.autorefresh else self.files.get
+        found = await sync_to_async(look)(path)
+        if found is None:
+            return await self.get_response(request)
+        return await sync_to_async(self.serve)(found, request)
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> Any:

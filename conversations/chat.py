@@ -22,12 +22,13 @@ from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from assistants.models import Assistant
-from assistants.runtime import RELATED, AssistantRuntime, runtime_of
+from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
 from conversations import runs
 from conversations.attachments import documents_of, images_of
 from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
+from conversations.memory import remember_after
 from conversations.models import Conversation, Run, RunKind, RunStatus
 from conversations.pulse import beating
 from conversations.run_log import LostRun, RunLog
@@ -35,6 +36,7 @@ from conversations.run_types import Claim, NewRun
 from conversations.transcript import load_history
 from conversations.turn import MAX_MODEL_CALLS, TurnRequest, run_turn
 from conversations.types import AttachmentRow, RunRequestRow
+from core.db import in_db
 from core.errors import NotFound, ProviderError
 from core.loops import PerLoop
 from providers.types import AssistantMessage, ChatMessage, Usage, UserMessage
@@ -66,10 +68,10 @@ class Exchange:
 def agent_of(principal: Principal, dialog: Conversation) -> AssistantRuntime:
     """The dialog's assistant, as long as the principal may still use it. Raises NotFound."""
     rows = Assistant.objects.visible_to(principal.user_id, is_operator=principal.is_operator)
-    row = rows.select_related(*RELATED).with_id(dialog.assistant_id or "")
+    row = rows.select_related(*RELATED_TO_TEXT).with_id(dialog.assistant_id or "")
     if row is None:
         raise NotFound(_("The agent of this dialog is gone."), code="ASSISTANT_NOT_FOUND")
-    return runtime_of(row, caller_id=principal.user_id)
+    return runtime_of(row, caller_id=principal.user_id, speaks=False)
 
 
 def begin(
@@ -235,6 +237,9 @@ class _Record:
         except (DatabaseFailure, TimeoutError):
             # The sweeper ends it: nobody says any more that it lives.
             logger.exception("Run %s could not be ended", self._begun.claim.run_id)
+        else:
+            if self._begun.runtime.remembers and turn.reason == "stop":
+                await in_db(remember_after, self._begun.claim.conversation_id, turn.turn)
 
     def _metrics(self) -> dict[str, int]:
         first = {} if self._first_text_ms is None else {"first_text_ms": self._first_text_ms}

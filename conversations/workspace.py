@@ -132,7 +132,7 @@ def compose(principal: Principal, choice: Choice) -> AssistantRuntime:
         llm=llm,
         language=Language.ZH if is_chinese else Language.EN,
     )
-    runtime = runtime_of(row, caller_id=principal.user_id)
+    runtime = runtime_of(row, caller_id=principal.user_id, speaks=False)
     enabled = [tool for tool in tools if tool.is_enabled]
     prefetch_parts(enabled)
     own = [tool_spec(tool, runtime.language) for tool in enabled]

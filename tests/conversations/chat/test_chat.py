@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from accounts.models import User
+from accounts.principals import principal_for_user
 from assistants.models import Assistant
 from conversations import chat
 from conversations.chat import agent_of
@@ -46,7 +47,7 @@ async def messages_of(dialog: Conversation) -> list[Message]:
     return await in_db(list, Message.objects.filter(conversation=dialog).order_by("seq"))
 
 
-# --- Answers ---------------------------------------------------------------------------------------
+# --- Answers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["chat", "completion"])
@@ -194,7 +195,7 @@ async def test_it_finds_a_dialog_by_the_id_that_its_client_gave_it(
     assert "很高兴见到你" in lines[-1]
 
 
-# --- Refusals --------------------------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------------------------
 
 
 async def test_it_refuses_unknown_and_foreign_dialogs_alike(
@@ -295,7 +296,7 @@ async def test_it_takes_posts_only_and_small_bodies(alices: Client) -> None:
     assert failure_of(large, 413)[0] == 413
 
 
-# --- Endings ---------------------------------------------------------------------------------------
+# --- Endings --------------------------------------------------------------------------------------
 
 
 async def test_it_stops_the_model_when_the_client_leaves(
@@ -349,8 +350,6 @@ async def test_it_lets_nobody_stop_the_answers_of_others(
 async def test_it_ends_an_exchange_that_nobody_went_on_to_read(
     alices: Client, alice: User, dialog: Conversation, upstream: FakeUpstream
 ) -> None:
-    from accounts.principals import principal_for_user
-
     def begin() -> chat.Exchange:
         runtime = agent_of(principal_for_user(alice), dialog)
         return chat.begin(dialog, runtime, text="Hi")
