@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from bench.users import Users, make_users
+from conversations.chat import LOG_EVERY_S
 from providers.fakes import FakeUpstream
 from tests.conversations.counting import CountingService
 from tests.conversations.runs import check_log
@@ -153,12 +154,13 @@ class Client:
         self._http.close()
 
     def stream(self, dialog_id: str, seen: threading.Event) -> None:
-        """Reads a chat's answer until its connection breaks."""
+        """Reads a chat's answer until its connection breaks; `seen`: some of it is kept by then."""
         body = {"dialog_id": dialog_id, "user_input": self.message}
         try:
             with self._http.stream("POST", "/chat", json=body) as response:
-                for line in response.iter_lines():
-                    if '"response_chunk"' in line:
+                chunks = (line for line in response.iter_lines() if '"response_chunk"' in line)
+                for number, _line in enumerate(chunks):
+                    if number * WORD_MS > 1.5 * LOG_EVERY_S * 1000:
                         seen.set()
         except httpx.HTTPError:
             return
