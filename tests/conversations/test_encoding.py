@@ -104,8 +104,13 @@ BROKEN_ATTEMPTS: list[tuple[list[TurnEvent], list[TurnEvent]]] = [
 async def test_it_forgets_what_a_broken_attempt_brought(
     broken: list[TurnEvent], before: list[TurnEvent]
 ) -> None:
-    first = [TurnStarted(1), ModelAsked(1, 1, 3, False), ThinkingDelta("hm"), *before]
-    last = [TextDelta("Done."), ModelAnswered(2, "Llm", Usage(3, 4), 7)]
+    first: list[TurnEvent] = [
+        TurnStarted(1),
+        ModelAsked(1, 1, 3, False),
+        ThinkingDelta("hm"),
+        *before,
+    ]
+    last: list[TurnEvent] = [TextDelta("Done."), ModelAnswered(2, "Llm", Usage(3, 4), 7)]
     end = TurnFinished("stop", Usage(3, 4))
     attempts = [ModelAsked(2, number, 3, False) for number in (1, 2, 3)]
     whole = await collect(played(*first, attempts[0], *last, end))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -269,7 +270,7 @@ async def test_it_waits_longer_each_time_unless_the_vendor_says_how_long(
         waited.append(seconds)
 
     monkeypatch.setattr(turn, "BACKOFF_S", (1.0, 2.0, 4.0))
-    monkeypatch.setattr(turn.asyncio, "sleep", note)
+    monkeypatch.setattr(asyncio, "sleep", note)
     late = ProviderError("Busy.", is_permanent=False, retry_after=7)
     script([BROKEN], [BROKEN], [late], [BROKEN], [BROKEN], says("ok"))
     assert (await answer(asked(max_attempts=6), model_that())).text == "ok"
