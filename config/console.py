@@ -18,7 +18,8 @@ from django.utils.translation import gettext_noop, ngettext
 
 from assistants.models import Assistant, OpenerAudio
 from config.health import part_states
-from conversations.models import Call, CallStatus, Message
+from conversations.admin import home as conversations_home
+from conversations.models import Call, CallStatus, Channel, Message
 from knowledge.admin import states
 from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
 from knowledge.search import KEPT_RECORDS
@@ -46,6 +47,8 @@ MAX_SERVERS = 100
 MAX_SCHEDULES = 20
 # A failed test of these is noted on their row, and told of from there.
 NOTED_ON_ROWS = (Subject.LLM, Subject.ASR, Subject.VOICE, Subject.TOOL, Subject.MCP)
+# Chats and tasks have records of the same kind.
+_CALLS: QuerySet[Call] = Call.objects.filter(channel=Channel.VOICE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +72,15 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             *_part_problems(parts),
             *_model_problems(),
             *_call_problems(),
+            *_task_problems(),
             *_knowledge_problems(),
             *_tool_problems(),
             *_test_problems(schedules),
         ],
+        running_tasks=conversations_home.running(),
         test_results=_test_results(schedules),
         trend=json.dumps(_trend()),
-        has_calls=Call.objects.exists(),
+        has_calls=_CALLS.exists(),
         talk_to=Assistant.objects.order_by("owner_id", "created_at")[:5],
     )
     return context
@@ -83,10 +88,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _cards() -> Iterator[dict[str, Any]]:
     since = timezone.now() - dt.timedelta(days=RECENT_DAYS)
-    calls = Call.objects.filter(started_at__gte=since).aggregate(
+    calls = _CALLS.filter(started_at__gte=since).aggregate(
         total=Count("pk"), failed=Count("pk", filter=Q(status=CallStatus.FAILED))
     )
-    calls_url = reverse("admin:conversations_conversation_changelist")
+    calls_url = reverse("admin:conversations_conversation_changelist") + "?channel__exact=voice"
     yield {
         "title": _("Calls in 7 days"),
         "value": calls["total"],
@@ -113,6 +118,7 @@ def _cards() -> Iterator[dict[str, Any]]:
         "note": _("%(n)d not built in") % {"n": _real(Voice) + _real(Asr)},
         "url": reverse("admin:providers_voice_changelist"),
     }
+    yield from conversations_home.cards(since)
     yield from _knowledge_cards(since)
 
 
@@ -148,7 +154,7 @@ def _trend() -> dict[str, Any]:
     today = timezone.localdate()
     days = [today - dt.timedelta(days=back) for back in range(TREND_DAYS - 1, -1, -1)]
     rows = (
-        Call.objects.filter(started_at__date__gte=days[0])
+        _CALLS.filter(started_at__date__gte=days[0])
         .annotate(day=TruncDate("started_at"))
         .values_list("day", "status")
         .annotate(total=Count("pk"))
@@ -225,7 +231,7 @@ def _call_problems() -> Iterator[Problem]:
         )
     since = timezone.now() - dt.timedelta(days=1)
     yield from _message_problems(since)
-    failed = Call.objects.filter(status=CallStatus.FAILED, started_at__gte=since).count()
+    failed = _CALLS.filter(status=CallStatus.FAILED, started_at__gte=since).count()
     if failed:
         yield Problem(
             ngettext(
@@ -234,9 +240,16 @@ def _call_problems() -> Iterator[Problem]:
                 failed,
             )
             % {"n": failed},
-            reverse("admin:conversations_conversation_changelist") + "?call__status__exact=failed",
+            reverse("admin:conversations_conversation_changelist")
+            + "?channel__exact=voice&call__status__exact=failed",
             is_urgent=True,
         )
+
+
+def _task_problems() -> Iterator[Problem]:
+    since = timezone.now() - dt.timedelta(days=1)
+    for text, url in conversations_home.troubles(since):
+        yield Problem(text, url, is_urgent=True)
 
 
 def _message_problems(since: dt.datetime) -> Iterator[Problem]:

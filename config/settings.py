@@ -431,7 +431,26 @@ UNFOLD: dict[str, Any] = {
                 "title": _("Assistants"),
                 "items": [
                     _page(_("Assistants"), "support_agent", "assistants_assistant_changelist"),
+                ],
+            },
+            {
+                "title": _("Conversations"),
+                "items": [
                     _page(_("Conversations"), "forum", "conversations_conversation_changelist"),
+                    _page(_("Tasks"), "task", "conversations_run_changelist"),
+                    _page(_("Tool calls"), "data_object", "conversations_tooluse_changelist"),
+                    _page(_("Memories"), "bookmark", "conversations_memory_changelist"),
+                    _page(_("Feedback"), "thumbs_up_down", "conversations_feedback_changelist"),
+                    {"title": _("Usage"), "icon": "bar_chart", "link": reverse_lazy("usage")},
+                ],
+            },
+            {
+                "title": _("Guidance"),
+                "items": [
+                    _page(_("Prompts"), "edit_note", "conversations_prompt_changelist"),
+                    _page(
+                        _("Personalizations"), "tune", "conversations_personalization_changelist"
+                    ),
                 ],
             },
             {
@@ -440,7 +459,6 @@ UNFOLD: dict[str, Any] = {
                     _page(_("Tools"), "construction", "tooling_tool_changelist"),
                     _page(_("MCP servers"), "hub", "tooling_mcpserver_changelist"),
                     _page(_("Services of tools"), "dns", "tooling_toolbackend_changelist"),
-                    _page(_("Tool calls"), "data_object", "conversations_tooluse_changelist"),
                 ],
             },
             {

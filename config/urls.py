@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.permissions import AllowAny
 
 from config.health import health, parts_health
+from conversations.admin.usage import usage_page
 from knowledge.api.downloads import download
 
 # What the API looks like is no secret, and reading it counts against no limit.
@@ -28,6 +29,7 @@ urlpatterns = [
     path("api/schema", SpectacularAPIView.as_view(**OPEN), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **OPEN), name="docs"),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("accounts.api.urls")),
     path("api/v1/", include("providers.api.urls")),

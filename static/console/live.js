@@ -1,4 +1,5 @@
-/* Redraws what a page shows of documents, bases, vectors and autotests while work on them is open.
+/* Redraws what a page shows of documents, bases, vectors, autotests and tasks while work on them is
+ * open.
  *
  * An element with data-live="kind:id" is drawn by the server; as long as its drawing contains
  * [data-open], the server is asked for a new one. A hidden page asks for nothing.
@@ -12,8 +13,13 @@
   const MOST_KEYS = 100;
   const KNOWLEDGE = "/admin/knowledge/document/live/";
   const RUNS = "/admin/tooling/autotestrun/live/";
+  const TASKS = "/admin/conversations/run/live/";
   // Who draws the kinds of keys; a page shows kinds of one of them.
-  const ADDRESSES = { document: KNOWLEDGE, base: KNOWLEDGE, spaces: KNOWLEDGE, run: RUNS, cases: RUNS };
+  const ADDRESSES = {
+    document: KNOWLEDGE, base: KNOWLEDGE, spaces: KNOWLEDGE,
+    run: RUNS, cases: RUNS,
+    task: TASKS, steps: TASKS, words: TASKS,
+  };
   let pause = PAUSE_MS;
 
   const openKeys = () =>

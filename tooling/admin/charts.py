@@ -77,7 +77,7 @@ def chart_of(points: Sequence[Point]) -> Chart | None:
     shown = points[-MAX_BARS:]
     if not shown:
         return None
-    top_ms = _round_up(max(point.duration_ms for point in shown))
+    top_ms = round_up(max(point.duration_ms for point in shown))
     room = HEIGHT - TOP - BOTTOM
     # Few runs do not become broad blocks.
     step = (WIDTH - LEFT - RIGHT) / max(len(shown), 24)
@@ -119,11 +119,11 @@ def duration_text(ms: int) -> str:
     return f"{ms / 60_000:.3g} min"
 
 
-def _round_up(ms: int) -> int:
+def round_up(value: int) -> int:
     """The next of 1, 2 and 5 times a power of ten."""
     scale = 1
     while True:
         for factor in (1, 2, 5):
-            if scale * factor >= ms:
+            if scale * factor >= value:
                 return scale * factor
         scale *= 10
