@@ -28,16 +28,18 @@ PERSONALIZATION_NOT_FOUND = "PERSONALIZATION_NOT_FOUND"
 
 
 def visible_calls(principal: Principal) -> QuerySet[Call]:
-    """The principal's own calls, with their conversations; operators see all."""
-    calls = Call.objects.select_related("conversation")
-    if principal.is_operator:
-        return calls
-    return calls.filter(conversation__owner_id=principal.user_id)
+    """The records of the principal's own conversations on every channel; operators see all."""
+    calls = Call.objects.all()
+    return calls if principal.is_operator else calls.filter(owner_id=principal.user_id)
 
 
 def access_call(principal: Principal, call_id: str) -> Call:
-    """The call, if it may be seen. Raises NotFound alike for unknown and foreign ids."""
-    call = visible_calls(principal).filter(pk=call_id).first()
+    """The record with its conversation, if it may be seen.
+
+    Raises NotFound alike for unknown and foreign ids.
+    """
+    calls = visible_calls(principal).select_related("conversation")
+    call = None if "\0" in call_id else calls.filter(pk=call_id).first()
     if call is None:
         raise NotFound(_("Call not found."), code=NOT_FOUND_CODE)
     return call
@@ -48,7 +50,7 @@ def visible_calls_with(principal: Principal, assistant_id: str) -> QuerySet[Call
 
     Raises NotFound where there are none and the assistant may not be seen either.
     """
-    calls = visible_calls(principal).filter(conversation__assistant_key=assistant_id)
+    calls = visible_calls(principal).filter(assistant_key=assistant_id)
     if not calls.exists():
         access_assistant(principal, assistant_id)
     return calls

@@ -154,6 +154,12 @@ def path_of(row: AttachmentRow) -> str:
     return source.removeprefix(_FILE) if source.startswith(_FILE) else ""
 
 
+def upload_id_of(row: AttachmentRow) -> str:
+    """The upload that was sent; "" for what is in the user's folder."""
+    source = row["source"]
+    return source.removeprefix(_UPLOAD) if source.startswith(_UPLOAD) else ""
+
+
 # --- For the model -----------------------------------------------------------------------------
 
 

@@ -95,6 +95,18 @@ def rename_dialog(row: Conversation, name: str) -> None:
     row.save(update_fields=["title", "updated_at"])
 
 
+def note_on(row: Conversation, *, title: str | None = None, summary: str | None = None) -> None:
+    """Keeps what people call a conversation, on any channel, and note on it; None changes nothing.
+
+    Nothing was said: the conversation keeps its place among the others.
+    """
+    changed = {"title": title, "summary": summary}
+    fields = {name: text for name, text in changed.items() if text is not None}
+    if fields:
+        Conversation.objects.filter(pk=row.pk).update(**fields)
+        row.title, row.summary = fields.get("title", row.title), fields.get("summary", row.summary)
+
+
 def delete_conversation(row: Conversation, *, force: bool = False) -> None:
     """Deletes a conversation with all that was said, done and remembered in it.
 

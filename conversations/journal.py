@@ -159,11 +159,12 @@ where id = %s returning next_turn - 1, next_seq
 _NOTE_CALL = """
 insert into conversations_call (
   conversation_id, owner_id, assistant_key, channel, source, status, started_at, ended_at,
-  heartbeat_at, summary, cost, metadata, error_code, error_message)
+  heartbeat_at, cost, metadata, error_code, error_message)
 select id, owner_id, assistant_key, channel, 'external', %(status)s, now(), now(),
-  now(), '', 0, '{}', %(code)s, %(message)s
+  now(), 0, '{}', %(code)s, %(message)s
 from conversations_conversation where id = %(id)s
 on conflict (conversation_id) do update set ended_at = excluded.ended_at,
+  assistant_key = excluded.assistant_key,
   heartbeat_at = excluded.heartbeat_at, status = excluded.status,
   error_code = excluded.error_code, error_message = excluded.error_message
 """

@@ -12,7 +12,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from conversations import host, sweeper, waking
-from conversations.models import Call, CallStatus, Message
+from conversations.models import Call, CallStatus, Channel, Message
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,11 @@ def close_lost_calls() -> int:
         .values("conversation")
         .values(at=Max("created_at"))
     )
+    # Of chats and tasks, runs know who works on them; see `sweep_runs`.
     silent = Call.objects.filter(
-        ended_at__isnull=True, heartbeat_at__lt=timezone.now() - LOST_AFTER
+        channel=Channel.VOICE,
+        ended_at__isnull=True,
+        heartbeat_at__lt=timezone.now() - LOST_AFTER,
     )
     closed = silent.update(
         status=CallStatus.FAILED,

@@ -1,12 +1,13 @@
-"""Calls in the platform family: `/history`."""
+"""The history in the platform family: `/history`, the conversations of every channel."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext_lazy as _
@@ -18,10 +19,18 @@ from rest_framework.response import Response
 
 from accounts.permissions import principal_of
 from conversations.access import access_call, visible_calls, visible_calls_with
-from conversations.models import Call, CallSource, CallStatus, Message, Role
-from conversations.stats import call_stats
+from conversations.attachments import path_of, upload_id_of
+from conversations.dialogs import delete_conversation, note_on
+from conversations.models import Call, CallSource, CallStatus, Channel, Message, Role
+from conversations.moments import Said, said_in_call, said_in_writing
+from conversations.stats import CallStats, call_stats
+from conversations.types import AttachmentRow
 from core.viewsets import PlatformViewSet, success
+from knowledge.links import signed_url
+from knowledge.models import Upload
 
+MAX_KEYWORD = 200
+MAX_SUMMARY = 10_000
 _SPEAKERS = {Role.USER: "human", Role.ASSISTANT: "ai"}
 
 
@@ -57,14 +66,21 @@ class DayOrMoment(serializers.Field[datetime.datetime, str, str, Any]):
 
 
 class RangeQuery(serializers.Serializer[Any]):
-    """Which calls are meant."""
+    """Which conversations are meant."""
 
     assistant_id = serializers.CharField(required=False)
+    channel = serializers.ChoiceField(Channel.choices, required=False)
     start_date = DayOrMoment(is_end=False)
     end_date = DayOrMoment(is_end=True)
 
+    lookups: ClassVar[dict[str, str]] = {
+        "channel": "channel",
+        "start_date": "started_at__gte",
+        "end_date": "started_at__lt",
+    }
+
     def calls(self, request: Request) -> QuerySet[Call]:
-        """The visible calls that the query asks for."""
+        """The visible records that the query asks for."""
         principal = principal_of(request)
         asked: dict[str, Any] = self.validated_data
         assistant_id = asked.get("assistant_id")
@@ -77,20 +93,21 @@ class RangeQuery(serializers.Serializer[Any]):
             **{lookup: asked[name] for name, lookup in self.lookups.items() if name in asked}
         )
 
-    lookups: ClassVar[dict[str, str]] = {
-        "start_date": "started_at__gte",
-        "end_date": "started_at__lt",
-    }
-
 
 class HistoryQuery(RangeQuery):
-    """Which calls are listed."""
+    """Which conversations are listed."""
 
     status = serializers.ChoiceField(CallStatus.choices, required=False)
     # A field named as the contract names it, not the base class's attribute.
     source = serializers.ChoiceField(  # type: ignore[assignment]
         CallSource.choices, required=False
     )
+    keyword = serializers.CharField(
+        required=False,
+        max_length=MAX_KEYWORD,
+        help_text="In the title, the summary or the assistant's name; not in what was said.",
+    )
+    q = serializers.CharField(required=False, max_length=MAX_KEYWORD, help_text="The same.")
 
     lookups: ClassVar[dict[str, str]] = {
         **RangeQuery.lookups,
@@ -98,17 +115,30 @@ class HistoryQuery(RangeQuery):
         "source": "source",
     }
 
+    def calls(self, request: Request) -> QuerySet[Call]:
+        calls = super().calls(request)
+        for name in ("keyword", "q"):
+            if keyword := self.validated_data.get(name):
+                calls = calls.filter(
+                    Q(conversation__title__icontains=keyword)
+                    | Q(conversation__summary__icontains=keyword)
+                    | Q(conversation__assistant_name__icontains=keyword)
+                )
+        return calls
+
 
 class CallSerializer(serializers.ModelSerializer[Call]):
-    """The record of one call."""
+    """The record of one conversation; of a chat, from its first message to its last answer."""
 
     id = serializers.CharField(source="conversation_id", read_only=True)
-    user_id = serializers.IntegerField(source="conversation.owner_id", allow_null=True)
-    assistant_id = serializers.CharField(source="conversation.assistant_key")
-    assistant_name = serializers.CharField(source="conversation.assistant_name")
+    user_id = serializers.IntegerField(source="owner_id", read_only=True, allow_null=True)
+    assistant_id = serializers.CharField(source="assistant_key", read_only=True)
+    assistant_name = serializers.CharField(source="conversation.assistant_name", read_only=True)
+    title = serializers.CharField(source="conversation.title", read_only=True)
     duration_seconds = serializers.SerializerMethodField()
-    cost = serializers.FloatField()
-    created_at = serializers.DateTimeField(source="conversation.created_at")
+    summary = serializers.CharField(source="conversation.summary", read_only=True)
+    cost = serializers.FloatField(read_only=True)
+    created_at = serializers.DateTimeField(source="conversation.created_at", read_only=True)
 
     class Meta:
         model = Call
@@ -117,6 +147,8 @@ class CallSerializer(serializers.ModelSerializer[Call]):
             "user_id",
             "assistant_id",
             "assistant_name",
+            "channel",
+            "title",
             "source",
             "status",
             "started_at",
@@ -132,8 +164,15 @@ class CallSerializer(serializers.ModelSerializer[Call]):
         read_only_fields: ClassVar = fields
 
     def get_duration_seconds(self, call: Call) -> int | None:
-        """Whole seconds; null while the call goes on."""
+        """Whole seconds; null while a call goes on."""
         return round((call.ended_at - call.started_at).total_seconds()) if call.ended_at else None
+
+
+class NotesSerializer(serializers.Serializer[Any]):
+    """What may be changed of a record: what people call it and note on it."""
+
+    title = serializers.CharField(max_length=200, allow_blank=True, required=False)
+    summary = serializers.CharField(max_length=MAX_SUMMARY, allow_blank=True, required=False)
 
 
 class CitationSerializer(serializers.Serializer[Any]):
@@ -171,13 +210,28 @@ class TranscriptEntrySerializer(serializers.Serializer[Any]):
     knowledge_note = serializers.CharField(help_text="What the search for them went without.")
 
 
+class AttachmentSerializer(serializers.Serializer[Any]):
+    """What was sent along with a message."""
+
+    kind = serializers.ChoiceField(["text", "image"])
+    name = serializers.CharField()
+    media_type = serializers.CharField()
+    path = serializers.CharField(help_text="In the user's folder; empty for an upload.")
+    url = serializers.CharField(
+        allow_null=True, help_text="A link to the upload; null for files of the folder, and lost."
+    )
+
+
 class MessageDetailSerializer(serializers.Serializer[Any]):
     """One message as it is stored, tools included."""
 
     role = serializers.ChoiceField(Role.choices)
     content = serializers.CharField()
     audio_url = serializers.CharField(allow_null=True)
-    image_urls = serializers.ListField(child=serializers.CharField())
+    image_urls = serializers.ListField(
+        child=serializers.CharField(), help_text="Links to the images that were uploaded for it."
+    )
+    attachments = AttachmentSerializer(many=True)
     timestamp = serializers.DateTimeField()
     tool_calls = serializers.JSONField()
     tool_result = serializers.JSONField(allow_null=True)
@@ -187,7 +241,7 @@ class MessageDetailSerializer(serializers.Serializer[Any]):
 
 
 class CallDetailSerializer(CallSerializer):
-    """The record of one call, with what was said."""
+    """The record of one conversation, with what was said."""
 
     transcripts = serializers.SerializerMethodField()
     details = serializers.SerializerMethodField()
@@ -198,16 +252,32 @@ class CallDetailSerializer(CallSerializer):
 
     @extend_schema_field(TranscriptEntrySerializer(many=True))
     def get_transcripts(self, call: Call) -> list[dict[str, Any]]:
-        said = [
-            message
-            for message in call.conversation.messages.all()
-            if message.role in _SPEAKERS and (message.text or message.generated_text)
-        ]
-        return [_transcript(index, message) for index, message in enumerate(said)]
+        messages = list(call.conversation.messages.all())
+        said = (
+            said_in_call(messages)
+            if call.channel == Channel.VOICE
+            else said_in_writing(messages, since=call.started_at)
+        )
+        return [_transcript(index, each) for index, each in enumerate(said)]
 
     @extend_schema_field(MessageDetailSerializer(many=True))
     def get_details(self, call: Call) -> list[dict[str, Any]]:
-        return [_detail(message) for message in call.conversation.messages.all()]
+        messages = list(call.conversation.messages.all())
+        links = UploadLinks(self.context["request"], call, messages)
+        return [_detail(message, links) for message in messages]
+
+
+class UploadLinks:
+    """Links to what the owner of a conversation uploaded for its messages."""
+
+    def __init__(self, request: Request, call: Call, messages: Iterable[Message]) -> None:
+        ids = {upload_id_of(row) for message in messages for row in message.attachments} - {""}
+        own = Upload.objects.filter(owner_id=call.owner_id, pk__in=ids) if ids else ()
+        self._urls = {upload.pk: signed_url(request, upload) for upload in own}
+
+    def of(self, row: AttachmentRow) -> str | None:
+        """None for files of the user's folder, and for uploads that are gone."""
+        return self._urls.get(upload_id_of(row))
 
 
 class DayStatsSerializer(serializers.Serializer[Any]):
@@ -222,8 +292,8 @@ class AssistantStatsSerializer(serializers.Serializer[Any]):
     calls = serializers.IntegerField()
 
 
-class CallStatsSerializer(serializers.Serializer[Any]):
-    """Figures over the visible calls."""
+class TotalsSerializer(serializers.Serializer[Any]):
+    """Figures over some conversations; durations are those of connected ones."""
 
     total_calls = serializers.IntegerField()
     connected = serializers.IntegerField()
@@ -233,12 +303,26 @@ class CallStatsSerializer(serializers.Serializer[Any]):
     total_duration_seconds = serializers.IntegerField()
     avg_duration_seconds = serializers.FloatField()
     total_cost = serializers.FloatField()
-    trend = DayStatsSerializer(many=True)
-    by_assistant = AssistantStatsSerializer(many=True)
+
+
+class ChannelStatsSerializer(TotalsSerializer):
+    channel = serializers.ChoiceField(Channel.choices)
+
+
+class CallStatsSerializer(TotalsSerializer):
+    """Figures over the visible conversations of all channels, or of the one that is asked for."""
+
+    trend = DayStatsSerializer(
+        many=True,
+        help_text="Every day, in the server's time zone, from the first with a conversation to"
+        " the last.",
+    )
+    by_channel = ChannelStatsSerializer(many=True, help_text="Every channel, also with zeros.")
+    by_assistant = AssistantStatsSerializer(many=True, help_text="Those called most come first.")
 
 
 class CallViewSet(PlatformViewSet[Call]):
-    """Calls that were made: listed, read with their transcripts, deleted."""
+    """Conversations of every channel: listed, read with their transcripts, noted on, deleted."""
 
     serializer_class = CallSerializer
     queryset = Call.objects.none()  # for the schema's sake, which asks as nobody
@@ -249,25 +333,56 @@ class CallViewSet(PlatformViewSet[Call]):
     def get_object(self) -> Call:
         return access_call(principal_of(self.request), self.kwargs["id"])
 
-    def get_serializer_class(self) -> type[serializers.BaseSerializer[Call]]:
-        return CallDetailSerializer if self.action == "retrieve" else CallSerializer
-
     @extend_schema(parameters=[HistoryQuery])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         query = HistoryQuery(data=_sent(request))
         query.is_valid(raise_exception=True)
-        page = self.paginate_queryset(query.calls(request))
+        # An index has all that is needed to find a page; only the page's rows are read.
+        keys = self.paginate_queryset(query.calls(request).values_list("pk", flat=True))
+        page = Call.objects.filter(pk__in=keys or ()).select_related("conversation")
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(responses=CallDetailSerializer)
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        call = self.get_object()
+        prefetch_related_objects([call], "conversation__messages")
+        return success(CallDetailSerializer(call, context=self.get_serializer_context()).data)
+
+    @extend_schema(request=NotesSerializer, responses=CallSerializer)
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Changes the title or the summary."""
+        call, notes = self.get_object(), NotesSerializer(data=request.data)
+        notes.is_valid(raise_exception=True)
+        note_on(call.conversation, **notes.validated_data)
+        return success(self.render(call))
+
+    @extend_schema(request=NotesSerializer, responses=CallSerializer)
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The same."""
+        return self.update(request, *args, **kwargs)
+
     def delete_row(self, row: Call) -> None:
-        row.conversation.delete()
+        delete_conversation(row.conversation)
 
     @extend_schema(parameters=[RangeQuery], responses=CallStatsSerializer)
     def stats(self, request: Request) -> Response:
         query = RangeQuery(data=_sent(request))
         query.is_valid(raise_exception=True)
         stats = call_stats(query.calls(request))
-        return success(CallStatsSerializer(dataclasses.asdict(stats)).data)
+        return success(CallStatsSerializer(_stats_data(stats)).data)
+
+
+def _stats_data(stats: CallStats) -> dict[str, Any]:
+    """What `CallStatsSerializer` describes."""
+    by_channel = [
+        {"channel": each.channel, **dataclasses.asdict(each.totals)} for each in stats.by_channel
+    ]
+    return {
+        **dataclasses.asdict(stats.totals),
+        "trend": stats.trend,
+        "by_channel": by_channel,
+        "by_assistant": stats.by_assistant,
+    }
 
 
 def _sent(request: Request) -> dict[str, str]:
@@ -275,9 +390,8 @@ def _sent(request: Request) -> dict[str, str]:
     return {name: str(value) for name, value in request.query_params.items() if value}
 
 
-def _transcript(index: int, message: Message) -> dict[str, Any]:
-    start_ms, end_ms = message.start_ms, message.end_ms
-    duration_ms = None if start_ms is None or end_ms is None else end_ms - start_ms
+def _transcript(index: int, said: Said) -> dict[str, Any]:
+    message, span = said.message, said.span
     return {
         "turn_index": index,
         "turn": message.turn,
@@ -286,9 +400,9 @@ def _transcript(index: int, message: Message) -> dict[str, Any]:
         "generated_content": message.generated_text or None,
         "is_interrupted": message.is_interrupted,
         "confidence": message.confidence,
-        "start_ms": start_ms,
-        "end_ms": end_ms,
-        "duration_ms": duration_ms,
+        "start_ms": span.start_ms,
+        "end_ms": span.end_ms,
+        "duration_ms": span.duration_ms,
         "audio_url": None,
         "emotion": None,
         "metrics": message.metrics,
@@ -297,16 +411,29 @@ def _transcript(index: int, message: Message) -> dict[str, Any]:
     }
 
 
-def _detail(message: Message) -> dict[str, Any]:
+def _detail(message: Message, links: UploadLinks) -> dict[str, Any]:
+    attachments = [_attachment(row, links) for row in message.attachments]
+    images = [each for each in attachments if each["kind"] == "image"]
     return {
         "role": message.role,
         "content": message.text,
         "audio_url": None,
-        "image_urls": [],
+        "image_urls": [each["url"] for each in images if each["url"]],
+        "attachments": attachments,
         "timestamp": message.created_at,
         "tool_calls": message.tool_calls,
         "tool_result": message.tool_result,
         "citations": message.citations,
         "knowledge_note": message.knowledge_note,
         "error": message.error,
+    }
+
+
+def _attachment(row: AttachmentRow, links: UploadLinks) -> dict[str, Any]:
+    return {
+        "kind": row["kind"],
+        "name": row["name"],
+        "media_type": row["media_type"],
+        "path": path_of(row),
+        "url": links.of(row),
     }

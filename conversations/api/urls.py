@@ -10,7 +10,17 @@ from conversations.api.platform import CallViewSet
 urlpatterns: list[URLPattern | URLResolver] = [
     path("history", agentchat.HistoryViewSet.as_view({"get": "list"})),
     path("history/stats", CallViewSet.as_view({"get": "stats"})),
-    path("history/<str:id>", CallViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    path(
+        "history/<str:id>",
+        CallViewSet.as_view(
+            {
+                "get": "retrieve",
+                "put": "update",
+                "patch": "partial_update",
+                "delete": "destroy",
+            }
+        ),
+    ),
     # Agentchat: dialogs, feedback, usage
     path("dialog", agentchat.DialogView.as_view()),
     path("dialog/list", agentchat.DialogListView.as_view()),

@@ -7,12 +7,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
 from assistants.models import Assistant
 from conversations.models import Call, CallStatus, Channel, Conversation, Message
 
+PATH = "/api/v1/history"
 NOON = datetime.datetime(2026, 5, 1, 12, 0, tzinfo=datetime.UTC)
 
 
@@ -21,15 +23,20 @@ def make_call(
     assistant: Assistant | None = None,
     *,
     seconds: int | None = 65,
+    channel: Channel = Channel.VOICE,
+    title: str = "",
     **fields: Any,
 ) -> Call:
+    key = assistant.pk if assistant else "gone"
     conversation = Conversation.objects.create(
         owner=owner,
         assistant=assistant,
-        assistant_key=assistant.pk if assistant else "gone",
+        assistant_key=key,
         assistant_name=assistant.name if assistant else "Gone",
-        channel=Channel.VOICE,
+        channel=channel,
+        title=title,
     )
+    fields |= {"owner": owner, "assistant_key": key, "channel": channel}
     started_at = fields.setdefault("started_at", NOON)
     if seconds is not None:
         fields["ended_at"] = started_at + datetime.timedelta(seconds=seconds)
@@ -87,6 +94,8 @@ def test_it_lists_ones_own_calls(alice_api: APIClient, alice: User, ada: Assista
         "user_id": alice.pk,
         "assistant_id": ada.pk,
         "assistant_name": "Ada",
+        "channel": "voice",
+        "title": "",
         "source": "debug",
         "status": "connected",
         "started_at": "2026-05-01T12:00:00Z",
@@ -134,6 +143,7 @@ def test_it_shows_what_was_said(alice_api: APIClient, alice: User, ada: Assistan
         "content": "6*7?",
         "audio_url": None,
         "image_urls": [],
+        "attachments": [],
         "timestamp": "2026-05-01T12:00:00Z",
         "tool_calls": [],
         "tool_result": None,
@@ -185,21 +195,55 @@ def test_it_deletes_a_call_with_its_messages(alice_api: APIClient, alice: User) 
     assert alice_api.get(f"/api/v1/history/{call.pk}").status_code == 404
 
 
-def test_it_hides_the_calls_of_others(
-    alice_api: APIClient, bob_api: APIClient, carol_api: APIClient, alice: User
+@pytest.mark.parametrize("channel", list(Channel))
+def test_it_hides_the_conversations_of_others(
+    alice_api: APIClient,
+    bob_api: APIClient,
+    carol_api: APIClient,
+    alice: User,
+    channel: Channel,
 ) -> None:
-    call, anonymous = make_call(alice), make_call(None)
-    assert ids(alice_api.get("/api/v1/history")) == {call.pk}
-    assert ids(bob_api.get("/api/v1/history")) == set()
-    assert ids(carol_api.get("/api/v1/history")) == {call.pk, anonymous.pk}
-    for method in ("get", "delete"):
-        foreign = getattr(bob_api, method)(f"/api/v1/history/{call.pk}")
-        unknown = getattr(bob_api, method)("/api/v1/history/nowhere")
+    call, anonymous = make_call(alice, channel=channel, title="Mine"), make_call(None)
+    assert ids(alice_api.get(PATH)) == {call.pk}
+    assert ids(bob_api.get(PATH)) == set()
+    assert ids(carol_api.get(PATH)) == {call.pk, anonymous.pk}
+    for query in (f"channel={channel}", "keyword=Mine"):
+        found = [ids(api.get(f"{PATH}?{query}")) for api in (alice_api, bob_api)]
+        assert found == [{call.pk}, set()]
+    counted = [api.get(f"{PATH}/stats").json()["data"] for api in (alice_api, bob_api, carol_api)]
+    assert [data["total_calls"] for data in counted] == [1, 0, 2]
+    assert [len(data["by_assistant"]) for data in counted] == [1, 0, 1]
+    for method in ("get", "put", "patch", "delete"):
+        foreign = getattr(bob_api, method)(f"{PATH}/{call.pk}", {"title": "Stolen"})
+        unknown = getattr(bob_api, method)(f"{PATH}/nowhere", {"title": "Stolen"})
         assert foreign.status_code == unknown.status_code == 404
         assert foreign.json() == unknown.json()
         assert foreign.json()["error"]["code"] == "CALL_NOT_FOUND"
-    assert alice_api.get(f"/api/v1/history/{call.pk}").status_code == 200
-    assert carol_api.delete(f"/api/v1/history/{call.pk}").status_code == 200
+    assert alice_api.get(f"{PATH}/{call.pk}").json()["data"]["title"] == "Mine"
+    assert carol_api.patch(f"{PATH}/{call.pk}", {"title": "Seen"}).status_code == 200
+    assert carol_api.delete(f"{PATH}/{call.pk}").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_it_keeps_notes(alice_api: APIClient, alice: User, method: str) -> None:
+    call = make_call(alice, title="Old")
+    path = f"{PATH}/{call.pk}"
+    before = alice_api.get(path).json()["data"]
+    send = getattr(alice_api, method)
+    noted = send(path, {"title": "New", "status": "failed", "owner": 0, "id": "x"}).json()["data"]
+    assert noted["title"] == "New"
+    assert send(path, {"summary": "Short."}).json()["data"]["summary"] == "Short."
+    after = alice_api.get(path).json()["data"]
+    assert after == {**before, "title": "New", "summary": "Short."}
+    assert send(path, {"title": ""}).json()["data"]["title"] == ""
+    assert send(path, {}).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{"title": "x" * 201}, {"title": None}, {"summary": "\0"}, []])
+def test_it_refuses_notes_that_are_none(alice_api: APIClient, alice: User, body: Any) -> None:
+    path = f"{PATH}/{make_call(alice).pk}"
+    assert alice_api.patch(path, body, format="json").status_code == 400
+    assert alice_api.patch(path, {"title": "x" * 200}, format="json").status_code == 200
 
 
 def test_it_needs_a_credential(anonymous_api: APIClient) -> None:
@@ -207,10 +251,10 @@ def test_it_needs_a_credential(anonymous_api: APIClient) -> None:
         assert anonymous_api.get(path).status_code == 401
 
 
-@pytest.mark.parametrize("method", ["post", "put", "patch"])
-def test_it_lets_nobody_write_history(alice_api: APIClient, alice: User, method: str) -> None:
-    path = "/api/v1/history" if method == "post" else f"/api/v1/history/{make_call(alice).pk}"
-    assert getattr(alice_api, method)(path, {}, format="json").status_code == 405
+def test_it_lets_nobody_write_history(alice_api: APIClient, alice: User) -> None:
+    call = make_call(alice)
+    for path in ("/api/v1/history", "/api/v1/history/stats", f"/api/v1/history/{call.pk}"):
+        assert alice_api.post(path, {}, format="json").status_code == 405
 
 
 # --- Filters -------------------------------------------------------------------------------------
@@ -247,6 +291,8 @@ def test_it_filters(alice_api: APIClient, alice: User, query: str, found: set[st
     [
         ("status=lost", "status"),
         ("source=phone", "source"),
+        ("channel=fax", "channel"),
+        ("keyword=" + "x" * 201, "keyword"),
         ("start_date=yesterday", "start_date"),
         ("end_date=2026-13-01", "end_date"),
         ("page=0", "page"),
@@ -270,6 +316,58 @@ def test_it_filters_by_assistant_as_long_as_there_are_calls(
     unknown = alice_api.get("/api/v1/history?assistant_id=nowhere")
     assert (foreign.status_code, foreign.json()) == (404, unknown.json())
     assert foreign.json()["error"]["code"] == "ASSISTANT_NOT_FOUND"
+
+
+def test_it_filters_by_channel(alice_api: APIClient, alice: User) -> None:
+    made = {channel: make_call(alice, channel=channel).pk for channel in Channel}
+    for channel, pk in made.items():
+        assert ids(alice_api.get(f"/api/v1/history?channel={channel}")) == {pk}
+    assert ids(alice_api.get("/api/v1/history")) == set(made.values())
+
+
+@pytest.mark.parametrize(
+    ("keyword", "found"),
+    [
+        ("RIVER", {"title"}),
+        ("ada", {"assistant"}),
+        ("boat", {"summary"}),
+        ("100%", {"percent"}),
+        ("_", set()),
+        ("大河", {"chinese"}),
+        ("said", set()),
+    ],
+)
+@pytest.mark.parametrize("name", ["keyword", "q"])
+def test_it_searches(
+    alice_api: APIClient, alice: User, ada: Assistant, name: str, keyword: str, found: set[str]
+) -> None:
+    rows = {
+        make_call(alice, title="About the river").pk: "title",
+        make_call(alice, ada).pk: "assistant",
+        make_call(alice).pk: "summary",
+        make_call(alice, title="100% of 1000").pk: "percent",
+        make_call(alice, title="1000 words").pk: "thousand",
+        make_call(alice, title="关于大河").pk: "chinese",
+    }
+    summarised = next(pk for pk, what in rows.items() if what == "summary")
+    Conversation.objects.filter(pk=summarised).update(summary="A boat was asked for.")
+    Message.objects.create(conversation_id=summarised, turn=1, seq=1, role="user", text="I said")
+    answer = alice_api.get("/api/v1/history", {name: keyword})
+    assert {rows[pk] for pk in ids(answer)} == found
+    assert answer.json()["data"]["total"] == len(found)
+
+
+def test_it_pages_exactly_where_many_began_at_once(alice_api: APIClient, alice: User) -> None:
+    made = {make_call(alice).pk for _ in range(7)}
+    pages = [
+        [
+            item["id"]
+            for item in alice_api.get(f"{PATH}?page={page}&limit=3").json()["data"]["items"]
+        ]
+        for page in (1, 2, 3, 4)
+    ]
+    assert [len(page) for page in pages] == [3, 3, 1, 0]
+    assert {pk for page in pages for pk in page} == made
 
 
 def test_it_pages(alice_api: APIClient, alice: User) -> None:
@@ -319,20 +417,26 @@ def test_it_asks_as_often_for_long_calls_as_for_short(alice_api: APIClient, alic
 # --- Figures -------------------------------------------------------------------------------------
 
 
+NOTHING = {
+    "total_calls": 0,
+    "connected": 0,
+    "missed": 0,
+    "failed": 0,
+    "answer_rate": 0.0,
+    "total_duration_seconds": 0,
+    "avg_duration_seconds": 0.0,
+    "total_cost": 0.0,
+}
+
+
 def test_it_counts_nothing_as_zero(alice_api: APIClient, bob: User) -> None:
     make_call(bob)
     assert alice_api.get("/api/v1/history/stats").json() == {
         "success": True,
         "data": {
-            "total_calls": 0,
-            "connected": 0,
-            "missed": 0,
-            "failed": 0,
-            "answer_rate": 0.0,
-            "total_duration_seconds": 0,
-            "avg_duration_seconds": 0.0,
-            "total_cost": 0.0,
+            **NOTHING,
             "trend": [],
+            "by_channel": [{"channel": name, **NOTHING} for name in ("voice", "chat", "task")],
             "by_assistant": [],
         },
     }
@@ -348,7 +452,7 @@ def test_it_counts_ones_own_calls(
     make_call(alice, seconds=None, started_at=next_day, status=CallStatus.CONNECTED)
     make_call(bob)
     data = alice_api.get("/api/v1/history/stats").json()["data"]
-    assert data == {
+    totals = {
         "total_calls": 4,
         "connected": 3,
         "missed": 1,
@@ -357,6 +461,14 @@ def test_it_counts_ones_own_calls(
         "total_duration_seconds": 31,
         "avg_duration_seconds": 15.5,
         "total_cost": 0.75,
+    }
+    assert data == {
+        **totals,
+        "by_channel": [
+            {"channel": "voice", **totals},
+            {"channel": "chat", **NOTHING},
+            {"channel": "task", **NOTHING},
+        ],
         "trend": [
             {"date": "2026-05-01", "calls": 1, "connected": 1},
             {"date": "2026-05-02", "calls": 3, "connected": 2},
@@ -367,6 +479,68 @@ def test_it_counts_ones_own_calls(
         ],
     }
     assert carol_api.get("/api/v1/history/stats").json()["data"]["total_calls"] == 5
+
+
+def test_it_counts_each_channel_apart(alice_api: APIClient, alice: User) -> None:
+    make_call(alice, seconds=10)
+    make_call(alice, seconds=20, channel=Channel.CHAT)
+    make_call(alice, seconds=50, channel=Channel.TASK, cost="2")
+    make_call(alice, seconds=90, channel=Channel.TASK, status=CallStatus.FAILED)
+    data = alice_api.get("/api/v1/history/stats").json()["data"]
+    assert (data["total_calls"], data["total_duration_seconds"]) == (4, 80)
+    names = ("channel", "total_calls", "failed", "answer_rate", "avg_duration_seconds")
+    assert [tuple(each[name] for name in names) for each in data["by_channel"]] == [
+        ("voice", 1, 0, 1.0, 10.0),
+        ("chat", 1, 0, 1.0, 20.0),
+        ("task", 2, 1, 0.5, 50.0),
+    ]
+    only = alice_api.get("/api/v1/history/stats?channel=task").json()["data"]
+    assert (only["total_calls"], only["total_cost"]) == (2, 2.0)
+    assert [each["total_calls"] for each in only["by_channel"]] == [0, 0, 2]
+
+
+def test_it_leaves_no_day_out_between_calls(alice_api: APIClient, alice: User) -> None:
+    make_call(alice)
+    make_call(alice, started_at=NOON + datetime.timedelta(days=3), status=CallStatus.FAILED)
+    trend = alice_api.get("/api/v1/history/stats?start_date=0001-01-01").json()["data"]["trend"]
+    assert [(day["date"], day["calls"], day["connected"]) for day in trend] == [
+        ("2026-05-01", 1, 1),
+        ("2026-05-02", 0, 0),
+        ("2026-05-03", 0, 0),
+        ("2026-05-04", 1, 0),
+    ]
+
+
+def test_its_days_are_those_of_the_products_time_zone(
+    alice_api: APIClient, alice: User, settings: Settings
+) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    before = datetime.datetime(2026, 5, 1, 15, 59, 59, tzinfo=datetime.UTC)
+    make_call(alice, started_at=before)
+    make_call(alice, started_at=before + datetime.timedelta(seconds=1))
+    path = "/api/v1/history/stats"
+    trend = alice_api.get(path).json()["data"]["trend"]
+    assert [(day["date"], day["calls"]) for day in trend] == [("2026-05-01", 1), ("2026-05-02", 1)]
+    for day in ("2026-05-01", "2026-05-02"):
+        only = alice_api.get(f"{path}?start_date={day}&end_date={day}").json()["data"]
+        assert [each["date"] for each in only["trend"]] == [day]
+
+
+def test_it_calls_an_assistant_as_it_was_called_last(
+    alice_api: APIClient, alice: User, ada: Assistant
+) -> None:
+    later = NOON + datetime.timedelta(days=1)
+    last = make_call(alice, ada, started_at=later)
+    make_call(alice, ada)
+    make_call(alice, started_at=NOON)
+    Conversation.objects.filter(pk=last.pk).update(assistant_name="Aa")
+    path = "/api/v1/history/stats"
+    assert alice_api.get(path).json()["data"]["by_assistant"] == [
+        {"assistant_id": ada.pk, "name": "Aa", "calls": 2},
+        {"assistant_id": "gone", "name": "Gone", "calls": 1},
+    ]
+    earlier = alice_api.get(f"{path}?end_date=2026-05-01").json()["data"]["by_assistant"]
+    assert {each["name"] for each in earlier} == {"Ada", "Gone"}
 
 
 def test_it_counts_only_what_is_asked_for(
