@@ -19,7 +19,7 @@ from conversations.encoders.tasks import TaskEncoder, failed, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, ToolCalled, TurnEvent
 from conversations.files.tools import AgentTools
-from conversations.memory import remember_after
+from conversations.memory.tasks import remember_after
 from conversations.models import Message, RunStatus
 from conversations.pulse import beating
 from conversations.recovery import restarted
@@ -168,7 +168,8 @@ class _Execution:
         conversation_id = self._claim.conversation_id
         try:
             title = await make_title(setup.runtime, setup.request.text)
-            if title and await in_db(store_title, conversation_id, title):
+            is_stored = await in_db(store_title, conversation_id, title)
+            if is_stored:
                 data = {"conversation_id": conversation_id, "title": title}
                 self._log.add(NewEvent("conversation_changed", data))
         except LostRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from accounts.models import User
 from assistants.models import Assistant
@@ -27,7 +27,7 @@ def conversation(owner: User, assistant: Assistant | None = None, **fields: Any)
 
 
 def asked(message: str = "Hello", **fields: Any) -> RunRequestRow:
-    row: Any = {
+    row: RunRequestRow = {
         "message": message,
         "images": [],
         "run_mode": "fast",
@@ -36,9 +36,9 @@ def asked(message: str = "Hello", **fields: Any) -> RunRequestRow:
         "prompt": "",
         "personalization": None,
         "language": "en",
-        **fields,
     }
-    return row
+    # Names of the row; a test that misspells one fails by it.
+    return cast(RunRequestRow, {**row, **fields})
 
 
 def new_run(row: Conversation, message: str = "Hello", **fields: Any) -> NewRun:

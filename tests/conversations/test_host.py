@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from celery import current_app
 from django.db import connections
 from kombu.exceptions import OperationalError as BrokerAway
 
 from accounts.models import User
-from conversations import host, runs, waking
+from conversations import host, runs
 from conversations.host import Host
 from conversations.models import Run, RunStatus
 from conversations.run_types import Claim, NewEvent, Outcome
@@ -148,7 +149,7 @@ def test_a_broker_that_is_away_neither_fails_nor_delays_a_task(
         may_go_on.wait(30)
         raise BrokerAway("away")
 
-    monkeypatch.setattr(waking.current_app, "send_task", hang)
+    monkeypatch.setattr(current_app, "send_task", hang)
     try:
         started = time.monotonic()
         run = runs.start_task(new_run(conversation(alice)))

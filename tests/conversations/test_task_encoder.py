@@ -134,8 +134,16 @@ def test_it_counts_at_the_end_what_no_call_had_told() -> None:
 
 
 def test_it_takes_a_broken_attempt_back() -> None:
-    broken = [TurnStarted(1), asked(), TextDelta("Hal"), asked(attempt=2), TextDelta("Hello")]
-    events = told([*broken, answered()])
+    events = told(
+        [
+            TurnStarted(1),
+            asked(),
+            TextDelta("Hal"),
+            asked(attempt=2),
+            TextDelta("Hello"),
+            answered(),
+        ]
+    )
     assert kinds(events)[2:] == [
         "text_start",
         "text_chunk",
@@ -169,7 +177,7 @@ def test_it_tells_of_a_refused_call() -> None:
     action = events[-1].data
     assert (action["status"], action["message"]) == ("failed", "There is no such tool.")
     turn = turn_so_far(stored(events), turn=1)
-    assert turn.tool_calls == turn.tool_results == ()
+    assert (turn.tool_calls, turn.tool_results) == ((), ())
 
 
 def test_it_ends_what_is_open_when_a_turn_breaks_off() -> None:
