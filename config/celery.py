@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 app = Celery("ai_video_assistant")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.autodiscover_tasks(related_name="memory_tasks")
+app.autodiscover_tasks(["conversations.memory"])
 
 # A worker that has not been heard of for this long counts as gone (it beats every 2 s).
 WORKER_IS_GONE_AFTER_S = 15

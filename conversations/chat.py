@@ -28,7 +28,7 @@ from conversations.attachments import documents_of, images_of
 from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
-from conversations.memory import remember_after
+from conversations.memory.tasks import remember_after
 from conversations.models import Conversation, Run, RunKind, RunStatus
 from conversations.pulse import beating
 from conversations.run_log import LostRun, RunLog

@@ -27,7 +27,7 @@ from conversations.events import (
 )
 from conversations.history import request_tokens
 from conversations.lookup import Lookup
-from conversations.memory import recall
+from conversations.memory.recall import recall
 from conversations.prompt import NO_ROOM, OPENING_CUES, Prompt, words_of
 from conversations.request import MAX_MODEL_CALLS, SentDocument, Thinking, TurnRequest
 from conversations.toolbox import (

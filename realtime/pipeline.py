@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 
 from assistants.runtime import AssistantRuntime
 from conversations.events import ToolReturned
-from conversations.memory import remember_after
+from conversations.memory.tasks import remember_after
 from conversations.models import CallSource
 from core.db import in_db
 from core.errors import Unavailable
@@ -323,12 +323,8 @@ class Call:
 
     async def _remember(self, admission: Admission) -> None:
         """Has a worker look for what is worth remembering of the whole call."""
-        if not admission.runtime.remembers:
-            return
-        try:
+        if admission.runtime.remembers:
             await in_db(remember_after, admission.journal.id)
-        except DatabaseFailure as error:
-            logger.warning("nothing is learnt in call %s: %s", admission.journal.id, error)
 
     # --- messages --------------------------------------------------------------------------------
     def _take(self, message: ClientMessage) -> None:

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.models import Scope
 from accounts.permissions import principal_of
 from accounts.principals import Principal
-from conversations.memories import access_memory, memories_in, memories_of, memories_with
+from conversations.memory.access import access_memory, memories_in, memories_of, memories_with
 from conversations.models import Memory
 from core.agentchat import IN_QUERY, IdField, answer, naming, sent
 from core.serializers import WireSerializer

@@ -11,9 +11,8 @@ import pytest
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations.learning import digest
-from conversations.memory import TASK
-from conversations.memory_tasks import remember
+from conversations.memory.notes import digest
+from conversations.memory.tasks import remember
 from conversations.models import Call, Conversation, Memory, Message
 from core.redis import redis_sync
 from knowledge.chunks import unit_vectors
@@ -118,7 +117,7 @@ def queued() -> list[list[Any]]:
     while (raw := store.lpop("chat")) is not None:
         assert isinstance(raw, str | bytes)
         message = json.loads(raw)
-        if message["headers"]["task"] == TASK:
+        if message["headers"]["task"] == remember.name:
             found.append(json.loads(base64.b64decode(message["body"]))[0])
     return found
 

@@ -13,9 +13,9 @@ from django.db import OperationalError
 from accounts.models import User
 from assistants.models import Assistant
 from assistants.runtime import load_runtime
-from conversations import memory
 from conversations.encoding import Turn, collect
-from conversations.memory import BEGIN, END, Whose, find
+from conversations.memory import recall
+from conversations.memory.recall import BEGIN, END, Whose, find
 from conversations.models import Memory
 from conversations.request import TurnRequest
 from conversations.turn import run_turn
@@ -82,7 +82,7 @@ def test_it_recalls_what_fits_the_words_of_many_facts(
     ask(ada, alice, said)
     facts = remembered(upstream)
     assert facts[0] == best
-    assert len(facts) == memory.MAX_FACTS
+    assert len(facts) == recall.MAX_FACTS
 
 
 def test_it_recalls_by_meaning_where_no_word_agrees(
@@ -137,7 +137,7 @@ def test_facts_forge_no_mark_and_no_line(
 def test_facts_keep_to_their_room(
     alice: User, ada: Assistant, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "MAX_TOKENS", 40)
+    monkeypatch.setattr(recall, "MAX_TOKENS", 40)
     known(alice, ada, TEA, BERLIN, *FILLER[:5])
     ask(ada, alice, "Tea?")
     assert remembered(upstream)[0] == TEA
@@ -152,7 +152,7 @@ def test_words_find_where_the_embedding_model_fails_or_is_slow(
     monkeypatch: pytest.MonkeyPatch,
     step: Step,
 ) -> None:
-    monkeypatch.setattr(memory, "EMBED_WITHIN_S", 0.2)
+    monkeypatch.setattr(recall, "EMBED_WITHIN_S", 0.2)
     known(alice, ada, TEA, *FILLER)
     assert ada.embedder is not None
     Llm.objects.filter(pk=ada.embedder.pk).update(
@@ -195,7 +195,7 @@ def test_an_answer_comes_without_memories_where_they_cannot_be_read(
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(memory, "find", failing)
+        patch.setattr(recall, "find", failing)
         assert ask(ada, alice, "Tea?").text == "Hello!"
     assert TEA not in str(upstream.stats.last("chat")[-1]["body"])
     ask(ada, alice, "Tea?")
@@ -205,13 +205,13 @@ def test_an_answer_comes_without_memories_where_they_cannot_be_read(
 def test_a_slow_search_delays_no_turn(
     alice: User, ada: Assistant, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "RECALL_WITHIN_S", 0.05)
+    monkeypatch.setattr(recall, "RECALL_WITHIN_S", 0.05)
     known(alice, ada, TEA)
 
     async def hanging(*_arguments: Any, **_more: Any) -> Any:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(memory, "relevant", hanging)
+    monkeypatch.setattr(recall, "relevant", hanging)
     assert ask(ada, alice, "Tea?").error is None
     assert TEA not in str(upstream.stats.last("chat")[-1]["body"])
 
@@ -221,4 +221,4 @@ def test_any_words_can_be_looked_for(alice: User, ada: Assistant, text: str) -> 
     known(alice, ada, *FILLER)
     facts, total = find(Whose(alice.pk, ada.pk), text.replace("\0", " "), None, 3)
     assert (len(facts), total) == (3, len(FILLER))
-    assert asyncio.run(memory.relevant(Whose(alice.pk, ada.pk), text, None, limit=3))
+    assert asyncio.run(recall.relevant(Whose(alice.pk, ada.pk), text, None, limit=3))

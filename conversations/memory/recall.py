@@ -17,13 +17,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from celery import current_app
 from django.db import Error as DatabaseFailure
-from django.db import connection, transaction
-from kombu.exceptions import OperationalError as BrokerAway
+from django.db import connection
 
 from assistants.runtime import AssistantRuntime, Language
-from conversations.models import Conversation
 from core.db import in_db
 from core.errors import ProviderError
 from knowledge.chunks import unit_vectors
@@ -38,7 +35,6 @@ from tooling.catalogue import Text
 
 logger = logging.getLogger(__name__)
 
-TASK = "conversations.remember"
 # Before an answer; the embedding model gets a share of it.
 RECALL_WITHIN_S = 1.5
 EMBED_WITHIN_S = 1.2
@@ -111,9 +107,6 @@ class Vector:
     @property
     def literal(self) -> str:
         return "[" + ",".join(f"{number:.6f}" for number in self.numbers.tolist()) + "]"
-
-
-# --- Before an answer ----------------------------------------------------------------------------
 
 
 async def recall(runtime: AssistantRuntime, text: str) -> str:
@@ -196,32 +189,3 @@ def _within(facts: Iterable[Fact], *, tokens: int) -> Iterator[str]:
         if tokens < 0:
             return
         yield line
-
-
-# --- After it ------------------------------------------------------------------------------------
-
-
-def remember_after(conversation_id: str, turn: int | None = None) -> None:
-    """Has a worker look for lasting facts in a turn, or in a whole call, once it is committed.
-
-    Does nothing unless the conversation is of a user with an account and its assistant remembers.
-    Database work: asynchronous code calls it through `in_db`. Never fails for want of the broker.
-    """
-    remembered = Conversation.objects.filter(
-        pk=conversation_id, owner__isnull=False, assistant__enable_memory=True
-    )
-    if remembered.exists():
-        transaction.on_commit(lambda: wake_to_remember(conversation_id, turn), robust=True)
-
-
-def wake_to_remember(
-    conversation_id: str, turn: int | None, *, attempt: int = 1, after_s: int = 0
-) -> None:
-    """Sends the worker's task off. Where the broker is away, nothing is learnt this time."""
-    try:
-        # By its name: the task's module calls this one.
-        current_app.send_task(
-            TASK, [conversation_id, turn, attempt], countdown=after_s, retry=False
-        )
-    except (BrokerAway, OSError) as error:
-        logger.warning("Nothing is learnt in %s: the broker is away (%s)", conversation_id, error)

@@ -20,9 +20,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from assistants.runtime import load_runtime
-from conversations import learning
-from conversations.learning import Change, Line
-from conversations.memory import Fact, Vector, Whose, relevant
+from conversations.memory import notes
+from conversations.memory.notes import Change, Line
+from conversations.memory.recall import Fact, Vector, Whose, relevant
 from conversations.models import Conversation, Memory, Message, Role
 from core.errors import NotFound, ProviderError
 from core.loops import wait_for
@@ -120,7 +120,7 @@ def _prepare(conversation_id: str, turn: int | None) -> _Lesson | None:
         return None
     if not runtime.remembers or runtime.llm is None or runtime.llm.endpoint.vendor == BUILTIN:
         return None
-    lines = learning.read_lines(_said(conversation_id, turn))
+    lines = notes.read_lines(_said(conversation_id, turn))
     if not any(line.who == "user" for line in lines):
         return None
     whose = Whose(row.owner_id, row.assistant_id)
@@ -143,7 +143,7 @@ async def _proposed(lesson: _Lesson) -> list[Change]:
     known = await _known(lesson)
     today = timezone.localdate()
     asked = ChatRequest(
-        messages=learning.question(lesson.lines, [fact.text for fact in known], today=today),
+        messages=notes.question(lesson.lines, [fact.text for fact in known], today=today),
         temperature=lesson.llm.temperature,
         max_tokens=MAX_ANSWER_TOKENS,
         thinking=False,
@@ -158,11 +158,11 @@ async def _proposed(lesson: _Lesson) -> list[Change]:
                 answer += part.text if isinstance(part, TextPart) else ""
                 if len(answer) > MAX_ANSWER_CHARS:
                     break
-        return learning.changes_in(answer, [fact.id for fact in known], lesson.said)
+        return notes.changes_in(answer, [fact.id for fact in known], lesson.said)
     except TimeoutError:
         text = _("The model did not answer in time.")
         raise ProviderError(text, is_permanent=False) from None
-    except learning.Unreadable:
+    except notes.Unreadable:
         text = _("The model's notes on the user cannot be read.")
         raise ProviderError(text, is_permanent=True) from None
 
@@ -212,7 +212,7 @@ def _make(lesson: _Lesson, change: Change, vector: Vector | None) -> bool:
     known = facts.filter(pk=change.fact_id).first() if change.fact_id else None
     if not change.text:
         return known is not None and bool(known.delete()[0])
-    digest = learning.digest(change.text)
+    digest = notes.digest(change.text)
     if (same := facts.filter(digest=digest).first()) is not None:
         # Heard again; what it replaces, it says already.
         same.save(update_fields=["updated_at"])
