@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from conversations import history
-from conversations.attachments import documents_of, images_of
+from conversations.attachments import images_of
 from conversations.models import Message
-from conversations.types import AttachmentRow, MessageEntry
-from providers import attached
-from providers.types import ChatMessage, ImagePart, UserMessage
+from conversations.types import MessageEntry
+from providers.types import ChatMessage, UserMessage
 
 # More than any model reads; what does not fit is cut between turns before it is sent.
 MAX_MESSAGES = 400
@@ -35,19 +34,11 @@ def _messages(
 ) -> Iterator[ChatMessage]:
     for at, entry in enumerate(entries):
         for message in history.chat_messages([entry]):
-            if not entry.attachments or not isinstance(message, UserMessage):
+            if at in shown and entry.attachments and isinstance(message, UserMessage):
+                images = images_of(entry.attachments, owner_id=owner_id)
+                yield dataclasses.replace(message, images=images)
+            else:
                 yield message
-                continue
-            images = images_of(entry.attachments, owner_id=owner_id) if at in shown else ()
-            yield _with_attachments(message, entry.attachments, images)
-
-
-def _with_attachments(
-    message: UserMessage, sent: Sequence[AttachmentRow], images: tuple[ImagePart, ...]
-) -> UserMessage:
-    files = [(document.name, document.text) for document in documents_of(sent)]
-    text = attached.with_files(message.text, files) if files else message.text
-    return dataclasses.replace(message, text=text, images=images)
 
 
 def _shown_images(entries: Sequence[MessageEntry]) -> frozenset[int]:
