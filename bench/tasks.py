@@ -214,8 +214,8 @@ def run(*, users: int, words: int, word_ms: float, stops: int, runs: int) -> Res
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--users", type=int, default=100, help="who send messages at once")
-    parser.add_argument("--words", type=int, default=500, help="of each answer under load")
-    parser.add_argument("--word-ms", type=float, default=40, help="between two of them")
+    parser.add_argument("--words", type=int, default=200, help="of each answer under load")
+    parser.add_argument("--word-ms", type=float, default=100, help="between two of them")
     parser.add_argument("--stops", type=int, default=20, help="tasks that are stopped")
     parser.add_argument("--runs", type=int, default=2000, help="short tasks that come and go")
     options = parser.parse_args()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import logging
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -62,10 +64,9 @@ class RunLog:
         self._clock = asyncio.get_running_loop().time
         self._writer = _WRITERS.get()
         self._next_seq = claim.next_seq
-        self._waiting: list[NewEvent] = []
+        self._waiting: list[_Entry] = []
         self._waiting_chars = 0
         self._is_acting = False
-        self._batch: Batch | None = None
         self._is_written = asyncio.Event()
         self._is_written.set()
         self._written_at = float("-inf")
@@ -83,8 +84,7 @@ class RunLog:
             self.fail(LostRun())
             self._check()
         self._waiting_chars += size
-        if not self._joins(event):
-            self._waiting.append(self._placed(event))
+        self._put_down(event)
         # At once where nothing was written for a while; then so often and no oftener.
         since_s = self._clock() - self._written_at
         self._writer.note(self, within_s=max(0.0, self._flush_every_s - since_s))
@@ -127,16 +127,14 @@ class RunLog:
         """For the writer: what is to be written next."""
         if self._error or not (self._waiting or self._is_acting):
             return None
-        self._batch = Batch(
-            self.claim, tuple(self._waiting), first=self._next_seq, has_acted=self._is_acting
-        )
+        events = tuple(entry.event() for entry in self._waiting)
+        batch = Batch(self.claim, events, first=self._next_seq, has_acted=self._is_acting)
         self._waiting, self._is_acting, self._waiting_chars = [], False, 0
         self._written_at = self._clock()
-        return self._batch
+        return batch
 
     def written(self, appended: Appended | None) -> None:
         """For the writer: what became of it."""
-        self._batch = None
         if appended is None:
             self.fail(LostRun())
             return
@@ -148,35 +146,52 @@ class RunLog:
     def fail(self, error: Exception) -> None:
         """From now on every call raises the error."""
         self._error = self._error or error
-        self._waiting, self._waiting_chars, self._batch = [], 0, None
+        self._waiting, self._waiting_chars = [], 0
         self._is_written.set()
 
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _joins(self, event: NewEvent) -> bool:
-        """Puts a delta to the one before it, if that waits too and is short."""
-        last = self._waiting[-1] if self._waiting else None
-        if last is None or event.type not in _DELTAS or last.type != event.type:
-            return False
-        if len(last.data["content"]) >= self._chunk_chars:
-            return False
-        content = last.data["content"] + event.data["content"]
-        self._waiting[-1] = dataclasses.replace(last, data={**last.data, "content": content})
-        return True
-
-    def _placed(self, event: NewEvent) -> NewEvent:
-        """The event with its time; a piece of text with its place in the text as well."""
-        event = dataclasses.replace(event, at=event.at or timezone.now())
+    def _put_down(self, event: NewEvent) -> None:
+        """Adds the event; a delta joins the one before it, if that waits too and is short."""
+        if event.type in _DELTAS:
+            text = event.data["content"]
+            last = self._waiting[-1] if self._waiting else None
+            if last is not None and last.type == event.type and last.chars < self._chunk_chars:
+                last.texts.append(text)
+                last.chars += len(text)
+            else:
+                at = event.at or timezone.now()
+                self._waiting.append(_Entry(event.type, self._place(event), at, [text], len(text)))
+            return
         if event.type == "text_start":
             self._pieces, self._text_began = 0, self._clock()
-        elif event.type == "text_chunk":
-            elapsed = round(self._clock() - self._text_began, 3)
-            data = {**event.data, "index": self._pieces, "elapsed": elapsed}
-            self._pieces += 1
-            return dataclasses.replace(event, data=data)
-        return event
+        self._waiting.append(_Entry(event.type, event.data, event.at or timezone.now()))
+
+    def _place(self, event: NewEvent) -> dict[str, Any]:
+        """The data of a piece of text, with its place in the text."""
+        if event.type != "text_chunk":
+            return event.data
+        elapsed = round(self._clock() - self._text_began, 3)
+        self._pieces += 1
+        return {**event.data, "index": self._pieces - 1, "elapsed": elapsed}
+
+
+@dataclasses.dataclass(slots=True)
+class _Entry:
+    """An event that waits to be written; of deltas that were put together, their texts."""
+
+    type: str
+    data: dict[str, Any]
+    at: datetime.datetime
+    texts: list[str] | None = None
+    chars: int = 0
+
+    def event(self) -> NewEvent:
+        if self.texts is None:
+            return NewEvent(self.type, self.data, self.at)
+        return NewEvent(self.type, {**self.data, "content": "".join(self.texts)}, self.at)
 
 
 def _size(event: NewEvent) -> int:
