@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from accounts.models import User
 from assistants.models import Assistant
@@ -21,9 +22,8 @@ from providers.specs import default_llm, is_usable
 
 # A call of the model that breaks off in a way that may pass.
 MAX_ATTEMPTS = 3
-_MODELS = (
-    "llm__provider", "asr__provider", "voice__provider", "embedder__provider", "reranker__provider",
-)  # fmt: skip
+# Whoever answers needs more of an assistant's models than whoever only takes the message.
+_OTHER_MODELS = ("asr__provider", "voice__provider", "embedder__provider", "reranker__provider")
 _THINKING: dict[RunModeName, Thinking] = {"fast": "never", "thinking": "first", "deep": "always"}
 
 
@@ -49,7 +49,12 @@ def prepare(claim: Claim) -> TaskSetup:
     conversation = Conversation.objects.get(pk=claim.conversation_id)
     user = User.objects.get(pk=claim.owner_id)
     disabled = guidance.disabled_categories(asked["personalization"])
-    agent = agent_for(user.pk, is_operator=user.is_operator, assistant_id=conversation.assistant_id)
+    agent = agent_for(
+        user.pk,
+        is_operator=user.is_operator,
+        assistant_id=conversation.assistant_id,
+        related=_OTHER_MODELS,
+    )
     # Not stored: the snapshot is made as if the agent had this model.
     agent.llm = _asked_model(user, asked["llm_id"]) or model_for(user.pk, agent)
     runtime = runtime_of(agent, caller_id=user.pk)
@@ -82,12 +87,16 @@ def prepare(claim: Claim) -> TaskSetup:
     )
 
 
-def agent_for(user_id: int, *, is_operator: bool, assistant_id: str | None) -> Assistant:
+def agent_for(
+    user_id: int, *, is_operator: bool, assistant_id: str | None, related: Iterable[str] = ()
+) -> Assistant:
     """The assistant that works for a user: the named one, else the agent of all users.
 
-    Where an operator deleted that too, one that is stored nowhere.
+    Where an operator deleted that too, one that is stored nowhere. It comes with its language
+    model, and with what else `related` names.
     """
-    rows = Assistant.objects.select_related(*_MODELS).visible_to(user_id, is_operator=is_operator)
+    rows = Assistant.objects.select_related("llm__provider", *related)
+    rows = rows.visible_to(user_id, is_operator=is_operator)
     wanted = [key for key in (assistant_id, TASK_AGENT_ID) if key]
     found = rows.in_bulk(wanted)
     return next((found[key] for key in wanted if key in found), None) or stand_in(user_id)
