@@ -120,8 +120,8 @@ RELATED = (
     "reranker__provider",
     "opener_audio",
 )
-# The same where nobody speaks.
-RELATED_TO_TEXT = ("llm__provider", "embedder__provider", "reranker__provider")
+# The same where nobody speaks; what few assistants have is read where it is there.
+RELATED_TO_TEXT = ("llm__provider",)
 
 
 def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> AssistantRuntime:

@@ -34,7 +34,10 @@ class OwnedQuerySet(models.QuerySet[Row]):
 
     def with_id(self, row_id: str) -> Row | None:
         """The row of that id, or None; also for texts that no id could be."""
-        return None if "\0" in row_id else self.filter(pk=row_id).first()
+        if "\0" in row_id:
+            return None
+        # At most one: an order would only cost time.
+        return next(iter(self.filter(pk=row_id).order_by()), None)
 
 
 class OwnedRow(Timestamped):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -19,6 +20,9 @@ from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 LARGEST_FRAME = 2**20
 PING_EVERY_S = PONG_WITHIN_S = 20.0
 GRACE_S = 5
+# How long a thread that works on the database may keep the event loop waiting; Python's own 5 ms,
+# times the threads at work, is what every stream and call of the process would stand still.
+SWITCH_INTERVAL_S = 0.0005
 
 
 class Server(uvicorn.Server):
@@ -51,6 +55,7 @@ def configuration() -> uvicorn.Config:
 
 
 def main() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # uvicorn raises the signal again after its graceful stop; by then all is done.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     descriptors = [int(text) for text in os.environ.pop(DESCRIPTORS_VARIABLE).split(",")]
