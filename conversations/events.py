@@ -70,7 +70,10 @@ class ThinkingDelta:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolCalled:
-    """The model asked for a tool. `arguments` were validated against the tool's schema."""
+    """The model asked for a tool. `arguments` were validated against the tool's schema.
+
+    `intent` is what the model says that it is for, "" where it was not asked or did not say.
+    """
 
     call_id: str
     name: str
@@ -78,6 +81,7 @@ class ToolCalled:
     executor: Executor
     wait_for_response: bool
     timeout_ms: int
+    intent: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -185,6 +185,11 @@ def wants_title(personalization: PersonalizationRow | None) -> bool:
     return in_force(personalization).get("auto_generate_title", True)
 
 
+def wants_intents(personalization: PersonalizationRow | None) -> bool:
+    """Whether the model is to say of each call of a tool what it is for."""
+    return in_force(personalization).get("tool_intent_enabled", False)
+
+
 # --- Tools ---------------------------------------------------------------------------------------
 
 

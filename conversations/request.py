@@ -28,7 +28,8 @@ class TurnRequest:
     `instructions` go behind the assistant's own prompt, `documents` are what was sent along, for
     the model to read as data. A model that can be told thinks in no call, in the first, or in all;
     with `thinking_interval` after every so many calls as well. A call that breaks off in a way that
-    may pass is tried `max_attempts` times.
+    may pass is tried `max_attempts` times. With `asks_intents` it is asked to say of each call of a
+    tool what it is for.
     """
 
     turn: int
@@ -46,6 +47,7 @@ class TurnRequest:
     thinking_interval: int | None = None
     max_model_calls: int = MAX_MODEL_CALLS
     max_attempts: int = 1
+    asks_intents: bool = False
 
     @property
     def is_long(self) -> bool:

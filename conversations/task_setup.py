@@ -79,6 +79,7 @@ def prepare(claim: Claim) -> TaskSetup:
             ),
             max_model_calls=asked["max_iterations"],
             max_attempts=MAX_ATTEMPTS,
+            asks_intents=guidance.wants_intents(asked["personalization"]),
         ),
         folder=UserFolder.of(claim.owner_id),
         wants_title=not conversation.title and guidance.wants_title(asked["personalization"]),

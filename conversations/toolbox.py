@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol
 
 from assistants.runtime import AssistantRuntime
+from conversations import intents
 from conversations.events import ToolCalled, ToolReturned
 from conversations.lookup import Lookup, is_registry_search
 from conversations.tool_calls import MAX_NAME_CHARS, identity, is_returnable_id, parsed
@@ -79,6 +80,7 @@ class Toolbox:
         *,
         own_tools: OwnTools | None = None,
         max_model_calls: int = 0,
+        asks_intents: bool = False,
     ) -> None:
         # Without a device to run them on, client tools are not offered at all.
         offered = {
@@ -98,6 +100,7 @@ class Toolbox:
         self._lookup, self.search_id = lookup, search.id if search else None
         self._client_tools = client_tools
         self._own_tools, self._own_ids = own_tools, frozenset(own)
+        self._asks_intents, self._language = asks_intents, runtime.language
         self._max_calls = max(MAX_CALLS_IN_A_TURN, CALLS_PER_MODEL_CALL * max_model_calls)
         self._context = ToolContext(
             runtime.owner_id,
@@ -117,9 +120,15 @@ class Toolbox:
     @property
     def schemas(self) -> tuple[ToolSchema, ...]:
         return tuple(
-            ToolSchema(spec.id, spec.description or spec.name, spec.parameters)
+            ToolSchema(spec.id, spec.description or spec.name, self._parameters(spec))
             for spec in self._specs.values()
         )
+
+    def _parameters(self, spec: ToolSpec) -> dict[str, Any]:
+        """What the model may send, which the tool need not get."""
+        if not self._asks_intents:
+            return spec.parameters
+        return intents.asking(spec.parameters, self._language)
 
     @property
     def brings_data(self) -> bool:
@@ -148,7 +157,7 @@ class Toolbox:
     def admit(self, call: ToolCall) -> ToolCalled | ToolReturned:
         """The checked call, ready to run; or the refusal, which says precisely what is wrong."""
         spec = self._specs.get(call.name)
-        arguments, problem = _read(call, spec)
+        arguments, problem, intent = self._read(call, spec)
         if self._repetition.is_too_much(identity(call, arguments)):
             self.must_close = True
             return self._refused(
@@ -174,6 +183,7 @@ class Toolbox:
             executor=spec.executor,
             wait_for_response=spec.wait_for_response or spec.executor == "server",
             timeout_ms=spec.timeout_ms,
+            intent=redact(intent, secrets),
         )
 
     def message(self, returned: ToolReturned) -> ToolMessage:
@@ -256,6 +266,23 @@ class Toolbox:
         self._used_ids.add(call.id)
         return call
 
+    def _read(
+        self, call: ToolCall, spec: ToolSpec | None
+    ) -> tuple[dict[str, Any] | None, str, str]:
+        """The arguments over the tool's defaults, what is wrong with them, what they are for."""
+        try:
+            sent = parsed(call.arguments)
+        except ValueError as error:
+            return None, f"The arguments are not a JSON object: {error}.", ""
+        if spec is None:
+            return sent, "", ""
+        intent = ""
+        if self._asks_intents:
+            sent, intent = intents.parted(sent, spec.parameters)
+        arguments = {**spec.defaults, **sent}
+        problems = argument_problems(spec.parameters, arguments)
+        return arguments, f"Invalid arguments: {problems}." if problems else "", intent
+
     def _refused(self, call: ToolCall, code: int, message: str) -> ToolReturned:
         self._refused_ids.add(call.id)
         secrets = {value for spec in self._specs.values() for value in secrets_of(spec.target)}
@@ -287,19 +314,6 @@ class _Repetition:
         self._made.append(call)
         times = self._made.count(call)
         return self._in_a_row > MAX_IDENTICAL_IN_A_ROW or times > MAX_IDENTICAL_CALLS
-
-
-def _read(call: ToolCall, spec: ToolSpec | None) -> tuple[dict[str, Any] | None, str]:
-    """The arguments over the tool's defaults, and what is wrong with them, or ""."""
-    try:
-        sent = parsed(call.arguments)
-    except ValueError as error:
-        return None, f"The arguments are not a JSON object: {error}."
-    if spec is None:
-        return sent, ""
-    arguments = {**spec.defaults, **sent}
-    problems = argument_problems(spec.parameters, arguments)
-    return arguments, f"Invalid arguments: {problems}." if problems else ""
 
 
 def _without_secrets(value: Any, secrets: Sequence[str]) -> Any:

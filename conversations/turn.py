@@ -114,6 +114,7 @@ async def run_turn(
             lookup,
             own_tools=own_tools,
             max_model_calls=request.max_model_calls,
+            asks_intents=request.asks_intents,
         )
         prompt = Prompt(request, runtime, toolbox, (known, lookup.section))
         async with aclosing(_rounds(request, runtime.llm, toolbox, prompt, adopt)) as events:

@@ -140,7 +140,10 @@ class TaskEncoder:
             if part
         )
         self._open[event.call_id] = action_id
-        yield _preparing(event.call_id, event.name)
+        yield _preparing(event.call_id, event.name, intent=event.intent)
+        if event.intent:
+            told = {"id": event.call_id, "name": event.name, "intent": event.intent}
+            yield NewEvent("tool_intent", told)
         yield NewEvent(
             "tool_start",
             {
@@ -157,7 +160,7 @@ class TaskEncoder:
         if not action_id:
             # Refused, and never run: it has no start.
             action_id = event.call_id
-            yield _preparing(event.call_id, event.name, event.refused_arguments)
+            yield _preparing(event.call_id, event.name, written=event.refused_arguments)
         is_error = event.code >= 400
         yield NewEvent(
             "update_action",
@@ -216,10 +219,15 @@ def failed(
     )
 
 
-def _preparing(call_id: str, name: str, refused: str | None = None) -> NewEvent:
+def _preparing(
+    call_id: str, name: str, *, intent: str = "", written: str | None = None
+) -> NewEvent:
+    """`written` is what the model wrote of a call that was refused."""
     message = _("Preparing to call %(name)s…") % {"name": name}
     data = {"id": call_id, "name": name, "message": message}
-    return NewEvent("tool_preparing", data if refused is None else {**data, "written": refused})
+    data |= {"intent": intent} if intent else {}
+    data |= {} if written is None else {"written": written}
+    return NewEvent("tool_preparing", data)
 
 
 def _cited(event: Cited) -> NewEvent:

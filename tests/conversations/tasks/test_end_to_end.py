@@ -134,6 +134,27 @@ def test_the_agent_uses_its_tools_and_its_users_files(
     assert shown["metadata"]["total_tools"] == 3
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_it_says_what_its_calls_are_for(
+    host: Host, vendor: FakeUpstream, alice_api: APIClient, alice: User, is_wanted: bool
+) -> None:
+    content = {"auto_generate_title": False, "tool_intent_enabled": is_wanted}
+    save_personalization(principal_for_user(alice), "me", content)
+    arguments = {"expression": "40+2"} | ({"intent": "Add them"} if is_wanted else {})
+    vendor.script(
+        "chat", Step(tool_calls=[{"name": "calculator", "arguments": arguments}]), Step(text="42")
+    )
+    task = carried_out(host, alice_api, personalization_name="me")
+    assert task["status"] == "succeeded"
+    told = [e["data"]["intent"] for e in task["events"] if e["type"] == "tool_intent"]
+    assert told == (["Add them"] if is_wanted else [])
+    (started,) = (e["data"] for e in task["events"] if e["type"] == "tool_start")
+    assert started["arguments"] == {"expression": "40+2"}
+    offered = vendor.stats.last("chat")[-1]["body"]["tools"]
+    asked = ["intent" in each["function"]["parameters"]["properties"] for each in offered]
+    assert set(asked) == {is_wanted}
+
+
 @pytest.mark.parametrize(("mode", "thinks"), [("fast", False), ("deep", True)])
 def test_run_modes_reach_the_events(
     host: Host, vendor: FakeUpstream, alice_api: APIClient, alice: User, mode: str, thinks: bool

@@ -126,7 +126,18 @@ def test_a_personalization_that_is_off_changes_nothing() -> None:
     assert guidance.run_mode(None, thinks=None, kept=None, personalization=row) == "fast"
     assert guidance.thinking_interval("thinking", row) is None
     assert guidance.wants_title(row)
+    assert not guidance.wants_intents(row)
     assert not guidance.disabled_categories(row)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_wanted"), [(None, False), ({}, True), ({"tool_intent_enabled": False}, False)]
+)
+def test_who_has_a_personalization_reads_what_calls_are_for_unless_it_says_no(
+    content: dict[str, Any] | None, is_wanted: bool
+) -> None:
+    row = None if content is None else guidance.sanitised(content)
+    assert guidance.wants_intents(row) is is_wanted
 
 
 @pytest.mark.parametrize(("mode", "interval"), [("fast", None), ("thinking", 3), ("deep", None)])
