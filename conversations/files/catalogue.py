@@ -13,7 +13,8 @@ from tooling.types import ToolSpec
 MAX_LINES = 1000
 DEFAULT_LINES = 200
 MAX_QUERY_CHARS = 200
-MAX_CONTENT_CHARS = 500_000
+# With its escapes within what the arguments of a call may have (`tool_calls.MAX_ARGUMENT_CHARS`).
+MAX_CONTENT_CHARS = 24_000
 MAX_TODO, MAX_TODO_CHARS = 50, 200
 
 _TIMEOUT_MS = 30_000
@@ -108,8 +109,10 @@ AGENT_TOOLS: Mapping[str, BuiltinTool] = MappingProxyType(
                 Text("Write a file", "写入文件"),
                 Text(
                     "Write a text file into the user's folder, with the folders on the way to it. "
-                    "A file of that path is replaced",
-                    "把文本写入用户文件夹中的文件，自动创建所需目录。同一路径的文件会被替换",
+                    "A file of that path is replaced. What is too long for one call goes behind "
+                    "it with append_file",
+                    "把文本写入用户文件夹中的文件，自动创建所需目录。同一路径的文件会被替换。"
+                    "一次写不下的内容用 append_file 继续追加",
                 ),
                 Category.SYSTEM,
                 "FilePen",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -178,7 +179,9 @@ class AgentTools:
             self._note(NewEvent(event, {**payload, "success": False}))
             raise
         self._note(NewEvent(event, {**payload, "path": saved.path, "success": True}))
-        self._note(await asyncio.to_thread(self._tree_around, saved.path))
+        # The folder may be gone again by now; the file was written all the same.
+        with contextlib.suppress(AppError):
+            self._note(await asyncio.to_thread(self._tree_around, saved.path))
         written = {"path": saved.path, "size": saved.size}
         return _("%(path)s has %(size)d bytes now.") % written
 

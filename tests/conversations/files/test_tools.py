@@ -10,11 +10,13 @@ import pytest
 from accounts.models import User
 from conversations.events import ToolCalled
 from conversations.files.catalogue import AGENT_TOOLS
-from conversations.files.folder import UserFolder
+from conversations.files.folder import Saved, UserFolder
+from conversations.files.paths import MAX_PATH_CHARS
 from conversations.files.texts import page_of
 from conversations.files.tools import AgentTools
 from conversations.models import Channel, Conversation
 from conversations.run_types import NewEvent
+from conversations.tool_calls import parsed
 from conversations.toolbox import OwnTools
 from core.db import in_db
 from core.errors import AppError, InvalidRequest, NotFound, PayloadTooLarge
@@ -240,6 +242,32 @@ async def test_it_writes_and_tells_of_it(agent: Agent, folder: UserFolder) -> No
     assert (tree.data["base"], tree.data["total"]) == ("work", 1)
     assert tree.data["items"][0]["path"] == "work/报告.md"
     json.dumps([event.data for event in agent.events])
+
+
+async def test_what_a_tool_takes_fits_into_a_call(agent: Agent, folder: UserFolder) -> None:
+    longest = agent.specs["write_file"].parameters["properties"]["content"]["maxLength"]
+    content = ("words of a line of a text\n" * longest)[:longest]
+    written = json.dumps({"path": "p" * MAX_PATH_CHARS, "content": content})
+    assert parsed(written)["content"] == content
+    await agent.call("write_file", path="a.txt", content=content)
+    assert folder.entry("a.txt").size == longest
+
+
+async def test_a_folder_that_is_gone_again_fails_no_write(
+    agent: Agent, folder: UserFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = folder.save
+
+    def save(path: str, chunks: Any) -> Saved:
+        saved = written(path, chunks)
+        folder.delete("work")
+        return saved
+
+    monkeypatch.setattr(folder, "save", save)
+    assert "has 1 bytes" in await agent.call("write_file", path="work/a.txt", content="A")
+    assert [(each.type, each.data["success"]) for each in agent.events] == [
+        ("modify_payload", True)
+    ]
 
 
 async def test_it_appends_and_tells_of_it(agent: Agent, folder: UserFolder) -> None:
