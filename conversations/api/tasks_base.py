@@ -20,8 +20,8 @@ from core.families import Tasks
 from core.rest import StrictJSONParser
 
 MAX_LISTED, LISTED = 100, 20
-# A string, which is kept, or a comment, which is not. A string that does not end is one as well, and
-# nothing is given back: otherwise each quote in it would be tried as the beginning of another.
+# A string, which is kept, or a comment, which is not. What begins a string and never ends is one
+# too: otherwise each quote in it would be tried as the beginning of another.
 _STRING_OR_COMMENT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|#[^\r\n]*', re.DOTALL)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from django.db.models import Func, IntegerField, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
@@ -115,11 +116,14 @@ def _name(request: Request) -> str:
     return name
 
 
-def _items(rows: list[tuple[str, str, Any]]) -> dict[str, Any]:
+def _items(rows: QuerySet[Any]) -> dict[str, Any]:
+    """What a list shows of prompts or personalizations, whose contents are only measured."""
+    text = Cast("content", TextField())
+    size = Func(text, function="octet_length", output_field=IntegerField())
     return {
         "items": [
-            {"name": name, "size": len(text.encode()), "updated_at": at.isoformat()}
-            for name, text, at in rows
+            {"name": name, "size": size, "updated_at": at.isoformat()}
+            for name, size, at in rows.values_list("name", size, "updated_at")
         ]
     }
 
@@ -134,8 +138,7 @@ class PromptsView(TasksView):
 
     @extend_schema(operation_id="tasks_prompts_list", responses=GuidanceListShape)
     def get(self, request: Request) -> Response:
-        rows = own_prompts(principal_of(request))
-        return answer(_items([(row.name, row.content, row.updated_at) for row in rows]))
+        return answer(_items(own_prompts(principal_of(request))))
 
     @extend_schema(operation_id="tasks_prompts_save", responses={200: PromptSavedShape})
     def post(self, request: Request) -> Response:
@@ -173,8 +176,7 @@ class PersonalizationsView(TasksView):
 
     @extend_schema(operation_id="tasks_personalizations_list", responses=GuidanceListShape)
     def get(self, request: Request) -> Response:
-        rows = own_personalizations(principal_of(request))
-        return answer(_items([(row.name, _as_text(row), row.updated_at) for row in rows]))
+        return answer(_items(own_personalizations(principal_of(request))))
 
     @extend_schema(
         operation_id="tasks_personalizations_save", responses={200: PersonalizationShape}
@@ -202,7 +204,3 @@ class PersonalizationView(TasksView):
 
 def _personalization(row: Personalization) -> dict[str, Any]:
     return {"name": row.name, "content": row.content}
-
-
-def _as_text(row: Personalization) -> str:
-    return json.dumps(row.content, ensure_ascii=False)

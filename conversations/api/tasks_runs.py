@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models.fields.json import KT
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -96,11 +97,12 @@ class CancelShape(serializers.Serializer[Any]):
     status = serializers.ChoiceField(RunStatus.choices)
 
 
-def _listed(row: Run) -> dict[str, Any]:
+def _listed(row: Any) -> dict[str, Any]:
+    """A run, annotated with its message."""
     return {
         "task_id": str(row.pk),
         "conversation_id": row.conversation_id,
-        "message": row.request.get("message", ""),
+        "message": row.message,
         "status": row.status,
         "created_at": row.created_at.timestamp(),
         "updated_at": row.updated_at.timestamp(),
@@ -136,7 +138,9 @@ class TasksListView(TasksView):
     def get(self, request: Request) -> Response:
         rows = own_runs(principal_of(request))
         first, count = page_of(request)
-        listed = [_listed(row) for row in rows[first : first + count]]
+        # Of what a task was asked, prompts and all, the message is enough.
+        shown = rows.defer("request").annotate(message=KT("request__message"))
+        listed = [_listed(row) for row in shown[first : first + count]]
         return answer({"data": listed, "total": rows.count()})
 
 
@@ -211,7 +215,8 @@ class TaskCancelView(TasksView):
     def post(self, request: Request, task_id: str) -> Response:
         run = access_run(principal_of(request), task_id)
         runs.request_cancel(run)
-        run.refresh_from_db(fields=["status"])
+        # Read again: also whether it is still there, as its conversation may be deleted meanwhile.
+        run = access_run(principal_of(request), task_id)
         return answer({"task_id": str(run.pk), "status": run.status})
 
 

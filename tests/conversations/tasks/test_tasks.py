@@ -17,8 +17,10 @@ from rest_framework.test import APIClient
 from accounts.models import ApiKey, User, hash_key
 from conversations import runs
 from conversations.api import tasks_runs
-from conversations.models import RunStatus
-from conversations.run_types import Claim, NewEvent, Outcome
+from conversations.dialogs import delete_conversation
+from conversations.models import Run, RunStatus
+from conversations.run_log import follow
+from conversations.run_types import Claim, NewEvent, Outcome, Page
 from core.db import in_db
 from tests.conftest import client_with, make_key
 from tests.conversations.tasks.conftest import make_llm, ok, refused
@@ -144,10 +146,22 @@ def meanwhile(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_it_waits_for_the_next_event(alice_api: APIClient) -> None:
+def test_it_waits_for_the_next_event(alice_api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     task_id = begin(alice_api)
     claim = claimed(task_id)
-    thread = meanwhile(lambda: say(claim, "One"))
+    is_waiting = threading.Event()
+
+    async def waiting(run_id: uuid.UUID, **options: Any) -> Page:
+        is_waiting.set()
+        return await follow(run_id, **options)
+
+    monkeypatch.setattr(tasks_runs, "follow", waiting)
+
+    def work() -> None:
+        assert is_waiting.wait(20)
+        say(claim, "One")
+
+    thread = meanwhile(work)
     data = log(alice_api, task_id, "?from=2&wait=25")
     thread.join()
     assert [event["data"]["content"] for event in data["events"]] == ["One"]
@@ -295,6 +309,20 @@ def test_cancelling_what_is_over_changes_nothing(alice_api: APIClient, task: str
     before = log(alice_api, task)
     assert ok(alice_api.post(f"{PATH}/{task}/cancel"))["status"] == "succeeded"
     assert log(alice_api, task) == before
+
+
+def test_a_task_that_goes_with_its_conversation_meanwhile_is_not_found(
+    alice_api: APIClient, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok(alice_api.post(f"{PATH}/{task}/cancel"))
+    stop = runs.request_cancel
+
+    def stop_and_delete(run: Run) -> None:
+        stop(run)
+        delete_conversation(run.conversation)
+
+    monkeypatch.setattr(runs, "request_cancel", stop_and_delete)
+    refused(alice_api.post(f"{PATH}/{task}/cancel"), 404)
 
 
 # --- Isolation -----------------------------------------------------------------------------------
