@@ -35,7 +35,9 @@ NAME = "FastGPT"
 MAX_CHAT_ID_CHARS = 200
 _PATH = "/chat/completions"
 _DONE = b"[DONE]"
-# What FastGPT calls its refusals; it sends most of them with status 500.
+# Of most refusals; what was wrong, only the message says.
+_ANY_REFUSAL = 500
+# What FastGPT calls others.
 _STATUS_OF_REFUSAL = {
     "unAuthorization": 401,
     "unAuthApiKey": 401,
@@ -77,8 +79,8 @@ class FastGpt:
                     reason = reason or "stop"
                     break
                 chunk = failures.json_object(self._endpoint, event.data)
-                if event.name == "error" or "error" in chunk:
-                    raise _refusal(self._endpoint, 500, body=chunk)
+                if event.name == "error" or chunk.get("error"):
+                    raise _refusal(self._endpoint, _ANY_REFUSAL, body=chunk)
                 usage = chunk.get("usage") or usage
                 delta, finish = _choice(chunk)
                 reason = _REASONS.get(finish, reason)
@@ -145,7 +147,12 @@ def _refusal(
     if isinstance(code, int) and 400 <= code < 500:
         status = code
     status = _STATUS_OF_REFUSAL.get(brains.text_at(told.get("statusText")), status)
-    return failures.from_status(endpoint, status, body=body, retry_after=retry_after)
+    failure = failures.from_status(endpoint, status, body=body, retry_after=retry_after)
+    reason = failures.sanitised(told.get("message"), endpoint)
+    if status != _ANY_REFUSAL or not reason:
+        return failure
+    explained = f"{failure.message} ({reason})"
+    return ProviderError(explained, is_permanent=False, upstream_status=status)
 
 
 def _object(body: object) -> dict[str, Any]:

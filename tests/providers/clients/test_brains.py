@@ -343,7 +343,8 @@ async def test_fastgpt_tells_what_it_thinks_and_estimates_tokens(upstream: FakeU
         ({"code": 514, "statusText": "unAuthApiKey", "message": "x"}, True, "API key"),
         ({"code": 510, "statusText": "insufficientQuota", "message": "x"}, True, "no credit"),
         ({"code": 404, "statusText": "", "message": "gone"}, True, "gone"),
-        ({"message": "the model broke"}, False, "status 500"),
+        ({"message": f"the model broke at {SECRET}"}, False, "status 500). (the model broke at"),
+        ({"code": 500, "message": ""}, False, "status 500)."),
     ],
 )
 async def test_fastgpt_fails_in_the_middle_or_with_status_200(
@@ -355,3 +356,10 @@ async def test_fastgpt_fails_in_the_middle_or_with_status_200(
         failure = await failure_of(spec(upstream, "fastgpt"))
         assert failure.is_permanent is is_permanent
         assert message in failure.message
+
+
+async def test_fastgpt_may_say_that_nothing_is_wrong(upstream: FakeUpstream) -> None:
+    chunk = {"error": None, "choices": [{"delta": {"content": "Sunny."}, "finish_reason": "stop"}]}
+    raw = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    upstream.script("fastgpt", Step(raw=raw, content_type="text/event-stream"))
+    assert text_of(await parts_of(spec(upstream, "fastgpt"))) == "Sunny."
