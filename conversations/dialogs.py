@@ -21,7 +21,7 @@ AGENT_TYPES = ("Agent", "MCPAgent")
 
 
 def dialogs_of(principal: Principal) -> QuerySet[Conversation]:
-    """The principal's dialogs, the one with the latest words first.
+    """The principal's dialogs, the one that changed last first.
 
     Operators too go on with nobody else's; they read them in the history and in the console.
     """
@@ -35,9 +35,14 @@ def access_dialog(principal: Principal, dialog_id: str) -> Conversation:
 
     Raises NotFound alike for unknown and foreign ids.
     """
+    return named(dialogs_of(principal), dialog_id)
+
+
+def named(own: QuerySet[Conversation], dialog_id: str) -> Conversation:
+    """Of one owner's conversations the one with that id, or which was given it. Raises NotFound."""
     row = None
     if dialog_id and "\0" not in dialog_id:
-        found = dialogs_of(principal).filter(Q(pk=dialog_id) | Q(alias=dialog_id))
+        found = own.filter(Q(pk=dialog_id) | Q(alias=dialog_id))
         row = min(found, key=lambda each: each.pk != dialog_id, default=None)
     if row is None:
         raise NotFound(_("Dialog not found."), code=NOT_FOUND_CODE)
@@ -113,15 +118,7 @@ def delete_conversation(row: Conversation, *, force: bool = False) -> None:
     One that is being answered raises Conflict. With `force` the run goes too: whoever works on it
     finds no row any more, stops and writes nothing.
     """
-    with transaction.atomic():
-        # Turns begin while the conversation's row is held, events are appended while the run's is:
-        # nothing comes between. In the order in which all others take them.
-        list(Conversation.objects.select_for_update().filter(pk=row.pk).values_list("pk"))
-        active = Run.objects.filter(conversation_id=row.pk, status__in=RunStatus.active())
-        is_busy = bool(active.select_for_update().values_list("pk"))
-        if is_busy and not force:
-            raise Conflict(_("The conversation is being answered."), code=BUSY_CODE)
-        row.delete()
+    _delete(Conversation.objects.filter(pk=row.pk), force=force)
 
 
 def delete_dialogs_with(assistant: Assistant) -> None:
@@ -131,5 +128,16 @@ def delete_dialogs_with(assistant: Assistant) -> None:
     dialogs = Conversation.objects.filter(
         owner_id=assistant.owner_id, channel=Channel.CHAT, assistant_id=assistant.pk
     )
-    for row in dialogs:
-        delete_conversation(row, force=True)
+    _delete(dialogs, force=True)
+
+
+@transaction.atomic
+def _delete(rows: QuerySet[Conversation], *, force: bool) -> None:
+    # Turns begin while the conversation's row is held, events are appended while the run's is:
+    # nothing comes between. In the order in which all others take them.
+    ids = list(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
+    active = Run.objects.filter(conversation_id__in=ids, status__in=RunStatus.active())
+    is_busy = bool(active.select_for_update().order_by("pk").values_list("pk"))
+    if is_busy and not force:
+        raise Conflict(_("The conversation is being answered."), code=BUSY_CODE)
+    Conversation.objects.filter(pk__in=ids).delete()

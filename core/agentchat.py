@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.http import QueryDict
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +16,11 @@ from core.errors import NotFound
 from core.families import AgentChat
 from core.models import OwnedRow
 from core.serializers import WireSerializer
+from core.viewsets import positive_query
 
+MAX_LISTED = 1000
+# How lists are read in parts; without them, up to so many at once.
+PAGE = [OpenApiParameter("page", int), OpenApiParameter("limit", int)]
 # OpenAPI knows no body of DELETE.
 IN_QUERY = "May also be sent in a JSON body."
 
@@ -45,6 +50,12 @@ def validated(request: Request, form: type[WireSerializer]) -> WireSerializer:
     body = form(data=data)
     body.is_valid(raise_exception=True)
     return body
+
+
+def page_of(request: Request) -> tuple[int, int]:
+    """Which page of a list is asked for, from 1, and its number of rows. Raises InvalidRequest."""
+    size = positive_query(request, ("limit", "page_size"), MAX_LISTED)
+    return positive_query(request, ("page",), 1), min(size, MAX_LISTED)
 
 
 @contextmanager

@@ -21,14 +21,12 @@ from assistants import actions
 from assistants.access import access_assistant, require_editable, visible_assistants
 from assistants.api.serializers import MAX_DESCRIPTION, MAX_PROMPT, IdsField
 from assistants.models import Assistant, AssistantQuerySet
-from core.agentchat import IN_QUERY, IdField, answer, naming, owner_word, sent
+from core.agentchat import IN_QUERY, PAGE, IdField, answer, naming, owner_word, page_of, sent
 from core.errors import InvalidRequest, NotFound
 from core.serializers import WireSerializer
-from core.viewsets import positive_query
 from providers.access import named_llm
 
 LOGO = "assistants/agent.svg"
-MAX_LISTED = 1000
 # What an agent refers to: an id that is not visible is not found.
 _REFERENCES = {
     "tool_ids": "tool_ids",
@@ -74,7 +72,11 @@ class AgentShape(serializers.Serializer[Any]):
 
 def logo_of(request: Request, row: Assistant) -> str:
     """The address of the agent's picture, or of the one of agents that have none."""
-    return row.logo_url or request.build_absolute_uri(static(LOGO))
+    return row.logo_url or _common_logo(request)
+
+
+def _common_logo(request: Request) -> str:
+    return request.build_absolute_uri(static(LOGO))
 
 
 def agent_data(request: Request, row: Any) -> dict[str, Any]:
@@ -155,9 +157,14 @@ class AgentSearchBody(WireSerializer):
     )
 
 
-def values_of(principal: Principal, fields: dict[str, Any]) -> actions.AssistantValues:
+def values_of(
+    request: Request, principal: Principal, fields: dict[str, Any]
+) -> actions.AssistantValues:
     """What was sent, as an assistant's values. Raises NotFound naming the field."""
     values: Any = {ours: fields[name] for name, ours in _FIELDS.items() if name in fields}
+    # Forms send back what they were shown; the address of our own picture does not last.
+    if values.get("logo_url") == _common_logo(request):
+        values["logo_url"] = ""
     if "llm_id" in fields:
         with naming("llm_id"):
             key = fields["llm_id"]
@@ -181,13 +188,9 @@ def _references_named() -> Iterator[None]:
 # --- Views -------------------------------------------------------------------------------------
 
 
-_PAGE = [OpenApiParameter("page", int), OpenApiParameter("limit", int)]
-
-
 def _listed(request: Request, rows: AssistantQuerySet) -> Response:
     """The system's first, then the newest."""
-    page = positive_query(request, ("page",), 1)
-    size = min(positive_query(request, ("limit", "page_size"), MAX_LISTED), MAX_LISTED)
+    page, size = page_of(request)
     system_first = F("owner").asc(nulls_first=True)
     ordered = rows.for_display().order_by(system_first, "-created_at", "pk")
     shown = ordered[(page - 1) * size : page * size]
@@ -207,7 +210,7 @@ class AgentView(APIView):
 
     serializer_class = AgentCreateBody
 
-    @extend_schema(operation_id="agent_list", parameters=_PAGE, responses=AgentShape(many=True))
+    @extend_schema(operation_id="agent_list", parameters=PAGE, responses=AgentShape(many=True))
     def get(self, request: Request) -> Response:
         return _listed(request, visible_assistants(principal_of(request)))
 
@@ -215,7 +218,7 @@ class AgentView(APIView):
     def post(self, request: Request) -> Response:
         """A new agent; names are unique per user in this family."""
         fields, principal = sent(request, AgentCreateBody), principal_of(request)
-        values = values_of(principal, fields)
+        values = values_of(request, principal, fields)
         with actions.reserved_name(principal.user_id, fields["name"]), _references_named():
             saved = actions.create_assistant(principal, values)
         return answer(_shown(request, saved.row))
@@ -225,7 +228,7 @@ class AgentView(APIView):
         """Changes what is sent."""
         fields, principal = sent(request, AgentUpdateBody), principal_of(request)
         row = _own_agent(principal, fields["agent_id"])
-        values = values_of(principal, fields)
+        values = values_of(request, principal, fields)
         name = fields.get("name", row.name)
         # Others may have the present name too: the other family of the API does not mind.
         is_new = name != row.name
@@ -250,7 +253,7 @@ class AgentSearchView(APIView):
 
     serializer_class = AgentSearchBody
 
-    @extend_schema(parameters=_PAGE, responses=AgentShape(many=True))
+    @extend_schema(parameters=PAGE, responses=AgentShape(many=True))
     def post(self, request: Request) -> Response:
         name = sent(request, AgentSearchBody)["name"]
         rows = visible_assistants(principal_of(request))

@@ -25,12 +25,19 @@ from conversations.encoders.agentchat import AgentChatEncoder
 from conversations.lookup import SEARCH_TOOL, Lookup
 from conversations.models import Conversation, Feedback, Message, Role
 from conversations.replay import shown_events
-from core.agentchat import IN_QUERY, IdField, answer, naming, sent
+from core.agentchat import (
+    IN_QUERY,
+    MAX_LISTED,
+    PAGE,
+    IdField,
+    answer,
+    naming,
+    page_of,
+    sent,
+)
 from core.errors import NotFound
 from core.serializers import WireSerializer
-from core.viewsets import positive_query
 
-MAX_LISTED = 1000
 MAX_FEEDBACK = 200_000
 _MAX_DAYS = 36_500
 
@@ -150,18 +157,17 @@ class DialogView(APIView):
 
 
 class DialogListView(APIView):
-    """The caller's dialogs with their agents, the one with the latest words first."""
+    """The caller's dialogs with their agents, the one that changed last first."""
 
     required_scope = Scope.CHAT
 
     @extend_schema(
-        parameters=[OpenApiParameter("page", int), OpenApiParameter("limit", int)],
+        parameters=PAGE,
         responses=ListedDialogShape(many=True),
     )
     def get(self, request: Request) -> Response:
         principal = principal_of(request)
-        page = positive_query(request, ("page",), 1)
-        size = min(positive_query(request, ("limit", "page_size"), MAX_LISTED), MAX_LISTED)
+        page, size = page_of(request)
         rows = list(dialogs.dialogs_of(principal)[(page - 1) * size : page * size])
         agents = visible_assistants(principal).filter(pk__in={row.assistant_id for row in rows})
         shown = {agent.pk: agent_data(request, agent) for agent in agents.for_display()}
@@ -206,10 +212,13 @@ class DialogHistory:
         self._search_id = SEARCH_TOOL
         self._is_agent_known = False
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Oldest first."""
+    def rows(self, *, page: int, size: int) -> list[dict[str, Any]]:
+        """A page of so many turns, oldest first; the first page has the last ones."""
         messages = self._dialog.messages.order_by("seq")
-        return [self._row(list(said)) for _key, said in groupby(messages, _place)]
+        newest = messages.reverse().values_list("turn", flat=True).first() or 0
+        last = newest - (page - 1) * size
+        shown = messages.filter(turn__gt=last - size, turn__lte=last) if last > 0 else ()
+        return [self._row(list(said)) for _key, said in groupby(shown, _place)]
 
     def _row(self, said: list[Message]) -> dict[str, Any]:
         spoken = [message for message in said if message.role != Role.TOOL] or said
@@ -273,7 +282,8 @@ class HistoryViewSet(CallViewSet):
                 "dialog_id",
                 str,
                 description="With it, the answer is of the agentchat family: the messages of that"
-                " dialog, oldest first, each answer with the events of its tools.",
+                " dialog, oldest first, each answer with the events of its tools. A page has as"
+                f" many questions as `limit` says, {MAX_LISTED} at most, the first page the last.",
             )
         ]
     )
@@ -281,7 +291,9 @@ class HistoryViewSet(CallViewSet):
         if "dialog_id" not in request.query_params:
             return super().list(request, *args, **kwargs)
         fields, principal = sent(request, DialogIdBody), principal_of(request)
-        return answer(DialogHistory(principal, _dialog(principal, fields["dialog_id"])).rows())
+        page, size = page_of(request)
+        history = DialogHistory(principal, _dialog(principal, fields["dialog_id"]))
+        return answer(history.rows(page=page, size=size))
 
 
 # --- What users think of it --------------------------------------------------------------------

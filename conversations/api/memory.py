@@ -17,7 +17,7 @@ from accounts.permissions import principal_of
 from accounts.principals import Principal
 from conversations.memory.access import access_memory, memories_in, memories_of, memories_with
 from conversations.models import Memory
-from core.agentchat import IN_QUERY, IdField, answer, naming, sent
+from core.agentchat import IN_QUERY, PAGE, IdField, answer, naming, page_of, sent
 from core.serializers import WireSerializer
 
 _ONE_NEEDED = _("Name a memory or a dialog.")
@@ -76,6 +76,7 @@ class MemoryView(APIView):
         parameters=[
             OpenApiParameter("dialog_id", str, description="Only what was learnt in it."),
             OpenApiParameter("agent_id", str, description="Only what this agent knows."),
+            *PAGE,
         ],
         responses=MemoryShape(many=True),
     )
@@ -87,7 +88,8 @@ class MemoryView(APIView):
                 rows = memories_with(principal, fields["agent_id"])
         if "dialog_id" in fields:
             rows &= _in_dialog(principal, fields["dialog_id"])
-        return answer([memory_data(row) for row in rows])
+        page, size = page_of(request)
+        return answer([memory_data(row) for row in rows[(page - 1) * size : page * size]])
 
     @extend_schema(
         parameters=[

@@ -5,11 +5,12 @@ Facts are their owner's alone: no operator sees another's through the API.
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from assistants.access import access_assistant
+from conversations import dialogs
 from conversations.models import Conversation, Memory
 from core.errors import NotFound
 
@@ -18,7 +19,8 @@ NOT_FOUND_CODE = "MEMORY_NOT_FOUND"
 
 def memories_of(principal: Principal) -> QuerySet[Memory]:
     """The facts about the principal, those heard last first."""
-    return Memory.objects.filter(owner_id=principal.user_id).order_by("-updated_at", "pk")
+    rows = Memory.objects.filter(owner_id=principal.user_id).order_by("-updated_at", "pk")
+    return rows.defer("embedding", "lexemes")
 
 
 def access_memory(principal: Principal, memory_id: str) -> Memory:
@@ -34,13 +36,7 @@ def memories_in(principal: Principal, dialog_id: str) -> QuerySet[Memory]:
 
     Raises NotFound alike for unknown and foreign ids.
     """
-    row = None
-    if dialog_id and "\0" not in dialog_id:
-        own = Conversation.objects.filter(owner_id=principal.user_id)
-        found = own.filter(Q(pk=dialog_id) | Q(alias=dialog_id))
-        row = min(found, key=lambda each: each.pk != dialog_id, default=None)
-    if row is None:
-        raise NotFound(_("Dialog not found."), code="DIALOG_NOT_FOUND")
+    row = dialogs.named(Conversation.objects.filter(owner_id=principal.user_id), dialog_id)
     return memories_of(principal).filter(conversation_id=row.pk)
 
 

@@ -243,6 +243,17 @@ class TestChanging:
         differing = {name for name in before if before[name] != changed[name]}
         assert differing == {"system_prompt", "update_time"}
 
+    def test_an_agent_can_be_sent_back_as_it_was_shown(
+        self, alice_api: APIClient, alice: User
+    ) -> None:
+        shown = make(alice_api, tool_ids=["calculator"], llm_id="gpt-4")
+        changed = data_of(alice_api.put(AGENT, shown))
+        assert {name for name in shown if shown[name] != changed[name]} == {"update_time"}
+        # The picture of agents that have none is not theirs: its address does not last.
+        assert Assistant.objects.get(owner=alice).logo_url == ""
+        data_of(alice_api.put(AGENT, {**shown, "logo_url": "https://x.org/a.png"}))
+        assert Assistant.objects.get(owner=alice).logo_url == "https://x.org/a.png"
+
     def test_it_takes_no_owner_from_the_body(
         self, alice_api: APIClient, alice: User, bob: User
     ) -> None:

@@ -253,6 +253,25 @@ class TestDeleting:
         left = set(Conversation.objects.values_list("pk", flat=True))
         assert left == {kept["dialog_id"], call.pk}
 
+    def test_an_agent_with_many_dialogs_takes_no_more_questions(
+        self, alice_api: APIClient, alice: User
+    ) -> None:
+        def queries(count: int) -> int:
+            agent = Assistant.objects.create(owner=alice, name=f"With {count}")
+            for _number in range(count):
+                made = make(alice_api, agent)
+                dialog = Conversation.objects.get(pk=made["dialog_id"])
+                say(dialog, 1, "user", "Hello")
+                self.active_run(dialog, alice)
+            with CaptureQueriesContext(connection) as asked:
+                data_of(alice_api.delete(f"{ROOT}/agent", {"agent_id": agent.pk}))
+            assert not Conversation.objects.exists()
+            assert not Run.objects.exists()
+            return len(asked)
+
+        queries(1)
+        assert queries(1) == queries(6)
+
     def test_an_operator_who_deletes_everybodys_agent_deletes_no_dialogs(
         self, alice_api: APIClient, carol_api: APIClient
     ) -> None:

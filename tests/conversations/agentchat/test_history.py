@@ -134,6 +134,25 @@ class TestRows:
         }  # fmt: skip
         assert {row["dialog_id"] for row in rows} == {dialog.pk}
 
+    def test_it_shows_the_last_turns_first_page_by_page(
+        self, alice_api: APIClient, dialog: Conversation
+    ) -> None:
+        for turn in range(1, 6):
+            say(dialog, turn, "user", f"question {turn}")
+            say(dialog, turn, "assistant", f"answer {turn}")
+
+        def shown(**page: Any) -> list[str]:
+            query = {"dialog_id": dialog.pk, **page}
+            return [row["content"] for row in data_of(alice_api.get(HISTORY, query))]
+
+        assert shown(limit=2) == ["question 4", "answer 4", "question 5", "answer 5"]
+        assert shown(limit=2, page=3) == ["question 1", "answer 1"]
+        assert shown(limit=2, page=4) == shown(page=999_999_999) == []
+        pages = [shown(limit=2, page=page) for page in (3, 2, 1)]
+        assert shown() == [content for page in pages for content in page]
+        refused = alice_api.get(HISTORY, {"dialog_id": dialog.pk, "page": 0})
+        assert "at least 1" in refusal_of(refused, 422)
+
     def test_a_dialog_without_words_is_empty(
         self, alice_api: APIClient, dialog: Conversation
     ) -> None:

@@ -64,6 +64,14 @@ def test_it_lists_what_is_known_in_all_or_in_part(
     assert data_of(alice_api.get(PATH, both)) == []
 
 
+def test_it_pages(alice: User, alice_api: APIClient, ada: Assistant) -> None:
+    known(alice, ada, TEA, BERLIN, CATS)
+    first = data_of(alice_api.get(PATH, {"limit": 2}))
+    second = data_of(alice_api.get(PATH, {"limit": 2, "page": 2}))
+    assert [row["content"] for row in first + second] == [CATS, BERLIN, TEA]
+    assert refusal_of(alice_api.get(PATH, {"limit": 0}))[0] == 422
+
+
 @pytest.mark.parametrize("way", ["body", "query"])
 def test_it_forgets_one_or_all_of_a_dialog(
     alice: User, alice_api: APIClient, ada: Assistant, way: str
