@@ -185,11 +185,11 @@ class _Entry:
     type: str
     data: dict[str, Any]
     at: datetime.datetime
-    texts: list[str] | None = None
+    texts: list[str] = dataclasses.field(default_factory=list)
     chars: int = 0
 
     def event(self) -> NewEvent:
-        if self.texts is None:
+        if not self.texts:
             return NewEvent(self.type, self.data, self.at)
         return NewEvent(self.type, {**self.data, "content": "".join(self.texts)}, self.at)
 
