@@ -163,6 +163,15 @@ class SegmentBegun:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SegmentEnded:
+    """All audio of the segment was sent; some of it is still to be heard."""
+
+    turn: int
+    number: int
+    end_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class VoiceSent:
     """All audio of a reply was sent; some of it is still to be heard."""
 
@@ -214,6 +223,7 @@ Event = (
     | ToolTimedOut
     | VoiceBegun
     | SegmentBegun
+    | SegmentEnded
     | VoiceSent
     | VoiceFailed
     | ReplyDone

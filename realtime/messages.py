@@ -246,6 +246,15 @@ class AudioSegment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AudioSegmentEnded:
+    """All audio of a segment was sent, also where what follows it is long in coming."""
+
+    turn: int
+    number: int
+    audio_end_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class AudioEnded:
     """All audio of the output was sent; the client may still be playing it."""
 
@@ -326,6 +335,7 @@ ServerMessage = (
     | ToolSettled
     | AudioStarted
     | AudioSegment
+    | AudioSegmentEnded
     | AudioEnded
     | AudioCleared
     | Interrupted

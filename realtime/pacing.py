@@ -24,13 +24,22 @@ class Frames:
     pcm: bytes
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Mark(Generic[MarkT]):
+    """Where a mark lies in the audio; an end waits for no audio after it."""
+
+    at_byte: int
+    mark: MarkT
+    is_end: bool = False
+
+
 class Pacer(Generic[MarkT]):
     """The way out for the audio of one response; `now_ms` is any monotonic clock.
 
-    `push` audio and `mark` what belongs before the audio that follows; `take` what is due, ask
-    again at `next_at_ms`. At most `lead_ms` of sound is out before its time, and a listener who
-    ran dry gets the lead again. `plays_from_ms` says until when the listener still hears the
-    response before.
+    `push` audio, `mark` what belongs before the audio that follows and `mark_end` what belongs
+    after the audio so far; `take` what is due, ask again at `next_at_ms`. At most `lead_ms` of
+    sound is out before its time, and a listener who ran dry gets the lead again. `plays_from_ms`
+    says until when the listener still hears the response before.
     """
 
     def __init__(
@@ -41,7 +50,7 @@ class Pacer(Generic[MarkT]):
         self._plays_from_ms = plays_from_ms
         self._start_ms: float | None = None
         self._queue = bytearray()
-        self._marks: deque[tuple[int, MarkT]] = deque()
+        self._marks: deque[_Mark[MarkT]] = deque()
         self._pushed_bytes = 0
         self._sent_bytes = 0
         self._is_finished = False
@@ -77,10 +86,21 @@ class Pacer(Generic[MarkT]):
             self._queue += pcm
             self._pushed_bytes += len(pcm)
 
+    def fill_up(self) -> int:
+        """Completes the last frame with that many bytes of silence, so that it may go out."""
+        gap_bytes = -self._pushed_bytes % FRAME_BYTES
+        self.push(bytes(gap_bytes))
+        return gap_bytes
+
     def mark(self, mark: MarkT) -> None:
         """Adds a mark that `take` gives just before the frame with the next pushed byte."""
         if not self._is_cleared:
-            self._marks.append((self._pushed_bytes, mark))
+            self._marks.append(_Mark(self._pushed_bytes, mark))
+
+    def mark_end(self, mark: MarkT) -> None:
+        """Adds a mark that `take` gives with the last frame pushed so far; after it, if whole."""
+        if not self._is_cleared:
+            self._marks.append(_Mark(self._pushed_bytes, mark, is_end=True))
 
     def finish(self) -> None:
         """No more audio will come: the last frame may be filled up, trailing marks may go."""
@@ -90,7 +110,10 @@ class Pacer(Generic[MarkT]):
         """Ends at this offset: what was pushed beyond it and not handed out is dropped."""
         del self._queue[max(0, end_ms * BYTES_PER_MS - self._sent_bytes) :]
         self._pushed_bytes = self._sent_bytes + len(self._queue)
-        self._marks = deque(mark for mark in self._marks if mark[0] < self._pushed_bytes)
+        end_byte = self._pushed_bytes
+        self._marks = deque(
+            mark for mark in self._marks if mark.at_byte < end_byte + int(mark.is_end)
+        )
         self._is_finished = True
 
     def clear(self) -> None:
@@ -103,14 +126,19 @@ class Pacer(Generic[MarkT]):
         """What may be sent now, in order; neighbouring frames are joined."""
         out: list[Frames | MarkT] = []
         joined = bytearray()
-        while self._frame_is_ready() and self._due_ms(now_ms) <= now_ms:
-            self._anchor(now_ms)
-            marks = self._marks_up_to(self._sent_bytes + FRAME_BYTES)
+
+        def add(marks: list[MarkT]) -> None:
             if marks and joined:
                 out.append(Frames(bytes(joined)))
                 joined.clear()
-            out += marks
+            out.extend(marks)
+
+        add(self._ends_reached())
+        while self._frame_is_ready() and self._due_ms(now_ms) <= now_ms:
+            self._anchor(now_ms)
+            add(self._marks_up_to(self._sent_bytes + FRAME_BYTES))
             joined += self._next_frame()
+            add(self._ends_reached())
         if joined:
             out.append(Frames(bytes(joined)))
         if self._is_finished and not self._queue:
@@ -119,6 +147,8 @@ class Pacer(Generic[MarkT]):
 
     def next_at_ms(self, now_ms: float, *, frames: int = 1) -> float | None:
         """When `take` has `frames` more frames to give; None until something is pushed."""
+        if self._has_reached_end():
+            return now_ms
         if not self._frame_is_ready():
             return now_ms if self._is_finished and self._marks else None
         count = min(frames, -(-len(self._queue) // FRAME_BYTES))
@@ -169,6 +199,18 @@ class Pacer(Generic[MarkT]):
 
     def _marks_up_to(self, end_byte: int | None) -> list[MarkT]:
         marks: list[MarkT] = []
-        while self._marks and (end_byte is None or self._marks[0][0] < end_byte):
-            marks.append(self._marks.popleft()[1])
+        while self._marks and (end_byte is None or self._marks[0].at_byte < end_byte):
+            marks.append(self._marks.popleft().mark)
         return marks
+
+    def _ends_reached(self) -> list[MarkT]:
+        marks: list[MarkT] = []
+        while self._has_reached_end():
+            marks.append(self._marks.popleft().mark)
+        return marks
+
+    def _has_reached_end(self) -> bool:
+        if not self._marks:
+            return False
+        mark = self._marks[0]
+        return mark.is_end and mark.at_byte <= self._sent_bytes

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from realtime.events import SegmentBegun, VoiceBegun, VoiceSent
+from realtime.events import SegmentBegun, SegmentEnded, VoiceBegun, VoiceSent
 from realtime.pacing import FRAME_MS, Frames, Pacer
 from realtime.playout import Playout
 from realtime.sender import Sender
@@ -17,14 +17,14 @@ FRAMES_PER_MESSAGE = 3
 MAX_AT_SOCKET_MS = 1000
 LOOK_AGAIN_MS = 60.0
 
-Dispatch = Callable[[VoiceBegun | SegmentBegun | VoiceSent], None]
+Dispatch = Callable[[VoiceBegun | SegmentBegun | SegmentEnded | VoiceSent], None]
 
 
 class Player:
     """Sends the sound of a reply at the pace at which it is heard, and knows what was heard.
 
-    `dispatch` hears of the first sound, of each segment as its sound is sent, and of the end;
-    `may_sound` says whether the call still wants this turn's sound.
+    `dispatch` hears of the first sound, of each segment before and after its sound is sent, and of
+    the end; `may_sound` says whether the call still wants this turn's sound.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Player:
         self._sender = sender
         self._dispatch = dispatch
         self._may_sound = may_sound
-        self._pacer: Pacer[SegmentBegun] = Pacer()
+        self._pacer: Pacer[SegmentBegun | SegmentEnded] = Pacer()
         self._playout = Playout()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_out = asyncio.Event()
@@ -56,7 +56,13 @@ class Player:
             self._pump()
 
     def end_segment(self) -> None:
+        """The segment's sound is complete, and is heard to its end whenever the next comes."""
+        self._playout.add_audio(self._pacer.fill_up())
         self._playout.end_segment()
+        number = len(self._playout.segments) - 1
+        self._pacer.mark_end(SegmentEnded(self._turn, number, self._pacer.pushed_ms))
+        if self._timer is None:
+            self._pump()
 
     def finish(self) -> None:
         """No more sound will come."""
@@ -130,7 +136,7 @@ class Player:
         elif (at_ms := self._pacer.next_at_ms(now_ms, frames=FRAMES_PER_MESSAGE)) is not None:
             self._call_in(at_ms - now_ms)
 
-    def _send(self, item: Frames | SegmentBegun) -> None:
+    def _send(self, item: Frames | SegmentBegun | SegmentEnded) -> None:
         if not self._has_begun and self._pacer.sent_ms:
             self._has_begun = True
             self._dispatch(VoiceBegun(self._turn, self.tts_ttfb_ms))

@@ -90,12 +90,14 @@ class Playout:
     def heard_ms(self, estimate_ms: float, *, sent_ms: float, now_ms: float) -> float:
         """How much was heard: by the client's last report and the time since, else the estimate.
 
-        Never more than was sent.
+        Never more than was sent; and time in which nothing sounded, as the estimate knows, does
+        not count.
         """
         if self._reported is None:
             return max(0.0, min(estimate_ms, sent_ms))
         played_ms, at_ms = self._reported
-        return max(0.0, min(played_ms + (now_ms - at_ms), sent_ms))
+        by_now_ms = min(played_ms + (now_ms - at_ms), max(played_ms, estimate_ms))
+        return max(0.0, min(by_now_ms, sent_ms))
 
     def heard_text(self, heard_ms: float) -> str:
         """The text heard in the first `heard_ms`: a prefix of `generated_text`."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from realtime.messages import AudioEnded, AudioSegment, ServerMessage
+from realtime.messages import AudioEnded, AudioSegment, AudioSegmentEnded, ServerMessage
 from realtime.pacing import BYTES_PER_MS
 
 logger = logging.getLogger(__name__)
@@ -128,4 +128,5 @@ class Sender:
 
 
 def _is_sound(item: ServerMessage | _Audio | _Close, turn: int) -> bool:
-    return isinstance(item, _Audio | AudioSegment | AudioEnded) and item.turn == turn
+    sounds = _Audio | AudioSegment | AudioSegmentEnded | AudioEnded
+    return isinstance(item, sounds) and item.turn == turn

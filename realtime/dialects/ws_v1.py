@@ -42,6 +42,7 @@ from realtime.messages import (
     AudioEnded,
     AudioPlayed,
     AudioSegment,
+    AudioSegmentEnded,
     AudioStarted,
     CancelResponse,
     Capability,
@@ -445,6 +446,10 @@ def _voice_ids(turn: int) -> dict[str, Any]:
     return {**_turn_ids(turn), "tts_id": tts_id(turn)}
 
 
+def _segment_ids(turn: int, number: int) -> dict[str, Any]:
+    return {**_voice_ids(turn), "segment_id": f"{tts_id(turn)}_{number}"}
+
+
 def _utterance_id(utterance: int) -> dict[str, Any]:
     return {"utterance_id": f"utt_{utterance}"}
 
@@ -465,6 +470,9 @@ def _shape(message: ServerMessage, session_id: str) -> _Shape:
             return _Shape("assistant.citations", "audio_out", "system", _citations(message))
         case AudioSegment():
             return _Shape("output.audio.segment", "audio_out", "tts", _segment(message))
+        case AudioSegmentEnded(turn, number, audio_end_ms):
+            data = {**_segment_ids(turn, number), "audio_end_ms": audio_end_ms}
+            return _Shape("output.audio.segment_end", "audio_out", "tts", data)
         case AudioStarted(turn):
             return _Shape("output.audio.start", "audio_out", "tts", _voice_ids(turn))
         case AudioEnded(turn):
@@ -529,8 +537,7 @@ def _citations(message: SourcesFound) -> dict[str, Any]:
 
 def _segment(message: AudioSegment) -> dict[str, Any]:
     return {
-        **_voice_ids(message.turn),
-        "segment_id": f"{tts_id(message.turn)}_{message.number}",
+        **_segment_ids(message.turn, message.number),
         "text": message.text,
         "audio_offset_ms": message.audio_offset_ms,
     }

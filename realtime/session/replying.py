@@ -12,6 +12,7 @@ from realtime.events import (
     Record,
     Searched,
     SegmentBegun,
+    SegmentEnded,
     StartReply,
     StopReply,
     TextMade,
@@ -105,6 +106,11 @@ def begin_voice(draft: Draft, event: VoiceBegun) -> None:
 def begin_segment(draft: Draft, event: SegmentBegun) -> None:
     if draft.session.may_sound(event.turn):
         draft.send(messages.AudioSegment(event.turn, event.number, event.text, event.offset_ms))
+
+
+def end_segment(draft: Draft, event: SegmentEnded) -> None:
+    if draft.session.may_sound(event.turn):
+        draft.send(messages.AudioSegmentEnded(event.turn, event.number, event.end_ms))
 
 
 def end_voice(draft: Draft, event: VoiceSent) -> None:

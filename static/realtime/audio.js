@@ -100,6 +100,11 @@ export class Player extends EventTarget {
     this.node.port.postMessage({ type: "audio", pcm }, [pcm]);
   }
 
+  /** A sentence is complete: it is played to its last sample, whenever the next follows. */
+  flush() {
+    this.node.port.postMessage({ type: "flush" });
+  }
+
   /** No more audio follows for this track. */
   end() {
     this.node.port.postMessage({ type: "end" });

@@ -424,7 +424,15 @@ const HANDLERS = {
   },
   "output.audio.segment": (call, data) => {
     const reply = call.spoken(data.tts_id) ?? call.reply(data);
-    reply.segments.push({ text: data.text, atMs: data.audio_offset_ms });
+    reply.segments.push({ id: data.segment_id, text: data.text, atMs: data.audio_offset_ms });
+    call.show(reply);
+  },
+  "output.audio.segment_end": (call, data) => {
+    const reply = call.spoken(data.tts_id);
+    const segment = reply?.segments.find(({ id }) => id === data.segment_id);
+    if (!reply || !segment) return;
+    segment.endMs = data.audio_end_ms;
+    call.player?.flush();
     call.show(reply);
   },
   "output.audio.end": (call, data) => {

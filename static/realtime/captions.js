@@ -2,7 +2,8 @@
 /**
  * How much of an answer has been heard, from what was played. No sound, no page, no clock.
  *
- * @typedef {{text: string, atMs: number}} Segment a spoken sentence and where it starts in the audio
+ * @typedef {{id: string, text: string, atMs: number, endMs?: number}} Segment a spoken sentence, where
+ *   it starts in the audio and, once all of it has come, where it ends
  * @typedef {object} Reply
  * @property {string} text everything that was generated until now
  * @property {Segment[]} segments
@@ -50,9 +51,10 @@ function endOf(text, part, from) {
 
 /** @param {Reply} reply @param {number} index @returns {number} when a segment's audio ends */
 function segmentEndMs({ segments, receivedMs, isReceived }, index) {
+  const { text, atMs, endMs } = segments[index];
+  if (endMs !== undefined) return endMs;
   const next = segments[index + 1];
   if (next) return next.atMs;
-  const { text, atMs } = segments[index];
   return isReceived ? receivedMs : Math.max(receivedMs, atMs + estimatedMs(text));
 }
 

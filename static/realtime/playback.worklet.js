@@ -3,8 +3,8 @@
  * The loudspeaker's audio thread: a ring buffer that is filled with 16 kHz speech and played at the
  * rate of the device. Speech comes in tracks (one per spoken answer) and is counted per track.
  *
- * In:  {type: "begin", track}, {type: "audio", pcm}, {type: "end"}, {type: "clear", track},
- *      {type: "gain", gain}
+ * In:  {type: "begin", track}, {type: "audio", pcm}, {type: "flush"}, {type: "end"},
+ *      {type: "clear", track}, {type: "gain", gain}
  * Out: {type: "playing" | "audible" | "played" | "finished" | "cleared", track, playedMs, peak}
  */
 import { Resampler } from "./resampler.js";
@@ -40,6 +40,7 @@ class Playback extends AudioWorkletProcessor {
   receive({ type, track, pcm, gain }) {
     if (type === "begin") this.begin(track ?? "");
     else if (type === "audio" && pcm) this.write(this.resampler.process(fromPcm(pcm)));
+    else if (type === "flush") this.write(this.resampler.flush());
     else if (type === "end") this.end();
     else if (type === "gain") this.wantedGain = gain ?? 1;
     else if (type === "clear") this.isClearing ||= this.tracks.some(({ id }) => id === track);
@@ -111,6 +112,9 @@ class Playback extends AudioWorkletProcessor {
       this.tracks.shift();
     }
     this.read += count;
+    const [waiting] = this.tracks;
+    // Of what waits for more, for a minute maybe, no later report tells.
+    if (waiting && this.read === this.written && waiting.played > waiting.reported) this.reportPlayed(waiting);
   }
 
   /** @param {typeof this.tracks[0]} track @param {Float32Array} samples */
@@ -124,10 +128,13 @@ class Playback extends AudioWorkletProcessor {
       track.isAudible = true;
       this.report("audible", track);
     }
-    if (track.played - track.reported >= REPORT_S * sampleRate) {
-      track.reported = track.played;
-      this.report("played", track);
-    }
+    if (track.played - track.reported >= REPORT_S * sampleRate) this.reportPlayed(track);
+  }
+
+  /** @param {typeof this.tracks[0]} track */
+  reportPlayed(track) {
+    track.reported = track.played;
+    this.report("played", track);
   }
 
   /** @param {string} type @param {typeof this.tracks[0]} track */

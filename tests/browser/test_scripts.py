@@ -44,7 +44,7 @@ SPLIT = """async ([text, segments, playedMs, more]) => {
   const page = document.querySelector("script[type=module]").src;
   const { split } = await import(page.replace(/page[^/]*$/, "captions.js"));
   const reply = {
-    text, segments: segments.map(([text, atMs]) => ({ text, atMs })), playedMs,
+    text, segments: segments.map(([text, atMs, endMs]) => ({ text, atMs, endMs })), playedMs,
     receivedMs: 3000, isReceived: true, isSpoken: true, isHeard: false, heard: null, ...more,
   };
   return split(reply);
@@ -72,6 +72,23 @@ def test_its_captions_follow_the_sound_word_by_word(web: Web, window: OpenWindow
         shown = page.evaluate(SPLIT, [text, segments, played_ms, {}])
         assert shown["heard"].rstrip() == heard
         assert shown["heard"] + shown["coming"] == text
+
+
+def test_its_captions_show_as_heard_what_was_played_to_its_known_end(
+    web: Web, window: OpenWindow
+) -> None:
+    page = window().page
+    page.goto(f"{web.url}/talk/nobody")
+    question = "What would you like to drink?"
+    goes_on = {"isReceived": False, "receivedMs": 1340}
+    for end, played_ms, heard in (
+        ([], 1340, "What would you like"),
+        ([1340], 1340, question),
+        ([1340], 1200, "What would you like to"),
+    ):
+        shown = page.evaluate(SPLIT, [question, [[question, 0, *end]], played_ms, goes_on])
+        assert shown["heard"].rstrip() == heard
+        assert shown["heard"] + shown["coming"] == question
 
 
 def test_its_captions_keep_what_an_interruption_left(web: Web, window: OpenWindow) -> None:

@@ -94,6 +94,37 @@ def test_a_mark_goes_out_just_before_its_sound() -> None:
     assert pacer.is_drained
 
 
+def test_an_end_does_not_wait_for_what_follows() -> None:
+    pacer: Pacer[str] = Pacer()
+    pacer.mark("one")
+    pacer.push(sound(30))
+    assert pacer.fill_up() == 10 * BYTES_PER_MS
+    pacer.mark_end("end of one")
+    pacer.mark("two")
+    assert pacer.take(0) == ["one", Frames(sound(30) + bytes(10 * BYTES_PER_MS)), "end of one"]
+    assert pacer.next_at_ms(0) is None
+    pacer.push(sound(20))
+    assert pacer.take(1000) == ["two", Frames(sound(20))]
+    pacer.mark_end("end of two")
+    assert pacer.next_at_ms(1000) == 1000
+    assert pacer.take(1000) == ["end of two"]
+    assert pacer.next_at_ms(1000) is None
+
+
+def test_an_end_within_a_frame_comes_before_what_begins_there() -> None:
+    pacer: Pacer[str] = Pacer()
+    pacer.push(sound(30, 1))
+    pacer.mark_end("end")
+    pacer.mark("begin")
+    pacer.push(sound(10, 2))
+    assert pacer.take(0) == [
+        Frames(sound(20, 1)),
+        "end",
+        "begin",
+        Frames(sound(10, 1) + sound(10, 2)),
+    ]
+
+
 def test_marks_without_sound_go_out_at_the_end() -> None:
     pacer: Pacer[str] = Pacer()
     pacer.mark("start")
@@ -230,11 +261,13 @@ def test_a_cut_drops_what_lies_beyond_it() -> None:
     pacer: Pacer[str] = Pacer()
     pacer.mark("one")
     pacer.push(sound(600))
+    pacer.mark_end("end of one")
     pacer.mark("two")
     pacer.push(sound(600))
+    pacer.mark_end("end of two")
     pacer.take(0)
     pacer.cut(600)
     rest = pacer.take(200) + pacer.take(400)
     assert pacer.is_drained
     assert pacer.sent_ms == 600
-    assert marks(rest) == []
+    assert marks(rest) == ["end of one"]

@@ -75,6 +75,14 @@ def test_the_clients_word_beats_the_estimate() -> None:
     assert playout.heard_ms(700, sent_ms=900, now_ms=1200) == 900
 
 
+def test_time_in_which_nothing_sounded_was_not_heard() -> None:
+    playout = Playout()
+    playout.report(1300, now_ms=5000)
+    assert playout.heard_ms(1340, sent_ms=1340, now_ms=5500) == 1340
+    # A tool took half a minute; of what followed, the lead was sent at once.
+    assert playout.heard_ms(1350, sent_ms=1580, now_ms=35_000) == 1350
+
+
 segments = st.lists(
     st.tuples(
         st.one_of(st.text(max_size=40), st.sampled_from(["Hello, my friend. ", "你好，世界。"])),

@@ -8,8 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from realtime import sender as sender_module
-from realtime.events import SegmentBegun, VoiceBegun, VoiceSent
-from realtime.messages import AudioCleared, AudioEnded, AudioSegment, Heartbeat, ServerMessage
+from realtime.events import SegmentBegun, SegmentEnded, VoiceBegun, VoiceSent
+from realtime.messages import (
+    AudioCleared,
+    AudioEnded,
+    AudioSegment,
+    AudioSegmentEnded,
+    Heartbeat,
+    ServerMessage,
+)
 from realtime.player import MAX_AT_SOCKET_MS, Player
 from realtime.sender import Sender
 
@@ -64,6 +71,7 @@ async def test_what_is_dropped_leaves_no_gap(wire: Wire, sender: Sender) -> None
     sender.send(AudioSegment(1, 0, "x", 0))
     sender.send_audio(1, b"one")
     sender.send_audio(2, b"two")
+    sender.send(AudioSegmentEnded(1, 0, 0))
     sender.send(AudioEnded(1))
     sender.drop_audio(1)
     sender.send(AudioCleared(1))
@@ -102,7 +110,7 @@ class Listener:
         self.wire = wire
         self.is_welcome = True
 
-    def dispatch(self, event: VoiceBegun | SegmentBegun | VoiceSent) -> None:
+    def dispatch(self, event: VoiceBegun | SegmentBegun | SegmentEnded | VoiceSent) -> None:
         self.wire.sent.append(type(event).__name__)
 
     def may_sound(self, turn: int) -> bool:
@@ -136,9 +144,24 @@ async def test_marks_come_before_their_sound(wire: Wire, sender: Sender, player:
     sender.close(1000)
     await running
     kinds = [item for item in wire.sent if isinstance(item, str)]
-    assert kinds == ["VoiceBegun", "SegmentBegun", "SegmentBegun", "VoiceSent"]
+    segment = ["SegmentBegun", "SegmentEnded"]
+    assert kinds == ["VoiceBegun", *segment, *segment, "VoiceSent"]
     assert sum(len(item) for item in wire.sent if isinstance(item, bytes)) == 32 * 200
     assert player.heard() == (190, "One. Two.") or player.heard() == (200, "One. Two.")
+
+
+async def test_a_sentence_is_heard_to_its_end_whenever_the_next_comes(
+    wire: Wire, sender: Sender, player: Player
+) -> None:
+    running = asyncio.create_task(sender.run())
+    player.begin_segment("What would you like?")
+    player.push(sound(90))
+    player.end_segment()
+    await until(lambda: player.heard() == (100, "What would you like?"))
+    sender.close(1000)
+    await running
+    assert sum(len(item) for item in wire.sent if isinstance(item, bytes)) == 32 * 100
+    assert [item for item in wire.sent if isinstance(item, str)][-1] == "SegmentEnded"
 
 
 async def test_text_without_sound_makes_no_voice(wire: Wire, player: Player) -> None:

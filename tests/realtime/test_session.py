@@ -35,6 +35,7 @@ from realtime.events import (
     RunOpenerCalls,
     Searched,
     SegmentBegun,
+    SegmentEnded,
     Send,
     SpeechStarted,
     SpeechStopped,
@@ -149,7 +150,8 @@ def test_it_answers_a_spoken_turn_from_transcript_to_final() -> None:
     assert of(done, StartReply) == [StartReply(1, "hello", ())]
     assert call.phase == "thinking"
     done = call.do(TextMade(1, "Hi "), TextMade(1, "there."))
-    done += call.do(VoiceBegun(1, 80), SegmentBegun(1, 0, "Hi there.", 0), VoiceSent(1))
+    done += call.do(VoiceBegun(1, 80), SegmentBegun(1, 0, "Hi there.", 0))
+    done += call.do(SegmentEnded(1, 0, 500), VoiceSent(1))
     assert call.phase == "speaking"
     done += call.do(ReplyDone(1, Usage(3, 2)))
     assert kinds(done) == [
@@ -160,6 +162,7 @@ def test_it_answers_a_spoken_turn_from_transcript_to_final() -> None:
         "FirstByte",
         "TurnTimes",
         "AudioSegment",
+        "AudioSegmentEnded",
         "AudioEnded",
         "ResponseFinal",
         "Record",
@@ -617,6 +620,7 @@ ANY_EVENT: st.SearchStrategy[Any] = st.one_of(
     ),
     st.builds(VoiceBegun, TURNS, st.none()),
     st.builds(SegmentBegun, TURNS, st.just(0), TEXTS, st.just(0)),
+    st.builds(SegmentEnded, TURNS, st.just(0), st.just(0)),
     st.builds(VoiceSent, TURNS),
     st.builds(VoiceFailed, TURNS, st.just("no"), st.booleans()),
     st.builds(ReplyDone, TURNS, st.just(Usage())),
@@ -655,7 +659,7 @@ def fitting(session: Session, name: str) -> list[Event]:
         "understand": [Transcribed(a.utterance, f"words{a.utterance}") for a in session.awaited],
         "write": [TextMade(turn, "Some text. ")],
         "voice": [VoiceBegun(turn, 5)],
-        "segment": [SegmentBegun(turn, 0, "Some text. ", 0)],
+        "segment": [SegmentBegun(turn, 0, "Some text. ", 0), SegmentEnded(turn, 0, 700)],
         "sent": [VoiceSent(turn)],
         "done": [ReplyDone(turn, Usage())],
         "ask": [ToolAsked(turn, asked())],
@@ -728,7 +732,11 @@ class Witness:
                 assert turn not in self.sounding | self.silent
                 self.sounding.add(turn)
                 self.unended.add(turn)
-            case messages.AudioSegment(turn) | messages.AudioEnded(turn):
+            case (
+                messages.AudioSegment(turn)
+                | messages.AudioSegmentEnded(turn)
+                | messages.AudioEnded(turn)
+            ):
                 assert turn in self.sounding - self.silent
                 if isinstance(message, messages.AudioEnded):
                     self.sounding.discard(turn)

@@ -188,6 +188,13 @@ SENT: list[tuple[ServerMessage, str, str, str, dict[str, Any]]] = [
         "tts",
         {**VOICE, "segment_id": "tts_3_1", "text": "Hi.", "audio_offset_ms": 240},
     ),
+    (
+        messages.AudioSegmentEnded(3, 1, 980),
+        "output.audio.segment_end",
+        "audio_out",
+        "tts",
+        {**VOICE, "segment_id": "tts_3_1", "audio_end_ms": 980},
+    ),
     (messages.AudioEnded(3), "output.audio.end", "audio_out", "tts", VOICE),
     (messages.AudioCleared(3), "output.audio.clear", "audio_out", "tts", VOICE),
     (
