@@ -57,7 +57,8 @@ def prepare(assistant_id: str, asker: Asker) -> Prepared | None:
     row = Assistant.objects.with_id(assistant_id)
     if row is None:
         return None
-    runtime = runtime_of(row, caller_id=asker.owner_id)
+    # What is known about who asks would make every answer theirs, and is nobody else's to read.
+    runtime = dataclasses.replace(runtime_of(row, caller_id=asker.owner_id), remembers=False)
     return Prepared(
         name=row.name,
         owner_id=row.owner_id,

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 MODEL_WITHIN_S = 60.0
 EMBED_WITHIN_S = 20.0
 MAX_ANSWER_CHARS = 20_000
-MAX_ANSWER_TOKENS = 800
+# Some models think although they are told not to.
+MAX_ANSWER_TOKENS = 2_000
 # Of what is known, the model sees so many that may matter to what was said.
 SHOWN_FACTS = 20
 MAX_FACTS = 500
@@ -214,8 +215,9 @@ def _make(lesson: _Lesson, change: Change, vector: Vector | None) -> bool:
         return known is not None and bool(known.delete()[0])
     digest = notes.digest(change.text)
     if (same := facts.filter(digest=digest).first()) is not None:
-        # Heard again; what it replaces, it says already.
-        same.save(update_fields=["updated_at"])
+        # Heard again, and here last; what it replaces, it says already.
+        same.conversation_id = lesson.conversation_id
+        same.save(update_fields=["conversation", "updated_at"])
         if known is not None and known.pk != same.pk:
             known.delete()
         return True

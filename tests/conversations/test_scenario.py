@@ -7,7 +7,8 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations.models import Conversation, Message
+from assistants.runtime import load_runtime
+from conversations.models import Conversation, Memory, Message
 from providers.fakes import Behaviour, FakeUpstream
 from providers.fakes.behaviour import Step
 from providers.models import Llm
@@ -68,6 +69,14 @@ def test_it_holds_a_default_conversation(ada: Assistant, upstream: FakeUpstream)
     assert ("assistant", "I am Ada.") in said_to_model(upstream)[1]
     assert not Conversation.objects.exists()
     assert not Message.objects.exists()
+
+
+def test_it_knows_nothing_of_who_asks(ada: Assistant, alice: User, upstream: FakeUpstream) -> None:
+    Assistant.objects.update(enable_memory=True)
+    Memory.objects.create(owner=alice, assistant=ada, text="The user likes tea.", digest="1")
+    assert load_runtime(ada.pk, caller_id=alice.pk).remembers
+    assert run_of(ada).status == RunStatus.PASSED
+    assert "likes tea" not in str(said_to_model(upstream))
 
 
 def test_it_speaks_the_assistants_language(ada: Assistant, upstream: FakeUpstream) -> None:

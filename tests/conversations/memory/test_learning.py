@@ -113,6 +113,8 @@ def test_it_keeps_a_fact_once(alice: User, ada: Assistant, upstream: FakeUpstrea
     learning.learn(dialog.pk, 1)
     row.refresh_from_db()
     assert (row.text, row.updated_at > old) == ("The user lives in Berlin with two cats", True)
+    # It goes with the conversation in which it was heard last.
+    assert row.conversation_id == dialog.pk
     learning.learn(dialog.pk, 1)
     # In other words, the newer ones count.
     assert facts_of(alice) == ["The user lives with two cats in Berlin"]
