@@ -12,8 +12,9 @@ from django.utils import timezone
 # Of models, assistants and users, those that took most.
 MAX_PLACES = 20
 
-# Summed first by what an index has, so that a million messages become some thousand rows before
-# anything is looked up; then by day, model, assistant and user at once.
+# Summed first by what an index has (message_usage), so that a million messages, of which none is
+# read, become some thousand rows before anything is looked up; then by day, model, assistant and
+# user at once.
 _READ = """
 with used as (
   select (created_at at time zone %(zone)s)::date as day, model_name, conversation_id,

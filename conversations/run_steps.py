@@ -23,7 +23,8 @@ select e.run_id, e.type, e.created_at,
   left(coalesce(case e.type
     when 'user_message' then e.data->>'message'
     when 'conversation_changed' then e.data->>'title'
-    else coalesce(e.data->>'full_content', e.data->>'arguments', e.data->>'path')
+    else coalesce(e.data->>'full_content', e.data->>'arguments', e.data->>'path',
+      e.data->>'intent')
   end, ''), %(chars)s),
   coalesce(e.data->>'status', ''),
   case when e.type <> 'user_message' then left(e.data->>'message', %(chars)s) else '' end,
@@ -114,4 +115,5 @@ def said_so_far(run_id: UUID) -> str:
     with connection.cursor() as cursor:
         cursor.execute(_SAYING, {"id": run_id, "chars": MAX_ANSWER_CHARS})
         row = cursor.fetchone()
-    return str(row[0]) if row else ""
+    text = str(row[0]) if row else ""
+    return f"… {text}" if len(text) == MAX_ANSWER_CHARS else text

@@ -143,6 +143,8 @@ class _Log:
         self._rows: list[Row] = []
         self._open: dict[str, int] = {}
         self._last_ms = 0
+        # What the next call of a tool is for, where the model said so.
+        self._intent = ""
 
     def push(self, event: LoggedEvent) -> None:
         at = self._last_ms = max(self._last_ms, self._ms(event.at))
@@ -173,9 +175,12 @@ class _Log:
                     self._end(key, at, outcome="bad")
                 label = _("Broken off; what was said so far is void")
                 self._add(Row(kind="notice", label=label, start_ms=at, outcome="bad"))
+            case "tool_intent":
+                self._intent = event.text
             case "tool_start":
-                row = Row(kind="tool", label=event.name, text=event.text)
+                row = Row(kind="tool", label=event.name, text=event.text, note=self._intent)
                 self._begin(f"tool:{event.id}", row, at)
+                self._intent = ""
             case "update_action":
                 self._tool_returned(event, at)
             case "sources":

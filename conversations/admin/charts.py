@@ -10,7 +10,7 @@ from tooling.admin.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, 
 
 GAP_SHARE = 0.24
 # Labels below stand this far apart at least.
-LABEL_ROOM = 64
+LABEL_ROOM = 90
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,9 @@ class Column:
     width: float
     parts: tuple[Part, ...]
     title: str
+    # None where the day is not named below; the last name ends where the drawing does.
     label_x: float | None
+    is_last: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def day_chart(days: Sequence[Day], *, kinds: Sequence[str]) -> DayChart:
                 parts=tuple(parts),
                 title=day.title,
                 label_x=round(x + step / 2, 1) if is_named else None,
+                is_last=index == len(days) - 1,
             )
         )
     shares = (0.5, 1.0) if most > 1 else (1.0,)

@@ -24,7 +24,6 @@ from conversations.dialogs import delete_conversation
 from conversations.models import (
     Call,
     CallSource,
-    CallStatus,
     Channel,
     Conversation,
     Message,
@@ -114,19 +113,10 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
     date_hierarchy = "created_at"
     show_full_result_count = False
     change_form_outer_after_template = "conversations/transcript.html"
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    ("show_channel", "show_assistant"),
-                    ("show_account", "created_at"),
-                    ("status_name", "show_error"),
-                    ("show_source", "show_duration"),
-                    "show_more",
-                ]
-            },
-        ),
+    facts = [
+        ("show_channel", "show_assistant"),
+        ("show_account", "created_at"),
+        ("status_name", "show_error"),
     ]
     readonly_fields = [
         "show_channel",
@@ -167,10 +157,10 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
     def show_messages(self, row: Any) -> int:
         return int(row.figures["messages"])
 
-    @display(description=_("failed turns"), label={"failed": "danger"})
+    @display(description=_("failed turns"))
     def show_failed(self, row: Any) -> Any:
         failed = row.figures["failed"]
-        return ("failed", str(failed)) if failed else "-"
+        return drawing.label("danger", str(failed)) if failed else "-"
 
     @display(description=_("tokens"))
     def show_tokens(self, row: Any) -> Any:
@@ -184,6 +174,11 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
         return "-" if call is None else drawing.call_state(call)
 
     # --- one conversation ------------------------------------------------------------------------
+    def get_fieldsets(self, request: HttpRequest, obj: Conversation | None = None) -> Any:
+        is_call = obj is not None and obj.channel == Channel.VOICE
+        spoken = [("show_source", "show_duration")] if is_call else []
+        return [(None, {"fields": [*self.facts, *spoken, "show_more"]})]
+
     @display(description=_("channel"))
     def show_channel(self, row: Conversation) -> str:
         return row.get_channel_display()
@@ -203,7 +198,7 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
     @display(description=_("status"))
     def status_name(self, row: Conversation) -> str:
         call = _call_of(row)
-        return str(CallStatus(call.status).label) if call else "-"
+        return drawing.call_words(call) if call else "-"
 
     @display(description=_("source"))
     def show_source(self, row: Conversation) -> Any:
@@ -230,7 +225,7 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
         links = [
             (f"{reverse(f'admin:conversations_{page}_changelist')}?{query}", name)
             for page, name in (
-                ("run", _("Tasks and answers")),
+                ("run", _("Tasks")),
                 ("tooluse", _("Tool calls")),
                 ("memory", _("Memories")),
             )

@@ -68,18 +68,26 @@ def run_state(run: Run) -> SafeString:
     )
 
 
-def call_state(call: Call) -> SafeString:
+def call_words(call: Call) -> str:
     """How a call went; of a chat or task, how its last answer did."""
     is_spoken = call.channel == Channel.VOICE or call.status == CallStatus.FAILED
-    text = call.get_status_display() if is_spoken else _("Answered")
-    label = {"type": CALL_COLOURS[call.status], "text": text}
+    return call.get_status_display() if is_spoken else _("Answered")
+
+
+def call_state(call: Call) -> SafeString:
+    """How it went, in colour, and what went wrong."""
     return format_html(
         '<div class="document-state"><div>{}</div>{}</div>',
-        render_to_string("unfold/helpers/label.html", label),
+        label(CALL_COLOURS[call.status], call_words(call)),
         format_html('<p class="state-bad">{}</p>', call.error_message)
         if call.error_message
         else "",
     )
+
+
+def label(colour: str, text: str) -> SafeString:
+    """A few words in a coloured box."""
+    return render_to_string("unfold/helpers/label.html", {"type": colour, "text": text})
 
 
 def took_of(run: Run) -> str:
@@ -126,7 +134,7 @@ def _row(bar: Bar) -> dict[str, Any]:
         # For style sheets, which know no decimal comma.
         "left": None if bar.left is None else f"{min(bar.left, 99.5):.2f}",
         "width": f"{bar.width:.2f}",
-        "at": "" if row.start_ms is None else duration_text(row.start_ms),
+        "at": "" if row.start_ms is None else f"+{duration_text(row.start_ms)}",
         "took": "" if row.duration_ms is None else duration_text(row.duration_ms),
     }
 

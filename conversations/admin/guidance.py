@@ -35,6 +35,7 @@ from conversations.guidance import (
     sanitised,
 )
 from conversations.models import Personalization, Prompt, RunMode
+from conversations.types import PersonalizationRow
 from core.console import ConsoleAdmin, ConsoleForm
 from tooling.admin.links import link_to
 
@@ -134,7 +135,7 @@ class PersonalizationForm(ConsoleForm):
         label=gettext_lazy("Tone"),
         required=False,
         max_length=MAX_WORD_CHARS,
-        widget=UnfoldAdminTextInputWidget({"list": "tones"}),
+        widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("Clients offer: %(tones)s; any other short text is one too."),
     )
     considerations = forms.CharField(
@@ -216,6 +217,22 @@ class PersonalizationForm(ConsoleForm):
         return cleaned
 
 
+def told(row: PersonalizationRow) -> list[str]:
+    """What a personalization says, a line for each thing, named as on the form."""
+    fields: Any = PersonalizationForm.base_fields
+    return [
+        f"{fields[name].label}: {_word(value)}"
+        for name, value in row.items()
+        if name in fields and value not in ("", None, [])
+    ]
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 @admin.register(Personalization)
 class PersonalizationAdmin(GuidanceAdmin):
     """How users want the agent of their tasks to speak and to work."""
@@ -228,7 +245,8 @@ class PersonalizationAdmin(GuidanceAdmin):
             {
                 "fields": [
                     ("self_identify", "user_name"),
-                    ("profession", "tone"),
+                    "profession",
+                    "tone",
                     "considerations",
                 ]
             },
@@ -237,7 +255,8 @@ class PersonalizationAdmin(GuidanceAdmin):
             gettext_lazy("How it works"),
             {
                 "fields": [
-                    ("default_run_mode", "thinking_interval"),
+                    "default_run_mode",
+                    "thinking_interval",
                     "default_model",
                     "disabled_tool_categories",
                     ("auto_generate_title", "tool_intent_enabled"),

@@ -21,8 +21,9 @@ from unfold.decorators import display
 
 from conversations import runs
 from conversations.admin import drawing
+from conversations.admin.guidance import told
 from conversations.admin.links import conversation_url, page_of, to_user
-from conversations.models import Run, RunKind, RunStatus
+from conversations.models import Run, RunKind, RunMode, RunStatus
 from core.console import CountedDeletion, ReadOnlyAdmin
 from providers.models import Llm
 from tooling.admin.links import link_to
@@ -131,13 +132,6 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
         return rows.defer("request").annotate(asked=Left(KT("request__message"), MAX_NOTE))
 
     # --- the list --------------------------------------------------------------------------------
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        context = {**(extra_context or {}), "title": _("Tasks and answers of chats")}
-        response: HttpResponse = super().changelist_view(request, context)
-        return response
-
     @display(description=_("message"))
     def show_message(self, run: Any) -> str:
         return format_html(
@@ -174,7 +168,8 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
 
     @display(description=_("mode"))
     def show_mode(self, run: Run) -> Any:
-        return run.request.get("run_mode") or "-"
+        mode = run.request.get("run_mode")
+        return RunMode(mode).label if mode in RunMode.values else mode or "-"
 
     @display(description=_("model"))
     def show_model(self, run: Run) -> Any:
@@ -196,9 +191,9 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
 
     @display(description=_("personalization"))
     def show_personalization(self, run: Run) -> str:
-        row = run.request.get("personalization") or {}
-        told = [f"{name}: {value}" for name, value in row.items() if value not in ("", None, [])]
-        return format_html('<div class="said">{}</div>', "\n".join(told)) if told else "-"
+        row = run.request.get("personalization")
+        lines = told(row) if row else []
+        return format_html('<div class="said">{}</div>', "\n".join(lines)) if lines else "-"
 
     @display(description=_("attempt"))
     def show_attempt(self, run: Run) -> int:

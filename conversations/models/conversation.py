@@ -153,13 +153,6 @@ class Message(models.Model):
                 name="message_usage",
                 condition=models.Q(role="assistant") & ~models.Q(model_name=""),
             ),
-            # The same for what all users together took in a time.
-            models.Index(
-                fields=["created_at"],
-                include=["conversation", "model_name", "input_tokens", "output_tokens"],
-                name="message_usage_by_time",
-                condition=models.Q(role="assistant") & ~models.Q(model_name=""),
-            ),
         ]
 
     def __str__(self) -> str:

@@ -85,8 +85,8 @@ class Run(models.Model):
     finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
 
     class Meta:
-        verbose_name = _("run")
-        verbose_name_plural = _("runs")
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
         ordering: ClassVar = ["-created_at"]
         constraints: ClassVar = [
             models.UniqueConstraint(
