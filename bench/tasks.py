@@ -42,8 +42,8 @@ class Result:
 
     begun: Findings
     load: Findings
-    worker_cpu: float
-    web_cpu: float
+    worker_cpu_s: float
+    web_cpu_s: float
     to_closed: list[float]
     growth_mb: float | None
 
@@ -58,12 +58,18 @@ class Result:
         yield f"202 to first event      {first_event}  (p50 < {FIRST_EVENT_MS})"
         rate = self.load.events / self.load.took_s
         yield (
-            f"events a second         {rate:.0f} of {self.load.tasks} tasks at once, "
+            f"events a second         {rate:.0f} for {self.load.took_s:.0f} s, "
+            f"of {self.load.tasks} tasks at once, "
             f"{self.load.chunks / self.load.took_s:.0f} of text  (> {EVENTS_A_SECOND})"
         )
         yield f"  a poll then           {_spread(self.load.poll)}"
         yield f"  POST to 202 then      {_spread(self.load.to_accepted)}"
-        yield f"  processor             worker {self.worker_cpu:.0%}, web {self.web_cpu:.0%}"
+        for name, cpu_s, count in (
+            ("worker, an event", self.worker_cpu_s, self.load.events),
+            ("web, a poll", self.web_cpu_s, len(self.load.poll)),
+        ):
+            share = cpu_s / self.load.took_s
+            yield f"  {name:<20}  {share:.0%} of a processor, {cpu_s / count * 1000:.1f} ms each"
         yield f"cancel to closed stream {_spread(self.to_closed)}  (< {TO_CLOSED_MS})"
         if self.growth_mb is not None:
             yield f"the worker grew by      {self.growth_mb:+.1f} MB"
@@ -105,12 +111,12 @@ class Bench:
         return self._watch(expected, users=count, is_one_after_the_other=True)
 
     def load(self, *, words: int, word_ms: float) -> tuple[Findings, float, float]:
-        """All users at once, polling; and the shares of a processor that worker and web took."""
+        """All users at once, polling; and what worker and web took of the processor."""
         expected = self._vendor.behave(words=words, first_ms=100, word_ms=word_ms)
         before = _cpu_s(self._worker), _cpu_s(self._product.web)
         found = self._watch(expected, polls_per_s=POLLS_PER_S)
         worker_s, web_s = _cpu_s(self._worker) - before[0], _cpu_s(self._product.web) - before[1]
-        return found, worker_s / found.took_s, web_s / found.took_s
+        return found, worker_s, web_s
 
     def to_closed(self, count: int) -> list[float]:
         """From the request to stop a task until the vendor sees the end of its connection."""
@@ -203,10 +209,10 @@ def run(*, users: int, words: int, word_ms: float, stops: int, runs: int) -> Res
         print(f"machine: {machine()}", flush=True)
         bench.begun(users)  # warms up; and gives each conversation its title
         begun = bench.begun(users)
-        load, worker_cpu, web_cpu = bench.load(words=words, word_ms=word_ms)
+        load, worker_cpu_s, web_cpu_s = bench.load(words=words, word_ms=word_ms)
         to_closed = bench.to_closed(stops)
         growth_mb = bench.growth_mb(runs) if runs else None
-        result = Result(begun, load, worker_cpu, web_cpu, to_closed, growth_mb)
+        result = Result(begun, load, worker_cpu_s, web_cpu_s, to_closed, growth_mb)
     print("\n".join(result.lines()))
     return result
 
