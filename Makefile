@@ -14,7 +14,7 @@ PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
               FIELD_KEYS=QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
 TESTS ?=
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
-# What to measure: voice, turn, chat, tasks, retrieval, ingest or relevance.
+# What to measure: voice, turn, chat, tasks, history, retrieval, ingest or relevance.
 BENCH ?= voice
 BENCH_OPTIONS ?=
 
@@ -41,8 +41,8 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
 	$(BIN)/mypy $(PACKAGES)
 
-bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, retrieval, ingest or relevance).
-	$(BIN)/python -m $(if $(filter retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)
+bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest or relevance).
+	$(BIN)/python -m $(if $(filter history retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)
 
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)

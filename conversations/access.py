@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
@@ -20,6 +20,7 @@ from conversations.models import (
 )
 from core.errors import NotFound
 
+FEW = 1000
 NOT_FOUND_CODE = "CALL_NOT_FOUND"
 CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
 TASK_NOT_FOUND = "TASK_NOT_FOUND"
@@ -54,6 +55,25 @@ def visible_calls_with(principal: Principal, assistant_id: str) -> QuerySet[Call
     if not calls.exists():
         access_assistant(principal, assistant_id)
     return calls
+
+
+def calls_about(calls: QuerySet[Call], principal: Principal, keyword: str) -> QuerySet[Call]:
+    """Those of the principal's calls with the keyword in title, summary or assistant's name.
+
+    What was said is not looked through.
+    """
+    found = Conversation.objects.filter(
+        Q(title__icontains=keyword)
+        | Q(summary__icontains=keyword)
+        | Q(assistant_name__icontains=keyword)
+    )
+    # Asked for here too: to join all calls with their conversations would take four times as long.
+    if not principal.is_operator:
+        found = found.filter(owner_id=principal.user_id)
+    # Few are looked up by their keys: Postgres does not know that they are few, and would look for
+    # them from the newest call to the oldest.
+    keys = list(found.order_by().values_list("pk", flat=True)[: FEW + 1])
+    return calls.filter(pk__in=keys if len(keys) <= FEW else found.values("pk"))
 
 
 # --- Conversations and runs --------------------------------------------------------------------

@@ -164,7 +164,6 @@ select id, owner_id, assistant_key, channel, 'external', %(status)s, now(), now(
   now(), 0, '{}', %(code)s, %(message)s
 from conversations_conversation where id = %(id)s
 on conflict (conversation_id) do update set ended_at = excluded.ended_at,
-  assistant_key = excluded.assistant_key,
   heartbeat_at = excluded.heartbeat_at, status = excluded.status,
   error_code = excluded.error_code, error_message = excluded.error_message
 """

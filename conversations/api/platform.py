@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models import QuerySet, prefetch_related_objects
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +18,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.permissions import principal_of
-from conversations.access import access_call, visible_calls, visible_calls_with
+from conversations.access import (
+    access_call,
+    calls_about,
+    visible_calls,
+    visible_calls_with,
+)
 from conversations.attachments import path_of, upload_id_of
 from conversations.dialogs import delete_conversation, note_on
 from conversations.models import Call, CallSource, CallStatus, Channel, Message, Role
@@ -119,11 +124,7 @@ class HistoryQuery(RangeQuery):
         calls = super().calls(request)
         for name in ("keyword", "q"):
             if keyword := self.validated_data.get(name):
-                calls = calls.filter(
-                    Q(conversation__title__icontains=keyword)
-                    | Q(conversation__summary__icontains=keyword)
-                    | Q(conversation__assistant_name__icontains=keyword)
-                )
+                calls = calls_about(calls, principal_of(request), keyword)
         return calls
 
 
@@ -273,7 +274,7 @@ class UploadLinks:
     def __init__(self, request: Request, call: Call, messages: Iterable[Message]) -> None:
         ids = {upload_id_of(row) for message in messages for row in message.attachments} - {""}
         own = Upload.objects.filter(owner_id=call.owner_id, pk__in=ids) if ids else ()
-        self._urls = {upload.pk: signed_url(request, upload) for upload in own}
+        self._urls = {upload.pk: signed_url(request._request, upload) for upload in own}
 
     def of(self, row: AttachmentRow) -> str | None:
         """None for files of the user's folder, and for uploads that are gone."""

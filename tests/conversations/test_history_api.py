@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from assistants.models import Assistant
+from conversations import access
 from conversations.models import Call, CallStatus, Channel, Conversation, Message
 
 PATH = "/api/v1/history"
@@ -337,10 +338,18 @@ def test_it_filters_by_channel(alice_api: APIClient, alice: User) -> None:
         ("said", set()),
     ],
 )
-@pytest.mark.parametrize("name", ["keyword", "q"])
+@pytest.mark.parametrize(("name", "few"), [("keyword", 0), ("q", 1000)])
 def test_it_searches(
-    alice_api: APIClient, alice: User, ada: Assistant, name: str, keyword: str, found: set[str]
+    alice_api: APIClient,
+    alice: User,
+    ada: Assistant,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    few: int,
+    keyword: str,
+    found: set[str],
 ) -> None:
+    monkeypatch.setattr(access, "FEW", few)
     rows = {
         make_call(alice, title="About the river").pk: "title",
         make_call(alice, ada).pk: "assistant",
