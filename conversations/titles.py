@@ -74,7 +74,8 @@ async def _written(llm: LlmSpec, message: str) -> str:
         messages=(SystemMessage(_ASKED), UserMessage(message[:MAX_READ_CHARS])),
         temperature=llm.temperature,
         max_tokens=MAX_TOKENS,
-        thinking=False,
+        # Some vendors refuse the word where the model does not know it.
+        thinking=False if llm.supports_thinking else None,
     )
     pieces: list[str] = []
     try:

@@ -147,7 +147,8 @@ async def _proposed(lesson: _Lesson) -> list[Change]:
         messages=notes.question(lesson.lines, [fact.text for fact in known], today=today),
         temperature=lesson.llm.temperature,
         max_tokens=MAX_ANSWER_TOKENS,
-        thinking=False,
+        # Some vendors refuse the word where the model does not know it.
+        thinking=False if lesson.llm.supports_thinking else None,
     )
     answer = ""
     try:

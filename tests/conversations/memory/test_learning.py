@@ -77,6 +77,18 @@ def test_it_reads_the_turn_or_the_whole_call(
     assert len(asked(upstream)["said"]) == 4
 
 
+@pytest.mark.parametrize("can_think", [True, False])
+def test_only_a_model_that_can_think_is_told_not_to(
+    alice: User, ada: Assistant, llm: Llm, upstream: FakeUpstream, can_think: bool
+) -> None:
+    Llm.objects.filter(pk=llm.pk).update(supports_thinking=can_think)
+    dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
+    upstream.script("chat", proposing(add(BERLIN)))
+    assert learning.learn(dialog.pk, 1) == 1
+    body = upstream.stats.last("chat")[-1]["body"]
+    assert ("enable_thinking" in str(body)) is can_think
+
+
 def test_it_updates_and_forgets_what_is_known(
     alice: User, ada: Assistant, upstream: FakeUpstream
 ) -> None:
