@@ -150,7 +150,7 @@ class TestRows:
         assert shown(limit=2, page=4) == shown(page=999_999_999) == []
         pages = [shown(limit=2, page=page) for page in (3, 2, 1)]
         assert shown() == [content for page in pages for content in page]
-        refused = alice_api.get(HISTORY, {"dialog_id": dialog.pk, "page": 0})
+        refused = alice_api.get(f"{HISTORY}?dialog_id={dialog.pk}&page=0")
         assert "at least 1" in refusal_of(refused, 422)
 
     def test_a_dialog_without_words_is_empty(
