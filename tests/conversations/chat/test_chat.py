@@ -374,3 +374,45 @@ async def test_it_keeps_dialogs_apart(
     )
     assert [answer.text for answer in answers] == [f"You said: {text}" for text in texts]
     assert await in_db(Run.objects.filter(status=RunStatus.SUCCEEDED).count) == 5
+
+
+# --- Files --------------------------------------------------------------------------------
+
+
+async def test_it_reads_the_file_that_came_along(
+    alices: Client, dialog: Conversation, upstream: FakeUpstream
+) -> None:
+    link = await uploaded(alices, "prices.txt", b"The ticket is ten euros.")
+    upstream.script("chat", Step(text="Ten."), Step(text="Still ten."))
+    await alices.chat(dialog, "What does it say?", file_url=link)
+    await alices.chat(dialog, "And now?")
+    first, second = (str(each["body"]["messages"]) for each in upstream.stats.last("chat"))
+    assert "The ticket is ten euros." in first
+    assert "The ticket is ten euros." in second
+    user, *_ = await messages_of(dialog)
+    assert (user.text, user.attachments[0]["name"]) == ("What does it say?", "prices.txt")
+
+
+@pytest.mark.parametrize("link", ["https://example.org/x.txt", "http://127.0.0.1/files/x", "x"])
+async def test_it_fetches_nothing_from_elsewhere(
+    alices: Client, dialog: Conversation, link: str
+) -> None:
+    refused = await alices.post("chat", user_input="Hi", dialog_id=dialog.pk, file_url=link)
+    assert refused.json()["status_code"] in (404, 422)
+    assert await messages_of(dialog) == []
+
+
+async def test_it_reads_nobody_elses_file(
+    alices: Client, bobs: Client, dialog: Conversation
+) -> None:
+    link = await uploaded(bobs, "secret.txt", b"secret")
+    refused = await alices.post("chat", user_input="Hi", dialog_id=dialog.pk, file_url=link)
+    assert failure_of(refused)[0] == 404
+    own = await uploaded(alices, "own.txt", b"own")
+    assert (await alices.chat(dialog, "Hi", file_url=own)).text
+
+
+async def uploaded(client: Client, name: str, content: bytes) -> str:
+    answer = await client.http.post("upload", files={"file": (name, content)})
+    link: str = answer.json()["data"]
+    return link
