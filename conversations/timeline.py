@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from conversations.types import MessageEntry
 
@@ -94,6 +94,12 @@ class Timeline:
     total_ms: int
     is_cut: bool = False
 
+    @property
+    def from_ms(self) -> int:
+        """Where the line begins: with the turn, or with what is left of it."""
+        starts = [row.start_ms for row in self.rows if row.start_ms is not None]
+        return min(starts) if self.is_cut and starts else 0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bar:
@@ -106,14 +112,15 @@ class Bar:
 
 def bars(timeline: Timeline) -> tuple[Bar, ...]:
     """The rows as they are drawn."""
-    whole = max(1, timeline.total_ms)
-    return tuple(_bar(row, whole) for row in timeline.rows)
+    began = timeline.from_ms
+    whole = max(1, timeline.total_ms - began)
+    return tuple(_bar(row, began, whole) for row in timeline.rows)
 
 
-def _bar(row: Row, whole: int) -> Bar:
+def _bar(row: Row, began: int, whole: int) -> Bar:
     if row.start_ms is None:
         return Bar(row, None, 0.0)
-    left = min(100.0, 100 * row.start_ms / whole)
+    left = min(100.0, 100 * (row.start_ms - began) / whole)
     width = min(100.0 - left, 100 * (row.duration_ms or 0) / whole)
     return Bar(row, round(left, 2), round(width, 2))
 
@@ -244,7 +251,7 @@ class _Log:
 
     def _searched(self, event: LoggedEvent, at: int) -> None:
         took = event.duration_ms or 0
-        note = _("%(n)d sources") % {"n": event.sources}
+        note = _sources(event.sources)
         row = Row(
             kind="search",
             label=_("Knowledge"),
@@ -386,7 +393,7 @@ def _unplaced(entries: Iterable[MessageEntry]) -> Iterator[Row]:
                 outcome="bad" if outcome.is_error else "",
             )
         if entry.citations:
-            note = _("%(n)d sources") % {"n": len(entry.citations)}
+            note = _sources(len(entry.citations))
             yield Row(kind="search", label=_("Sources"), note=note)
         if entry.error:
             yield Row(kind="end", label=_("Failed"), text=entry.error, outcome="bad")
@@ -395,3 +402,7 @@ def _unplaced(entries: Iterable[MessageEntry]) -> Iterator[Row]:
 def _metrics(answers: Sequence[MessageEntry]) -> dict[str, int]:
     """The times of the turn: those of the last of its messages that has any."""
     return next((entry.metrics for entry in reversed(answers) if entry.metrics), {})
+
+
+def _sources(number: int) -> str:
+    return ngettext("%(n)d source", "%(n)d sources", number) % {"n": number}

@@ -119,7 +119,8 @@ def drawn(course: Timeline, *, is_open: bool = False) -> SafeString:
     context = {
         "rows": [_row(bar) for bar in timeline.bars(course)],
         "total": duration_text(course.total_ms),
-        "half": duration_text(round(course.total_ms / 2)),
+        "first": duration_text(course.from_ms) if course.from_ms else "0",
+        "half": duration_text(round((course.from_ms + course.total_ms) / 2)),
         "is_cut": course.is_cut,
         "is_open": is_open,
     }

@@ -240,7 +240,7 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
             runs.request_cancel(run)
         if active:
             said = ngettext(
-                "%(n)d run is being stopped.", "%(n)d runs are being stopped.", len(active)
+                "%(n)d task is being stopped.", "%(n)d tasks are being stopped.", len(active)
             )
             messages.success(request, said % {"n": len(active)})
         else:

@@ -203,3 +203,14 @@ def test_bars_have_their_place_in_percent_and_stay_on_the_line() -> None:
         (90.0, 10.0),
     ]
     assert bars(Timeline(rows[1:2], 0))[0].left == 100.0
+
+
+def test_the_line_of_a_course_that_is_cut_begins_with_what_is_left() -> None:
+    rows = (
+        Row(kind="model", label="", start_ms=9000, duration_ms=500),
+        Row(kind="end", label="", start_ms=10_000),
+    )
+    cut = Timeline(rows, 10_000, is_cut=True)
+    assert cut.from_ms == 9000
+    assert [(bar.left, bar.width) for bar in bars(cut)] == [(0.0, 50.0), (100.0, 0.0)]
+    assert bars(Timeline(rows, 10_000))[0].left == 90.0

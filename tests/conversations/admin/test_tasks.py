@@ -56,7 +56,7 @@ def test_it_stops_a_waiting_task_at_once_and_leaves_what_is_over(
     runs.finish(over, failed("Broken.", code="x", turn=None))
     selected = {"action": "stop", "_selected_action": [str(waiting.pk), str(over.run_id)]}
     page = operator.post(LIST, {**selected, "confirmed": "yes"}, follow=True)
-    assert "1 run is being stopped." in raw(page)
+    assert "1 task is being stopped." in raw(page)
     assert RunEvent.objects.filter(run=waiting).last().type == "task_stopped"  # type: ignore[union-attr]  # it has events
     waiting.refresh_from_db()
     assert waiting.status == RunStatus.CANCELED
