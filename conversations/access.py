@@ -73,7 +73,9 @@ def calls_about(calls: QuerySet[Call], principal: Principal, keyword: str) -> Qu
     # Few are looked up by their keys: Postgres does not know that they are few, and would look for
     # them from the newest call to the oldest.
     keys = list(found.order_by().values_list("pk", flat=True)[: FEW + 1])
-    return calls.filter(pk__in=keys if len(keys) <= FEW else found.values("pk"))
+    if len(keys) <= FEW:
+        return calls.filter(pk__in=keys)
+    return calls.filter(conversation__in=found)
 
 
 # --- Conversations and runs --------------------------------------------------------------------
