@@ -17,7 +17,7 @@ from assistants.runtime import AssistantRuntime
 from conversations import runs
 from conversations.encoders.tasks import TaskEncoder, failed, outcome_of
 from conversations.encoding import Collector
-from conversations.events import TextDelta, ToolCalled, TurnEvent
+from conversations.events import TextDelta, ToolCalled, TurnEvent, TurnStarted
 from conversations.files.tools import AgentTools
 from conversations.memory.tasks import remember_after
 from conversations.models import Message, RunStatus
@@ -89,6 +89,8 @@ class _Execution:
     async def run(self) -> None:
         """Answers, and ends the run. Raises LostRun where it is somebody else's by now."""
         remembers = False
+        # Readers see that it has begun while what it needs is read.
+        self._take(TurnStarted(self._claim.turn))
         async with beating(self._claim) as guard:
             setup, before = await in_db(_prepared, self._claim)
             remembers = setup.runtime.remembers
@@ -140,6 +142,8 @@ class _Execution:
         )
         async with aclosing(run_turn(setup.request, runtime, own_tools=tools)) as events:
             async for event in events:
+                if isinstance(event, TurnStarted):
+                    continue
                 self._take(event)
                 # Before it is taken up again, no tool runs.
                 if isinstance(event, ToolCalled) and _may_change(event.name, tools, runtime):
