@@ -34,10 +34,10 @@ def data(payload: Any, *, event: str | None = None, id: str | int | None = None)
 
 
 def response(
-    source: AsyncGenerator[bytes, None], *, ping_every_s: float = PING_EVERY_S
+    source: AsyncGenerator[bytes, None], *, ping_every_s: float | None = None
 ) -> StreamingHttpResponse:
     """The events as they come, with a comment while none does. Closes the source at any end."""
-    stream = kept_alive(source, ping_every_s=ping_every_s)
+    stream = kept_alive(source, ping_every_s=ping_every_s or PING_EVERY_S)
     return StreamingHttpResponse(stream, content_type=CONTENT_TYPE, headers=HEADERS)
 
 
