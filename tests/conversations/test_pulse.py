@@ -40,7 +40,7 @@ async def works_for_ever(claim: Claim) -> Guard:
 async def test_it_stops_what_the_user_wants_to_end(run: Claim) -> None:
     work = asyncio.create_task(works_for_ever(run))
     await in_db(lambda: runs.request_cancel(Run.objects.get(pk=run.run_id)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         guard = await work
     assert (guard.is_cancel_requested, guard.is_lost) == (True, False)
     assert work.cancelling() == 0
@@ -55,7 +55,7 @@ async def test_it_stops_what_is_somebody_elses(run: Claim, way: str) -> None:
         assert await in_db(runs.give_back, run, [], most_attempts=9)
     if way == "claimed anew":
         assert await in_db(runs.claim, run.run_id, worker="other")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         guard = await work
     assert (guard.is_cancel_requested, guard.is_lost) == (False, True)
 
@@ -75,7 +75,7 @@ async def test_it_says_that_a_run_lives(run: Claim) -> None:
     def is_fresh() -> bool:
         return Run.objects.filter(heartbeat_at__gt=old).exists()
 
-    async with beating(run), asyncio.timeout(5):
+    async with beating(run), asyncio.timeout(30):
         while not await in_db(is_fresh):
             await asyncio.sleep(0.01)
 
@@ -96,6 +96,6 @@ async def test_it_goes_on_after_the_database_was_away(
     monkeypatch.setattr(pulse, "_states", faulty)
     work = asyncio.create_task(works_for_ever(run))
     await in_db(lambda: runs.request_cancel(Run.objects.get(pk=run.run_id)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await work).is_cancel_requested
     assert failures == 3

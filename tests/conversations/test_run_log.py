@@ -219,7 +219,7 @@ def redis_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not is_so():
             await asyncio.sleep(0.01)
 

@@ -87,7 +87,7 @@ async def kinds_of(claim: Claim) -> list[str]:
 
 async def eventually(claim: Claim, kind: str) -> None:
     """Waits until the log has an event of the type."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while kind not in await kinds_of(claim):
             await asyncio.sleep(0.02)
 
@@ -176,7 +176,7 @@ async def test_it_notes_before_a_tool_acts(
     claim = await in_db(claimed, talk)
     upstream.script("chat", Step(tool_calls=[call("act")]), Step(text="Ok."))
     work = asyncio.create_task(execute(claim))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not service.asked:
             await asyncio.sleep(0.02)
     assert (await in_db(Run.objects.get, pk=claim.run_id)).has_acted is has_acted

@@ -22,7 +22,7 @@ from providers.fakes import FakeUpstream
 from providers.models import Llm
 from tests.conftest import make_key, make_user
 
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 
 @dataclasses.dataclass
@@ -32,6 +32,7 @@ class Stream:
     response: httpx.Response
     payloads: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     comments: list[str] = dataclasses.field(default_factory=list)
+    is_over: bool = False
 
     def __post_init__(self) -> None:
         self._lines = self.response.aiter_lines()
@@ -45,7 +46,8 @@ class Stream:
         return [each for each in self.payloads if each.get("type") == type]
 
     async def next(self) -> dict[str, Any] | str | None:
-        """The next payload or comment; None at the end."""
+        """The next payload or comment; None at the end, and once only."""
+        assert not self.is_over, "the stream has ended"
         async with asyncio.timeout(PATIENCE_S):
             async for line in self._lines:
                 if line.startswith(":"):
@@ -55,6 +57,7 @@ class Stream:
                     assert line.startswith("data: "), line
                     self.payloads.append(json.loads(line.removeprefix("data: ")))
                     return self.payloads[-1]
+        self.is_over = True
         return None
 
     async def rest(self) -> Stream:

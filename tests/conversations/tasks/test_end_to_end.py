@@ -52,7 +52,7 @@ def carried_out(host: Host, api: APIClient, **body: Any) -> dict[str, Any]:
 
 def followed(api: APIClient, task: dict[str, Any]) -> dict[str, Any]:
     events: list[dict[str, Any]] = []
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         path = f"/api/v1/tasks/{task['task_id']}?from={len(events)}&wait=5"
         data: dict[str, Any] = ok(api.get(path))["data"]
