@@ -277,5 +277,5 @@ class PersonalizationAdmin(GuidanceAdmin):
         ]
         told = " · ".join(word for word in words if word) or "-"
         if not content["enabled"]:
-            told = f"{_('Off')} · {told}"
+            told = " · ".join((_("Off"), told))
         return format_html('<span class="cell-text">{}</span>', Truncator(told).chars(MAX_NOTE))

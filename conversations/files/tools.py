@@ -234,7 +234,9 @@ def _position(path: str, page: texts.Page) -> str:
     following = f"first_line={page.next_line}"
     if page.next_character > 1:
         following += f", first_character={page.next_character}"
-    return f"{here} {_('[go on with %(where)s]') % {'where': following}}"
+    # Not inside of the other text: gettext would not find it there.
+    more = _("[go on with %(where)s]") % {"where": following}
+    return f"{here} {more}"
 
 
 def _found_lines(found: Search) -> str:
