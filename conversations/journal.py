@@ -36,6 +36,7 @@ MAX_WAITING_CHARS = 32_000_000
 MAX_BATCH = 500
 MAX_ERROR_CHARS = 500
 MAX_REMOTE_ID_CHARS = 255
+MAX_COUNT = 2**31 - 1
 RETRY_FIRST_S = 0.1
 RETRY_LONGEST_S = 5.0
 GATHER_S = 0.05
@@ -422,12 +423,14 @@ def _write_singly(batch: _Batch) -> None:
 def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
     outcome = entry.outcome
     calls = [
-        ToolCallRow(id=call.id, name=call.name, arguments=storable(call.arguments))
+        ToolCallRow(
+            id=storable(call.id), name=storable(call.name), arguments=storable(call.arguments)
+        )
         for call in entry.tool_calls
     ]
     result = outcome and ToolResultRow(
-        call_id=outcome.call_id,
-        name=outcome.name,
+        call_id=storable(outcome.call_id),
+        name=storable(outcome.name),
         code=outcome.code,
         message=storable(outcome.message),
         is_error=outcome.is_error,
@@ -448,8 +451,8 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         end_ms=_milliseconds(entry.end_ms),
         attachments=storable(list(entry.attachments)),
         model_name=storable(entry.model_name)[:200],
-        input_tokens=entry.usage.input_tokens,
-        output_tokens=entry.usage.output_tokens,
+        input_tokens=countable(entry.usage.input_tokens),
+        output_tokens=countable(entry.usage.output_tokens),
         metrics=entry.metrics,
         error=storable(entry.error)[:MAX_ERROR_CHARS],
         citations=[_citation(citation) for citation in entry.citations],
@@ -479,6 +482,11 @@ def _size(message: Message) -> int:
     calls = sum(len(call["arguments"]) for call in message.tool_calls)
     cited = sum(len(row["text"]) for row in message.citations)
     return 200 + len(message.text) + len(message.generated_text) + calls + cited
+
+
+def countable(value: int) -> int:
+    """The count as far as a column holds it: vendors count as they like."""
+    return min(max(0, value), MAX_COUNT)
 
 
 def storable(value: Any) -> Any:

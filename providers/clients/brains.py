@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -13,7 +13,7 @@ import httpx
 from core.errors import AppError
 from providers.clients import failures, transport
 from providers.clients.event_stream import ServerEvent, events_of
-from providers.tokens import estimate_tokens
+from providers.tokens import estimate_tokens, is_count
 from providers.types import BrainSpec, Endpoint, Usage
 
 # A flow may search and call tools before its first word, and not every service says so meanwhile.
@@ -95,10 +95,6 @@ def counted(value: object, *, asked: str, answered: str) -> Usage:
     """The tokens that the service counted; an estimate of what passed by where it counts none."""
     counts = value if isinstance(value, dict) else {}
     read, written = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    if _is_count(read) and _is_count(written) and (read or written):
+    if is_count(read) and is_count(written) and (read or written):
         return Usage(read, written)
     return Usage(estimate_tokens(asked), estimate_tokens(answered))
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31

@@ -41,7 +41,7 @@ from core.errors import AppError, ProviderError
 from core.http import too_large
 from providers.clients import failures, transport
 from providers.profiles import thinking_wire
-from providers.tokens import estimate_tokens
+from providers.tokens import estimate_tokens, is_count
 from providers.types import (
     AssistantMessage,
     ChatEnd,
@@ -403,10 +403,10 @@ def _reason(stream: StreamedResponse, *, has_calls: bool) -> FinishReason:
 
 
 def _usage(stream: StreamedResponse, request: ChatRequest, answer: str) -> Usage:
-    """What the vendor counted; an estimate where it counts nothing."""
-    counted = stream.usage
-    if counted.input_tokens or counted.output_tokens:
-        return Usage(counted.input_tokens, counted.output_tokens)
+    """What the vendor counted; an estimate where it counts nothing, or nonsense."""
+    read, written = stream.usage.input_tokens, stream.usage.output_tokens
+    if is_count(read) and is_count(written) and (read or written):
+        return Usage(read, written)
     asked = sum(estimate_tokens(message.text) for message in request.messages)
     return Usage(asked, estimate_tokens(answer))
 
