@@ -107,6 +107,9 @@ class Host:
         except DatabaseFailure as error:
             logger.warning("Waiting tasks cannot be read: %s", error)
             return
+        except Exception:  # the outer edge of a look: without this loop its process would be deaf
+            logger.exception("Waiting tasks cannot be taken up")
+            return
         for claim in claims:
             task = asyncio.create_task(self._execute(claim), name=f"run {claim.run_id}")
             self._running.add(task)

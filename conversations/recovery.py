@@ -35,7 +35,10 @@ def turn_so_far(events: Iterable[StoredEvent], *, turn: int) -> Turn:
 
 
 def restarted(*, has_said: bool) -> tuple[NewEvent, ...]:
-    """What a run says that begins anew; `has_said`: readers have seen parts of an answer."""
+    """What a run says that begins anew; `has_said`: readers have seen parts of an answer.
+
+    Parts are words, thoughts and calls of tools; none of them is ended any more.
+    """
     notice = NewEvent("system_message", {"message": _("The task was restarted.")})
     if not has_said:
         return (notice,)

@@ -58,7 +58,6 @@ class RunLog:
 
     def __init__(self, claim: Claim, *, flush_every_s: float = 0.05) -> None:
         self.claim = claim
-        self.is_cancel_requested = False
         self._flush_every_s = flush_every_s
         self._chunk_chars = int(CHUNK_CHARS_PER_S * flush_every_s)
         self._clock = asyncio.get_running_loop().time
@@ -66,6 +65,8 @@ class RunLog:
         self._next_seq = claim.next_seq
         self._waiting: list[_Entry] = []
         self._waiting_chars = 0
+        # What was taken to be written, until it is known what became of it.
+        self._batch: Batch | None = None
         self._is_acting = False
         self._is_written = asyncio.Event()
         self._is_written.set()
@@ -124,29 +125,29 @@ class RunLog:
         hints.tell(self.claim.run_id)
 
     def take(self) -> Batch | None:
-        """For the writer: what is to be written next."""
-        if self._error or not (self._waiting or self._is_acting):
-            return None
-        events = tuple(entry.event() for entry in self._waiting)
-        batch = Batch(self.claim, events, first=self._next_seq, has_acted=self._is_acting)
-        self._waiting, self._is_acting, self._waiting_chars = [], False, 0
-        self._written_at = self._clock()
-        return batch
+        """For the writer: what is to be written next, the same until `written` or `fail`."""
+        if self._batch is None and (self._waiting or self._is_acting):
+            events = tuple(entry.event() for entry in self._waiting)
+            self._batch = Batch(self.claim, events, self._next_seq, has_acted=self._is_acting)
+            self._waiting, self._is_acting, self._waiting_chars = [], False, 0
+            self._written_at = self._clock()
+        return self._batch
 
     def written(self, appended: Appended | None) -> None:
         """For the writer: what became of it."""
         if appended is None:
             self.fail(LostRun())
             return
-        self._next_seq = appended.next_seq
-        self.is_cancel_requested = appended.is_cancel_requested
-        if not (self._waiting or self._is_acting):
+        self._batch, self._next_seq = None, appended.next_seq
+        if self._waiting or self._is_acting:
+            self._writer.note(self, within_s=self._flush_every_s)
+        else:
             self._is_written.set()
 
     def fail(self, error: Exception) -> None:
         """From now on every call raises the error."""
         self._error = self._error or error
-        self._waiting, self._waiting_chars = [], 0
+        self._batch, self._waiting, self._waiting_chars, self._is_acting = None, [], 0, False
         self._is_written.set()
 
     def _check(self) -> None:
@@ -241,6 +242,10 @@ class _Writer:
             # What is wrong with one log must not take the others with it.
             await self._write_singly(taken)
             return
+        except asyncio.CancelledError:
+            # Whether it was written is not known; written again, it counts once.
+            self._due.update((log, 0.0) for log, _batch in taken)
+            raise
         for (log, batch), answer in zip(taken, answers, strict=True):
             _tell(log, batch, answer)
 
@@ -300,6 +305,9 @@ async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
     until = clock() + wait_s
     listener = hints.listener()
     with listener.listening(run_id) as news:
+        if listener.hears(run_id):
+            # What came since the page was read was told to others only.
+            news.set()
         while not (page.events or page.is_last) and clock() < until:
             pause_s = LOOK_WITH_HINTS_S if listener.hears(run_id) else LOOK_EVERY_S
             try:

@@ -8,12 +8,14 @@ locked together, the conversation's comes first.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -322,16 +324,23 @@ class _Lost(Exception):
     """Somebody else ended the run, or works on it by now."""
 
 
-def finish(claim: Claim, outcome: Outcome, *, first: int | None = None) -> bool:
+def finish(
+    claim: Claim,
+    outcome: Outcome,
+    *,
+    first: int | None = None,
+    silent_since: datetime.datetime | None = None,
+) -> bool:
     """Ends the run: messages, usage, last events and final status together, or nothing at all.
 
     False where the attempt is lost. With `first`, the place of the first event, it may be tried
-    again after an answer that never came, and only ends a log that nothing was appended to.
+    again after an answer that never came, and only ends a log that nothing was appended to. With
+    `silent_since`, the last sign of life that somebody else saw, also where there was another.
     """
     try:
         with transaction.atomic():
             _keep_answer(claim, outcome)
-            _end(claim, outcome, first)
+            _end(claim, outcome, first, silent_since)
     except _Lost:
         return first is not None and _was_finished(claim, outcome, first)
     return True
@@ -343,7 +352,8 @@ def _keep_answer(claim: Claim, outcome: Outcome) -> None:
         raise _Lost
     if outcome.turn is not None and outcome.turn.remote_id:
         rows = Conversation.objects.filter(pk=claim.conversation_id)
-        rows.update(remote_id=outcome.turn.remote_id[:255])
+        remote_id = journal.storable(outcome.turn.remote_id)[: journal.MAX_REMOTE_ID_CHARS]
+        rows.update(remote_id=remote_id)
     journal.note_call(
         claim.conversation_id,
         error_code=outcome.error_code,
@@ -371,9 +381,17 @@ def _is_nothing(turn: Turn) -> bool:
     return turn.reason == "interrupted" and not (turn.text or turn.tool_calls or turn.refusals)
 
 
-def _end(claim: Claim, outcome: Outcome, first: int | None) -> None:
+def _end(
+    claim: Claim,
+    outcome: Outcome,
+    first: int | None,
+    silent_since: datetime.datetime | None,
+) -> None:
     held = Run.objects.filter(
-        pk=claim.run_id, attempt=claim.attempt, status__in=RunStatus.owned()
+        _is_silent(silent_since),
+        pk=claim.run_id,
+        attempt=claim.attempt,
+        status__in=RunStatus.owned(),
     ).select_for_update(no_key=True)
     seq = held.values_list("next_seq", flat=True).first()
     if seq is None or first not in (None, seq):
@@ -385,12 +403,16 @@ def _end(claim: Claim, outcome: Outcome, first: int | None) -> None:
         next_seq=seq + len(outcome.events),
         error_code=outcome.error_code[:64],
         error_message=journal.storable(outcome.error_message)[:MAX_ERROR_CHARS],
-        input_tokens=usage.input_tokens if usage else 0,
-        output_tokens=usage.output_tokens if usage else 0,
+        input_tokens=journal.countable(usage.input_tokens) if usage else 0,
+        output_tokens=journal.countable(usage.output_tokens) if usage else 0,
         updated_at=now,
         finished_at=now,
     )
     _insert_events(claim.run_id, seq, outcome.events)
+
+
+def _is_silent(since: datetime.datetime | None) -> Q:
+    return Q() if since is None else Q(heartbeat_at=since)
 
 
 def _was_finished(claim: Claim, outcome: Outcome, first: int) -> bool:
@@ -403,15 +425,21 @@ def _was_finished(claim: Claim, outcome: Outcome, first: int) -> bool:
 
 
 def give_back(
-    claim: Claim, events: Sequence[NewEvent], *, most_attempts: int, first: int | None = None
+    claim: Claim,
+    events: Sequence[NewEvent],
+    *,
+    most_attempts: int,
+    silent_since: datetime.datetime | None = None,
 ) -> bool:
     """Has another worker begin the task anew, and wakes one. `events` say so in the log.
 
     False where the attempt is lost, something was changed already, the user wants it to end, or
-    so many attempts were made; with `first` also where the log does not stand there.
+    so many attempts were made; with `silent_since`, the last sign of life that somebody else saw,
+    also where there was another.
     """
     with transaction.atomic():
         held = Run.objects.filter(
+            _is_silent(silent_since),
             pk=claim.run_id,
             kind=RunKind.TASK,
             attempt=claim.attempt,
@@ -420,7 +448,7 @@ def give_back(
             has_acted=False,
         ).select_for_update(no_key=True)
         seq = held.values_list("next_seq", flat=True).first()
-        if seq is None or first not in (None, seq):
+        if seq is None:
             return False
         Run.objects.filter(pk=claim.run_id).update(
             status=RunStatus.PENDING,

@@ -7,6 +7,7 @@ import datetime
 import logging
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -28,14 +29,15 @@ MOST_ATTEMPTS = 2
 MOST_LOST = 200
 MOST_WOKEN = 50
 MOST_DELETED = 500
-_SAYING = ("text_chunk", "thinking_chunk")
+_SAYING = ("text_chunk", "thinking_chunk", "tool_start")
+_AWAY = (OperationalError, InterfaceError)
 
 
 def recover_lost() -> int:
     """Begins anew, or ends, the runs whose process is gone; their number."""
     rows = Run.objects.filter(status__in=RunStatus.owned(), heartbeat_at__lt=Now() - LOST_AFTER)
     lost = list(rows.order_by("heartbeat_at")[:MOST_LOST])
-    recovered = sum(map(_recover, lost))
+    recovered = sum(map(_recover_or_end, lost))
     if recovered:
         logger.warning("Recovered %d runs whose process had died", recovered)
     return recovered
@@ -64,17 +66,30 @@ def delete_old() -> int:
     return deleted
 
 
+def _recover_or_end(run: Run) -> bool:
+    """As `_recover`; what is wrong with one run neither stops the others nor keeps it alive."""
+    try:
+        return _recover(run)
+    except _AWAY:
+        raise
+    except Exception:  # the outer edge of a recovery: whatever it was, the run must come to an end
+        logger.exception("Run %s ends without its answer", run.pk)
+        message = _("The process that worked on the task ended.")
+        outcome = failed(message, code="worker_lost", turn=None)
+        return runs.finish(runs.claim_of(run), outcome, silent_since=run.heartbeat_at)
+
+
 def _recover(run: Run) -> bool:
     """Whether this call did it: its process may live after all, or another sweeper be faster."""
     with translation.override(run.request.get("language")):
         claim = runs.claim_of(run)
         has_said = RunEvent.objects.filter(run=run, type__in=_SAYING).exists()
         events = restarted(has_said=has_said)
-        # Where the log goes on meanwhile, somebody is there.
-        first = run.next_seq
+        # Where there is a sign of life meanwhile, somebody is there.
+        seen = run.heartbeat_at
         return runs.give_back(
-            claim, events, most_attempts=MOST_ATTEMPTS, first=first
-        ) or runs.finish(claim, _outcome(run, claim), first=first)
+            claim, events, most_attempts=MOST_ATTEMPTS, silent_since=seen
+        ) or runs.finish(claim, _outcome(run, claim), silent_since=seen)
 
 
 def _outcome(run: Run, claim: Claim) -> Outcome:

@@ -112,10 +112,17 @@ class _Execution:
         async with asyncio.timeout(LEAVE_WITHIN_S):
             await self._log.flush()
             turn = self._collector.turn
-            events = restarted(has_said=bool(turn.text or turn.thinking))
+            if turn.reason != "interrupted":
+                # All is said; only a title may be missing.
+                await self._finish(outcome_of(turn, before=self._encoder.close()))
+                return
+            events = restarted(has_said=bool(turn.text or turn.thinking or turn.tool_calls))
             if await in_db(runs.give_back, self._claim, events, most_attempts=MOST_ATTEMPTS):
                 return
-            if self._log.is_cancel_requested:
+            stands = await in_db(runs.append, self._claim, ())
+            if stands is None:
+                raise LostRun
+            if stands.is_cancel_requested:
                 await self._finish(outcome_of(turn, before=self._encoder.close()))
                 return
             message = _("The server was stopped while it worked on the task.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,6 +54,12 @@ def faults(
         yield left
 
 
+async def eventually(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
 async def test_it_writes_what_was_put_down_in_order(run: Claim) -> None:
     log = RunLog(run)
     log.add(NewEvent("text_start"))
@@ -80,7 +87,7 @@ async def test_it_puts_deltas_of_a_moment_together(run: Claim) -> None:
     await log.flush()
     chunks = [event.data for event in await events_of(run) if event.type == "text_chunk"]
     assert [(each["content"], each["index"]) for each in chunks] == [("abc", 0), ("d", 1)]
-    assert all(0 <= each["elapsed"] < 5 for each in chunks)
+    assert chunks[0]["elapsed"] <= chunks[1]["elapsed"]
 
 
 async def test_it_begins_a_new_piece_where_one_is_long(run: Claim) -> None:
@@ -143,6 +150,32 @@ async def test_it_writes_once_what_was_not_confirmed(
         await log.finish(DONE)
     found = await events_of(run)
     assert [event.type for event in found] == ["text_chunk", "text_chunk", "task_complete"]
+    assert [event.idx for event in found] == [1, 2, 3]
+
+
+async def test_it_writes_once_what_was_on_its_way_when_the_writer_was_stopped(
+    run: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_writing, may_go_on = threading.Event(), threading.Event()
+    original = runs.append_all
+
+    def slow(batches: Any) -> Any:
+        is_writing.set()
+        may_go_on.wait(30)
+        return original(batches)
+
+    monkeypatch.setattr(runs, "append_all", slow)
+    log = RunLog(run)
+    log.add(chunk("a"))
+    await eventually(is_writing.is_set)
+    (writer,) = (task for task in asyncio.all_tasks() if task.get_name() == "run log")
+    writer.cancel()
+    await asyncio.wait([writer])
+    log.add(chunk("b"))
+    may_go_on.set()
+    await log.finish(DONE)
+    found = await events_of(run)
+    assert [event.data.get("content") for event in found] == ["a", "b", None]
     assert [event.idx for event in found] == [1, 2, 3]
 
 
@@ -209,6 +242,8 @@ async def test_it_ends_a_run_once(run: Claim) -> None:
 
 @pytest.fixture(params=["with Redis", "without Redis"])
 def redis_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    # Who hears of news does not look for them.
+    monkeypatch.setattr(run_log, "LOOK_WITH_HINTS_S", 600)
     if request.param == "without Redis":
 
         def away() -> Any:
@@ -218,27 +253,19 @@ def redis_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return str(request.param)
 
 
-async def eventually(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_reader_gets_what_comes_while_it_waits(run: Claim, redis_state: str) -> None:
     log = RunLog(run)
-    waiting = [asyncio.create_task(follow(run.run_id, first=1, wait_s=20)) for _ in range(3)]
+    waiting = [asyncio.create_task(follow(run.run_id, first=1, wait_s=600)) for _ in range(3)]
     if redis_state == "with Redis":
         await eventually(lambda: hints.listener().hears(run.run_id))
     log.add(chunk("a"))
-    started = asyncio.get_running_loop().time()
     pages = await asyncio.gather(*waiting)
     assert [page.next_offset for page in pages] == [2, 2, 2]
-    assert asyncio.get_running_loop().time() - started < 2
 
 
 async def test_a_reader_hears_of_the_end(run: Claim, redis_state: str) -> None:
     log = RunLog(run)
-    waiting = asyncio.create_task(follow(run.run_id, first=2, wait_s=20))
+    waiting = asyncio.create_task(follow(run.run_id, first=2, wait_s=600))
     await log.finish(DONE)
     page = await waiting
     assert (page.is_last, page.events, page.next_offset) == (True, (), 2)

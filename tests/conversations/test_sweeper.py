@@ -118,6 +118,47 @@ def test_it_leaves_alone_what_went_on_meanwhile(
     assert runs.append(claim, [chunk("b")]) is not None
 
 
+def test_it_leaves_alone_what_says_that_it_lives_meanwhile(
+    talk: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = claimed(talk)
+    runs.append(claim, [chunk("a")], has_acted=True)
+    die(claim)
+    original = runs.claim_of
+
+    def and_meanwhile(run: Run) -> Claim:
+        Run.objects.update(heartbeat_at=timezone.now())
+        return original(run)
+
+    monkeypatch.setattr(runs, "claim_of", and_meanwhile)
+    assert sweeper.recover_lost() == 0
+    monkeypatch.undo()
+    die(claim)
+    assert sweeper.recover_lost() == 1
+
+
+def test_it_ends_a_run_whose_log_cannot_be_understood_and_the_others(
+    talk: Conversation, bob: User
+) -> None:
+    odd, other = claimed(talk), claimed(conversation(bob))
+    runs.append(odd, [NewEvent("text_chunk", {"said": "Hal"})], has_acted=True)
+    runs.append(other, [NewEvent("ai_message_start"), chunk("Hal")], has_acted=True)
+    die(odd)
+    die(other)
+    assert sweeper.recover_lost() == 2
+    assert {status_of(odd), status_of(other)} == {RunStatus.FAILED}
+    assert kinds_of(odd)[-1] == kinds_of(other)[-1] == "error"
+    assert Message.objects.get(role="assistant").conversation_id == other.conversation_id
+
+
+def test_it_voids_calls_of_a_task_that_begins_anew(talk: Conversation) -> None:
+    claim = claimed(talk)
+    runs.append(claim, [NewEvent("ai_message_start"), NewEvent("tool_start")])
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    assert kinds_of(claim)[-2:] == ["stream_reset", "system_message"]
+
+
 def test_it_announces_what_waits(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     monkeypatch.setattr(waking, "wake", woken.append)
