@@ -49,6 +49,9 @@ def test_it_makes_an_assistant_from_a_name_alone(alice_api: APIClient, alice: Us
     assert made.pop("updated_at")
     assert made == {
         "name": "Anna",
+        "description": "",
+        "logoUrl": "",
+        "enableMemory": False,
         "prompt": "",
         "firstTurnMode": "bot_first",
         "opener": "",

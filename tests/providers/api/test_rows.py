@@ -86,7 +86,7 @@ class TestLlms(PlatformResourceCases):
             "description": "Thinks before it speaks.",
             "aliases": ["gpt-4", "thinker"],
         }
-        unsaid = {
+        unsaid: dict[str, Any] = {
             "supports_thinking": False,
             "accepts_images": False,
             "max_output_tokens": None,
