@@ -190,7 +190,7 @@ async def exchange(begun: Exchange) -> AsyncGenerator[TurnEvent, None]:
         yield _failure(_("The connection to the answer was lost."))
     except Exception:  # the outer edge of a chat: its reader is told, the log has the reason
         logger.exception("Run %s failed", begun.claim.run_id)
-        yield record.take(_failure(_("Something went wrong on our side.")))
+        yield record.failed(_("Something went wrong on our side."))
     finally:
         await record.finish()
 
@@ -221,6 +221,12 @@ class _Record:
             self._first_text_ms = self._elapsed_ms()
         return event
 
+    def failed(self, message: str) -> TurnFailed:
+        """Notes that it failed, also where the log takes nothing any more."""
+        event = _failure(message)
+        self._collector.push(event)
+        return event
+
     async def finish(self) -> None:
         """Ends the run, also while its task is being cancelled."""
         if not self.is_lost:
@@ -228,7 +234,8 @@ class _Record:
 
     async def _finish(self) -> None:
         turn = self._collector.turn
-        outcome = dataclasses.replace(outcome_of(turn), metrics=self._metrics())
+        outcome = outcome_of(turn, before=tuple(self._encoder.close()))
+        outcome = dataclasses.replace(outcome, metrics=self._metrics())
         try:
             async with asyncio.timeout(FINISH_WITHIN_S):
                 await self._log.finish(outcome)

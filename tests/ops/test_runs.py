@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 
 # What the sweeper waits for, its beat, and the restart of a process on a busy machine.
 RECOVERED_WITHIN_S = 180
-WORDS = 120
+WORDS = 200
 REPLY = "".join(f"word{n} " for n in range(WORDS))
 # In its middle when something is killed.
 WORD_MS = 60
