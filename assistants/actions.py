@@ -22,7 +22,7 @@ from assistants.opener import (
     prepare_opener_audio,
     ready_audio,
 )
-from core.crypto import is_masked
+from core.crypto import MASK, is_masked
 from core.errors import Conflict, InvalidRequest
 from knowledge.access import visible_knowledge_bases
 from providers.access import visible_asrs, visible_llms, visible_voices
@@ -31,6 +31,7 @@ from providers.validation import checked_picture, checked_url
 from tooling.access import visible_tools
 from tooling.catalogue import normalise_tool_id
 from tooling.mcp_access import visible_mcp_servers
+from tooling.placeholders import host_of
 
 # What apps above this one keep of an assistant and its owner, and lose together with it where the
 # owner says so. They add to it when they are loaded.
@@ -121,6 +122,7 @@ def save_assistant(principal: Principal, row: Assistant, values: AssistantValues
     _check_models(principal, given, problems)
     _check_addresses(given, problems)
     _check_brain(row, given, problems)
+    _check_brain_key(row, given, problems)
     problems.raise_any()
 
     if is_masked(given.get("api_key", "")):
@@ -260,6 +262,14 @@ def _check_brain(row: Assistant, given: dict[str, Any], problems: _Problems) -> 
         check_brain(given.get("config_mode", row.config_mode), given.get("api_url", row.api_url))
     except InvalidRequest as error:
         problems.add(error.param or "config_mode", error.message)
+
+
+def _check_brain_key(row: Assistant, given: dict[str, Any], problems: _Problems) -> None:
+    """A key that was entered for one host is not sent to another: who moves it has to know it."""
+    url = "" if "api_url" in problems.details else given.get("api_url", "")
+    is_kept = bool(row.api_key) and is_masked(given.get("api_key", MASK))
+    if is_kept and url and not (row.api_url and host_of(url) == host_of(row.api_url)):
+        problems.add("api_key", _("The key belongs to another host; enter the one of this host."))
 
 
 def check_brain(config_mode: str, api_url: str) -> None:

@@ -17,6 +17,8 @@ from rest_framework.views import APIView
 
 from accounts.models import Scope
 from accounts.permissions import principal_of
+from accounts.principals import Principal
+from accounts.standing import CHECK_EVERY_S, Standing
 from assistants.runtime import AssistantRuntime
 from conversations import chat
 from conversations.attachments import read_link
@@ -32,6 +34,7 @@ from core.db import in_db
 from core.serializers import WireSerializer
 
 MAX_INPUT = 100_000
+STREAM_CHECK_S = CHECK_EVERY_S
 STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
 
 
@@ -78,7 +81,8 @@ class ChatView(AsyncView):
             begun = await in_db(begin, (attachment,))
         events = chat.exchange(begun)
         await anext(events)
-        return sse.response(_encoded(events, begun.runtime))
+        standing = chat_standing(principal_of(request))
+        return sse.response(_encoded(events, begun.runtime, standing))
 
 
 class StopBody(WireSerializer):
@@ -103,12 +107,20 @@ class ChatStopView(APIView):
         return answer({"stopped": chat.stop(dialog)})
 
 
+def chat_standing(principal: Principal) -> Standing:
+    """Whether the principal may go on reading an answer of a chat."""
+    return Standing(principal, lambda now: now.require(Scope.CHAT), every_s=STREAM_CHECK_S)
+
+
 async def _encoded(
-    events: AsyncGenerator[TurnEvent, None], runtime: AssistantRuntime
+    events: AsyncGenerator[TurnEvent, None], runtime: AssistantRuntime, standing: Standing
 ) -> AsyncGenerator[bytes, None]:
+    """The answer for its reader; where they may not read on, it ends as if they had left."""
     encoder = AgentChatEncoder(runtime.tools, search_id=_search_id(runtime), clock=time.time)
     async with aclosing(events):
         async for event in events:
+            if not await standing.holds():
+                return
             for piece in encoder.encode(event):
                 yield piece
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
@@ -22,7 +21,8 @@ from rest_framework.response import Response
 from accounts.limits import PollThrottle
 from accounts.models import Scope
 from accounts.permissions import principal_of
-from accounts.principals import Principal, refreshed
+from accounts.principals import Principal
+from accounts.standing import CHECK_EVERY_S, Standing
 from conversations import runs
 from conversations.access import access_run, own_runs
 from conversations.api.tasks_base import PAGE_PARAMETERS, TasksView, answer, page_of
@@ -31,7 +31,6 @@ from conversations.run_log import follow
 from conversations.run_types import Page, StoredEvent
 from core import sse
 from core.asynchronous import AsyncView
-from core.db import in_db
 from core.errors import AppError, InvalidRequest
 from core.families import Tasks
 
@@ -40,7 +39,9 @@ logger = logging.getLogger(__name__)
 MAX_WAIT_S = 25.0
 # How long a stream waits for events at a time, and how often it asks whether its reader still may.
 STREAM_WAIT_S = 10.0
-STREAM_CHECK_S = 30.0
+STREAM_CHECK_S = CHECK_EVERY_S
+# Who waited no longer than this for an answer need not be asked for again.
+WAIT_CHECK_S = 2.0
 # Beyond every log, and within what a column holds.
 MAX_OFFSET = 2**62
 
@@ -168,7 +169,9 @@ class TaskView(AsyncView):
 
         page, wait_s = await self.enter(request, read)
         if wait_s and not page.events and not page.is_last:
+            standing = _standing(principal_of(request), page.run_id, every_s=WAIT_CHECK_S)
             page = await follow(page.run_id, first=page.next_offset, wait_s=wait_s)
+            await standing.check()
         # Rendered here: the framework would take one more turn in a thread for it.
         return JsonResponse(
             Tasks.success({"data": _log(page)}), json_dumps_params={"ensure_ascii": False}
@@ -223,20 +226,27 @@ class TaskCancelView(TasksView):
 # --- Reading -------------------------------------------------------------------------------------
 
 
+def _standing(principal: Principal, run_id: UUID, *, every_s: float) -> Standing:
+    def still(principal: Principal) -> None:
+        principal.require(Scope.TASKS)
+        access_run(principal, str(run_id))
+
+    return Standing(principal, still, every_s=every_s)
+
+
 async def _stream(run_id: UUID, first: int, principal: Principal) -> AsyncGenerator[bytes, None]:
     """The log from `first` on, to its end; it stops where its reader may not read on."""
-    checked_at = time.monotonic()
+    standing = _standing(principal, run_id, every_s=STREAM_CHECK_S)
     try:
         while True:
             page = await follow(run_id, first=first, wait_s=STREAM_WAIT_S)
+            if not await standing.holds():
+                return
             for event in page.events:
                 yield sse.data(_event(event), id=event.idx)
             if page.is_last:
                 return
             first = page.next_offset
-            if time.monotonic() - checked_at > STREAM_CHECK_S:
-                principal = await in_db(refreshed, principal)
-                checked_at = time.monotonic()
     except (AppError, DatabaseError, InterfaceError) as error:
         # The reader connects again and is told there what is wrong.
         logger.info("The stream of task %s was ended: %s", run_id, error)

@@ -15,8 +15,9 @@ from rest_framework.views import APIView
 
 from accounts.models import Scope
 from accounts.permissions import principal_of
+from accounts.standing import Standing
 from conversations import chat, workspace
-from conversations.api.chat import MAX_INPUT, STREAM
+from conversations.api.chat import MAX_INPUT, STREAM, chat_standing
 from conversations.dialogs import delete_conversation
 from conversations.encoders import workspace as encoder
 from conversations.events import TurnEvent
@@ -177,13 +178,18 @@ class SimpleChatView(AsyncView):
         begun = await self.enter(request, begin)
         events = chat.exchange(begun)
         await anext(events)
-        response = sse.response(_encoded(events))
+        response = sse.response(_encoded(events, chat_standing(principal_of(request))))
         response["X-Session-Id"] = begun.claim.conversation_id
         return response
 
 
-async def _encoded(events: AsyncGenerator[TurnEvent, None]) -> AsyncGenerator[bytes, None]:
+async def _encoded(
+    events: AsyncGenerator[TurnEvent, None], standing: Standing
+) -> AsyncGenerator[bytes, None]:
+    """As in a chat."""
     async with aclosing(events):
         async for event in events:
+            if not await standing.holds():
+                return
             for payload in encoder.encode(event):
                 yield sse.data(payload)
