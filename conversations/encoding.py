@@ -22,6 +22,7 @@ from conversations.events import (
     TurnFinished,
     TurnStarted,
 )
+from providers.tokens import estimate_tokens
 from providers.types import Usage
 
 Out_co = TypeVar("Out_co", covariant=True)
@@ -93,6 +94,9 @@ class Collector:
         # Where the answer that is being made began.
         self._steps_before, self._text_before, self._thinking_before = 1, 0, 0
         self._usage = Usage()
+        # The call that nobody has ended, and what such calls took before it.
+        self._open: ModelAsked | None = None
+        self._broken_off = Usage()
         self._end: TurnFinished | TurnFailed | None = None
 
     def push(self, event: TurnEvent) -> None:
@@ -116,11 +120,9 @@ class Collector:
                 self._citations.extend(event.citations)
                 self._knowledge_notes += [event.note] if event.note else []
             case ModelAsked():
-                if event.attempt > 1:
-                    self._forget_attempt()
-                self._steps_before = len(self._steps)
-                self._text_before, self._thinking_before = len(self._text), len(self._thinking)
+                self._ask(event)
             case ModelAnswered():
+                self._open = None
                 self._model_name = event.model_name
                 self._usage += event.usage
             case Linked():
@@ -144,10 +146,21 @@ class Collector:
             model_name=self._model_name,
             remote_id=self._remote_id,
             # A turn that breaks off has taken what its calls of the model took until then.
-            usage=end.usage if end else self._usage,
+            usage=(end.usage if end else self._usage)
+            + self._broken_off
+            + self._spent(has_failed=end is not None),
             reason=None if isinstance(end, TurnFailed) else end.reason if end else "interrupted",
             error=end if isinstance(end, TurnFailed) else None,
         )
+
+    def _ask(self, asked: ModelAsked) -> None:
+        self._broken_off += self._spent(has_failed=True)
+        if asked.attempt > 1:
+            self._forget_attempt()
+        self._open = asked
+        self._model_name = asked.model_name or self._model_name
+        self._steps_before = len(self._steps)
+        self._text_before, self._thinking_before = len(self._text), len(self._thinking)
 
     def _add_result(self, result: ToolReturned) -> None:
         step = self._steps[-1]
@@ -155,6 +168,21 @@ class Collector:
             self._steps[-1] = dataclasses.replace(step, results=(*step.results, result))
         else:
             self._steps[-1] = dataclasses.replace(step, refusals=(*step.refusals, result))
+
+    def _spent(self, *, has_failed: bool) -> Usage:
+        """What a call took that has not ended, as far as can be told; nothing without one.
+
+        One that failed before it brought anything took nothing; one that was left did read. Of
+        another service's models nothing is known.
+        """
+        if self._open is None or not self._open.prompt_tokens:
+            return Usage()
+        has_own_step = len(self._steps) > self._steps_before
+        text = self._text if has_own_step else self._text[self._text_before :]
+        made = "".join((*text, *self._thinking[self._thinking_before :]))
+        if has_failed and not made:
+            return Usage()
+        return Usage(self._open.prompt_tokens, estimate_tokens(made))
 
     def _forget_attempt(self) -> None:
         """What the broken attempt brought never was; the steps before it are as they were."""

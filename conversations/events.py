@@ -28,13 +28,16 @@ class ModelAsked:
     """A call of the model begins; `number` counts the calls of the turn from 1.
 
     A second `attempt` at one call means that the first broke off: what it brought since its
-    ModelAsked is void.
+    ModelAsked is void. `prompt_tokens` estimates what it is given to read: of a call that breaks
+    off nobody tells.
     """
 
     number: int
     attempt: int
     max_attempts: int
     is_thinking: bool
+    model_name: str = dataclasses.field(default="", compare=False)
+    prompt_tokens: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

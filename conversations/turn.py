@@ -224,14 +224,22 @@ class _Call:
         wanted = request.wants_thinking(number)
         self.thinking = wanted if spec.supports_thinking else None
         self._follows_text = follows_text
+        self._model_name = spec.name
         # A model that cannot be told not to think may do so, but nobody wants to see it.
         self._shows_thinking = wanted is not False
         self.reply = self._nothing()
 
-    def begin(self, attempt: int) -> ModelAsked:
+    def begin(self, attempt: int, asked: ChatRequest) -> ModelAsked:
         """Forgets what an earlier attempt brought."""
         self.reply = self._nothing()
-        return ModelAsked(self.number, attempt, self.max_attempts, self.thinking is True)
+        return ModelAsked(
+            self.number,
+            attempt,
+            self.max_attempts,
+            is_thinking=self.thinking is True,
+            model_name=self._model_name,
+            prompt_tokens=request_tokens(asked),
+        )
 
     def wait_s(self, error: ProviderError, attempt: int) -> float | None:
         """How long to wait before the next attempt; None where there is none."""
@@ -257,7 +265,7 @@ async def _answers(
 ) -> AsyncGenerator[ModelAsked | TextDelta | ThinkingDelta | ModelAnswered, None]:
     """The model's answer, asked for again where it broke off. Raises AppError for the last time."""
     for attempt in itertools.count(1):
-        yield call.begin(attempt)
+        yield call.begin(attempt, asked)
         reply = call.reply
         try:
             async with chat_model(spec).stream(asked) as parts:

@@ -21,6 +21,7 @@ from conversations.events import (
     TurnFinished,
     TurnStarted,
 )
+from providers.tokens import estimate_tokens
 from providers.types import Usage
 
 CITATION = Citation(1, "Menu.pdf", "Soup 3 €", "kb", "doc", "chunk", None, 0.9)
@@ -128,6 +129,50 @@ def test_what_an_attempt_brought_counts_until_the_next() -> None:
     assert collector.turn.text == "Half"
     collector.push(ModelAsked(1, 2, 2, False))
     assert (collector.turn.text, collector.turn.steps) == ("", (Step(),))
+
+
+TEXT = "Half of an answer"
+IN_THE_MIDDLE: list[tuple[list[TurnEvent], Usage]] = [
+    # What came before it was left, and what it took.
+    ([], Usage(100, 0)),
+    ([TextDelta(TEXT)], Usage(100, estimate_tokens(TEXT))),
+    ([ThinkingDelta(TEXT)], Usage(100, estimate_tokens(TEXT))),
+    (
+        [TextDelta(TEXT), ModelAsked(1, 2, 3, is_thinking=False, prompt_tokens=100)],
+        Usage(200, estimate_tokens(TEXT)),
+    ),
+    ([TextDelta("4"), ModelAnswered(1, "Llm", Usage(7, 1), 8)], Usage(7, 1)),
+    (
+        [
+            TextDelta("I look."),
+            ModelAnswered(1, "Llm", Usage(7, 1), 8),
+            called("a"),
+            returned("a"),
+            ModelAsked(2, 1, 3, is_thinking=False, prompt_tokens=120),
+            TextDelta(TEXT),
+        ],
+        Usage(127, 1 + estimate_tokens(TEXT)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("came", "took"), IN_THE_MIDDLE)
+async def test_it_estimates_what_a_call_took_that_was_left(
+    came: list[TurnEvent], took: Usage
+) -> None:
+    asked = ModelAsked(1, 1, 3, is_thinking=False, model_name="Llm", prompt_tokens=100)
+    turn = await collect(played(TurnStarted(1), asked, *came))
+    assert (turn.reason, turn.usage, turn.model_name) == ("interrupted", took, "Llm")
+
+
+@pytest.mark.parametrize(("text", "took"), [("", Usage(5, 1)), (TEXT, Usage(105, 1))])
+async def test_a_call_that_failed_took_something_only_if_something_came(
+    text: str, took: Usage
+) -> None:
+    asked = ModelAsked(2, 1, 3, is_thinking=False, prompt_tokens=100)
+    failed = TurnFailed("llm.failed", "Gone.", is_retryable=True, usage=Usage(5, 1))
+    turn = await collect(played(TurnStarted(1), asked, TextDelta(text), failed))
+    assert turn.usage == took + Usage(0, estimate_tokens(text))
 
 
 def test_it_keeps_where_another_service_has_the_conversation() -> None:
