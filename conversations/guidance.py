@@ -29,8 +29,8 @@ TONES = (
 )  # fmt: skip
 
 MIN_ITERATIONS, MAX_ITERATIONS, DEFAULT_ITERATIONS = 1, 1000, 100
-# A quick answer that needs more calls of the model than this is none.
-FAST_ITERATIONS = 30
+# Who wants every step thought over wants it thought through.
+DEEP_ITERATIONS = 200
 
 ToolCategory = Literal[
     "query", "system", "network", "code", "knowledge", "mcp", "files", "file_edit", "todo"
@@ -172,7 +172,7 @@ def iterations(asked: int | None, mode: RunModeName) -> int:
     """How many calls of the model an answer may take."""
     if asked is not None:
         return min(MAX_ITERATIONS, max(MIN_ITERATIONS, asked))
-    return FAST_ITERATIONS if mode == "fast" else DEFAULT_ITERATIONS
+    return DEEP_ITERATIONS if mode == "deep" else DEFAULT_ITERATIONS
 
 
 def thinking_interval(mode: RunModeName, personalization: PersonalizationRow | None) -> int | None:

@@ -107,7 +107,7 @@ class MessageBody(ChoicesBody):
         required=False,
         allow_null=True,
         help_text=f"Calls of the model; {guidance.DEFAULT_ITERATIONS} if not given, "
-        f"{guidance.FAST_ITERATIONS} in fast mode.",
+        f"{guidance.DEEP_ITERATIONS} in deep mode.",
     )
 
     def sent(self) -> task_actions.Sent:

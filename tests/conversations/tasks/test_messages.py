@@ -81,7 +81,7 @@ def test_it_begins_a_task_and_a_conversation(alice_api: APIClient, alice: User, 
         "images": [],
         "run_mode": "fast",
         "llm_id": llm.pk,
-        "max_iterations": 30,
+        "max_iterations": 100,
         "prompt": "",
         "personalization": None,
         "language": "en",
@@ -423,15 +423,15 @@ def test_an_agent_with_another_brain_needs_no_model(alice_api: APIClient, alice:
 @pytest.mark.parametrize(
     ("sent", "count"),
     [
-        ({}, 30),
-        ({"run_mode": "deep"}, 100),
-        ({"run_mode": "fast", "max_iterations": 100}, 100),
+        ({}, 100),
+        ({"run_mode": "deep"}, 200),
+        ({"run_mode": "deep", "max_iterations": 100}, 100),
         ({"run_mode": "deep", "max_iterations": 1}, 1),
         ({"max_iterations": 1000}, 1000),
-        ({"max_iterations": None}, 30),
+        ({"max_iterations": None}, 100),
     ],
 )
-def test_a_quick_answer_has_fewer_calls_of_the_model_unless_asked(
+def test_a_deep_answer_has_more_calls_of_the_model_unless_asked(
     alice_api: APIClient, llm: Llm, sent: dict[str, Any], count: int
 ) -> None:
     assert asked(send(alice_api, **sent))["max_iterations"] == count
