@@ -113,7 +113,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     @display(description=_("message"))
     def show_message(self, row: Feedback) -> Any:
         if row.message is None:
-            return _("deleted")
+            return None
         conversation = row.message.conversation
         return text_link(message_url(row.message), conversation.title or _("In its conversation"))
 

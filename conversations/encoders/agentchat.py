@@ -149,7 +149,9 @@ class AgentChatEncoder:
         """The error first, so that nobody takes the apology for an answer."""
         model = Shown("", _("The model's call failed"))
         yield self._event("ERROR", model, failed.message)
-        apology = _("Sorry, I cannot answer right now. Please try again later.")
+        apology = _("Sorry, I cannot answer this.")
+        if failed.is_retryable:
+            apology = _("Sorry, I cannot answer right now. Please try again later.")
         yield self._chunk(f"\n\n{apology}" if self._accumulated else apology)
 
     def _of(self, name: str) -> Shown:
