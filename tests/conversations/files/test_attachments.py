@@ -206,7 +206,7 @@ class TestLinks:
             ("a.txt", bytes(range(256)) * 10, "not contain text"),
             ("a.pdf", b"%PDF-1.4 and nothing more", "damaged"),
             ("a.pdf", pdf(lambda canvas: canvas.showPage()), "No text|OCR"),
-            ("a.bmp", b"BM" + b"\0" * 60, "OCR"),
+            ("a.bmp", b"BM" + b"\0" * 60, "OCR|damaged"),
             ("a.txt", b"", "empty"),
             ("a.png", b"\x89PNG\r\n\x1a\n", "damaged"),
         ],
