@@ -335,7 +335,7 @@ def test_a_conversation_keeps_what_a_message_chose(
         assert (request["llm_id"], request["run_mode"]) == (second.pk, "deep")
         assert request["prompt"] == "Be short."
         assert request["personalization"]["tone"] == "幽默"
-        assert request["max_iterations"] == 100
+        assert request["max_iterations"] == 200
 
 
 def test_what_a_conversation_keeps_and_is_gone_is_passed_over_with_a_note(
