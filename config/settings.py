@@ -383,7 +383,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CallStatusEnum": "conversations.models.CallStatus.choices",
         "TaskStatusEnum": "conversations.models.RunStatus.choices",
         "ConversationStateEnum": "conversations.api.tasks_conversations.CONVERSATION_STATES",
-        "RunModeEnum": "conversations.guidance.RUN_MODES",
+        "RunModeEnum": "conversations.background.guidance.RUN_MODES",
         "KnowledgeModeEnum": "assistants.models.KnowledgeMode.choices",
     },
 }

@@ -9,7 +9,7 @@ class ConversationsConfig(AppConfig):
     def ready(self) -> None:
         from accounts.actions import DELETED_FIRST
         from assistants.actions import DELETED_WITH
-        from conversations.dialogs import delete_dialogs_with
+        from conversations.chats.dialogs import delete_dialogs_with
         from conversations.files.folder import delete_folder_of
         from conversations.scenario import TESTER
         from tooling.autotest.engine import register

@@ -11,8 +11,8 @@ from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from conversations import host, sweeper, waking
 from conversations.models import Call, CallStatus, Channel, Message
+from conversations.runs import host, sweeper, waking
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from conversations import history
-from conversations.attachments import images_of
+from conversations.files.attachments import images_of
 from conversations.models import Message
 from conversations.types import MessageEntry
 from providers.types import ChatMessage, UserMessage

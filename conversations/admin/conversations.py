@@ -20,7 +20,7 @@ from unfold.decorators import display
 from conversations.admin import drawing
 from conversations.admin.links import conversation_url, text_links, to_user
 from conversations.admin.transcripts import transcript_of
-from conversations.dialogs import delete_conversation
+from conversations.chats.dialogs import delete_conversation
 from conversations.models import (
     Call,
     CallSource,

@@ -14,10 +14,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from conversations import timeline
 from conversations.models import Call, CallStatus, Channel, Message, Role, Run, RunStatus
-from conversations.run_steps import Steps, said_so_far, steps_of
-from conversations.timeline import Bar, Timeline
+from conversations.reports import timeline
+from conversations.reports.timeline import Bar, Timeline
+from conversations.runs.steps import Steps, said_so_far, steps_of
 from tooling.admin.charts import duration_text
 
 MAX_KEYS = 100

@@ -22,7 +22,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from conversations.guidance import (
+from conversations.background.guidance import (
     MAX_CONSIDERATION_CHARS,
     MAX_CONSIDERATIONS,
     MAX_INTERVAL,

@@ -19,11 +19,11 @@ from django.utils.translation import ngettext
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from conversations import runs
 from conversations.admin import drawing
 from conversations.admin.guidance import told
 from conversations.admin.links import conversation_url, page_of, to_user
 from conversations.models import Run, RunKind, RunMode, RunStatus
+from conversations.runs import store
 from core.console import CountedDeletion, ReadOnlyAdmin
 from providers.models import Llm
 from tooling.admin.links import link_to
@@ -237,7 +237,7 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
         if active and "confirmed" not in request.POST:
             return self._ask(request, active)
         for run in active:
-            runs.request_cancel(run)
+            store.request_cancel(run)
         if active:
             said = ngettext(
                 "%(n)d task is being stopped.", "%(n)d tasks are being stopped.", len(active)

@@ -13,11 +13,11 @@ from django.db.models.functions import Left, Length
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from conversations import timeline
 from conversations.admin import drawing
 from conversations.admin.links import TURNS_PER_PAGE
 from conversations.models import Conversation, Message, Role, Run
-from conversations.run_steps import Steps, steps_of
+from conversations.reports import timeline
+from conversations.runs.steps import Steps, steps_of
 from conversations.types import CitationRow
 from tooling.admin.charts import duration_text
 

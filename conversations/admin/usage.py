@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from conversations.admin.charts import Day, DayChart, day_chart, short
-from conversations.figures import Figures, Share, figures_of
+from conversations.reports.figures import Figures, Share, figures_of
 from tooling.admin.links import link_to
 
 RANGES = (7, 30, 90)

@@ -19,12 +19,13 @@ from accounts.principals import Principal
 from assistants.access import access_assistant, visible_assistants
 from assistants.api.agentchat import AgentShape, agent_data
 from assistants.runtime import AssistantRuntime, load_runtime
-from conversations import dialogs, usage
 from conversations.api.platform import CallViewSet
+from conversations.chats import dialogs
+from conversations.chats.replay import shown_events
 from conversations.encoders.agentchat import AgentChatEncoder
 from conversations.lookup import SEARCH_TOOL, Lookup
 from conversations.models import Conversation, Feedback, Message, Role
-from conversations.replay import shown_events
+from conversations.reports import usage
 from core.agentchat import (
     IN_QUERY,
     MAX_LISTED,

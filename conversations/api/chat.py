@@ -20,11 +20,11 @@ from accounts.permissions import principal_of
 from accounts.principals import Principal
 from accounts.standing import CHECK_EVERY_S, Standing
 from assistants.runtime import AssistantRuntime
-from conversations import chat
-from conversations.attachments import read_link
-from conversations.dialogs import access_dialog
+from conversations.chats import answering
+from conversations.chats.dialogs import access_dialog
 from conversations.encoders.agentchat import AgentChatEncoder
 from conversations.events import TurnEvent
+from conversations.files.attachments import read_link
 from conversations.lookup import Lookup
 from conversations.types import AttachmentRow
 from core import sse
@@ -62,14 +62,14 @@ class ChatView(AsyncView):
 
     @extend_schema(responses=STREAM)
     async def post(self, request: Request) -> StreamingHttpResponse:
-        def begin(attachments: Sequence[AttachmentRow] = ()) -> chat.Exchange:
+        def begin(attachments: Sequence[AttachmentRow] = ()) -> answering.Exchange:
             with naming("dialog_id"):
                 dialog = access_dialog(principal_of(request), fields["dialog_id"])
-            runtime = chat.agent_of(principal_of(request), dialog)
+            runtime = answering.agent_of(principal_of(request), dialog)
             text = fields["user_input"]
-            return chat.begin(dialog, runtime, text=text, attachments=attachments)
+            return answering.begin(dialog, runtime, text=text, attachments=attachments)
 
-        def enter() -> chat.Exchange | None:
+        def enter() -> answering.Exchange | None:
             fields.update(sent(request, ChatBody))
             return None if fields.get("file_url") else begin()
 
@@ -79,7 +79,7 @@ class ChatView(AsyncView):
             with naming("file_url"):
                 attachment = await read_link(principal_of(request), fields["file_url"])
             begun = await in_db(begin, (attachment,))
-        events = chat.exchange(begun)
+        events = answering.exchange(begun)
         await anext(events)
         standing = chat_standing(principal_of(request))
         return sse.response(_encoded(events, begun.runtime, standing))
@@ -104,7 +104,7 @@ class ChatStopView(APIView):
         fields = sent(request, StopBody)
         with naming("dialog_id"):
             dialog = access_dialog(principal_of(request), fields["dialog_id"])
-        return answer({"stopped": chat.stop(dialog)})
+        return answer({"stopped": answering.stop(dialog)})
 
 
 def chat_standing(principal: Principal) -> Standing:

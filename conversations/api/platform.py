@@ -24,11 +24,11 @@ from conversations.access import (
     visible_calls,
     visible_calls_with,
 )
-from conversations.attachments import path_of, upload_id_of
-from conversations.dialogs import delete_conversation, note_on
+from conversations.chats.dialogs import delete_conversation, note_on
+from conversations.files.attachments import path_of, upload_id_of
 from conversations.models import Call, CallSource, CallStatus, Channel, Message, Role
-from conversations.moments import Said, said_in_call, said_in_writing
-from conversations.stats import CallStats, call_stats
+from conversations.reports.moments import Said, said_in_call, said_in_writing
+from conversations.reports.stats import CallStats, call_stats
 from conversations.types import AttachmentRow
 from core.viewsets import PlatformViewSet, success
 from knowledge.links import signed_url

@@ -11,14 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.permissions import principal_of
-from conversations import guidance, task_actions
 from conversations.access import access_conversation, own_conversations
 from conversations.api.tasks_base import PAGE_PARAMETERS, TasksView, answer, page_of
-from conversations.attachments import path_of
-from conversations.dialogs import delete_conversation
+from conversations.background import actions, guidance
+from conversations.background.overviews import Details, Manner, Overview, details, overviews
+from conversations.chats.dialogs import delete_conversation
+from conversations.files.attachments import path_of
 from conversations.models import Channel, Message
 from conversations.models.guidance import NAME_PATTERN
-from conversations.task_overviews import Details, Manner, Overview, details, overviews
 from core.filters import TRUE_WORDS
 from core.serializers import WireSerializer
 
@@ -50,10 +50,10 @@ class ChoicesBody(WireSerializer):
         help_text="Who does the work. Empty: the agent of all users.",
     )
 
-    def choices(self) -> task_actions.Choices:
+    def choices(self) -> actions.Choices:
         """What was chosen; the body was found valid before."""
         sent = {name: value or None for name, value in self.validated_data.items()}
-        return task_actions.Choices(
+        return actions.Choices(
             assistant_id=sent.get("assistant_id"),
             model_key=sent.get("model_key"),
             run_mode=sent.get("run_mode"),
@@ -110,10 +110,10 @@ class MessageBody(ChoicesBody):
         f"{guidance.DEEP_ITERATIONS} in deep mode.",
     )
 
-    def sent(self) -> task_actions.Sent:
+    def sent(self) -> actions.Sent:
         """The message; the body was found valid before."""
         fields = self.validated_data
-        return task_actions.Sent(
+        return actions.Sent(
             message=fields.get("message") or "",
             images=tuple(fields.get("images") or ()),
             conversation_id=fields.get("conversation_id") or None,
@@ -321,7 +321,7 @@ class ConversationsView(TasksView):
     def post(self, request: Request) -> Response:
         body = ChoicesBody(data=request.data)
         body.is_valid(raise_exception=True)
-        row = task_actions.create_conversation(principal_of(request), body.choices())
+        row = actions.create_conversation(principal_of(request), body.choices())
         return answer({"conversation_id": row.pk})
 
 
@@ -354,7 +354,7 @@ class MessagesView(TasksView):
     def post(self, request: Request) -> Response:
         body = MessageBody(data=request.data)
         body.is_valid(raise_exception=True)
-        run = task_actions.send(principal_of(request), body.sent())
+        run = actions.send(principal_of(request), body.sent())
         return answer(
             {
                 "task_id": str(run.pk),

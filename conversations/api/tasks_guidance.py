@@ -14,7 +14,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.permissions import principal_of
-from conversations import guidance, task_actions
 from conversations.access import (
     access_personalization,
     access_prompt,
@@ -22,6 +21,7 @@ from conversations.access import (
     own_prompts,
 )
 from conversations.api.tasks_base import TasksView, answer, body_of
+from conversations.background import actions, guidance
 from conversations.models import Personalization, Prompt
 from conversations.models.guidance import NAME_PATTERN
 from core.errors import InvalidRequest
@@ -148,7 +148,7 @@ class PromptsView(TasksView):
         if len(content) > MAX_PROMPT_CHARS:
             text = _("content may have at most %(count)d characters.")
             raise InvalidRequest(text % {"count": MAX_PROMPT_CHARS}, param="content")
-        task_actions.save_prompt(principal_of(request), name, content)
+        actions.save_prompt(principal_of(request), name, content)
         return answer({"name": name})
 
 
@@ -185,7 +185,7 @@ class PersonalizationsView(TasksView):
         name, content = _name(request), body_of(request).get("content")
         if not isinstance(content, dict):
             raise InvalidRequest(_("content must be a JSON object."), param="content")
-        row = task_actions.save_personalization(principal_of(request), name, content)
+        row = actions.save_personalization(principal_of(request), name, content)
         return answer(_personalization(row))
 
 

@@ -23,12 +23,12 @@ from accounts.models import Scope
 from accounts.permissions import principal_of
 from accounts.principals import Principal
 from accounts.standing import CHECK_EVERY_S, Standing
-from conversations import runs
 from conversations.access import access_run, own_runs
 from conversations.api.tasks_base import PAGE_PARAMETERS, TasksView, answer, page_of
 from conversations.models import Run, RunStatus
-from conversations.run_log import follow
-from conversations.run_types import Page, StoredEvent
+from conversations.runs import store
+from conversations.runs.log import follow
+from conversations.runs.types import Page, StoredEvent
 from core import sse
 from core.asynchronous import AsyncView
 from core.errors import AppError, InvalidRequest
@@ -165,7 +165,7 @@ class TaskView(AsyncView):
         def read() -> tuple[Page, float]:
             run = access_run(principal_of(request), task_id)
             first, wait_s = _offset(request.query_params.get("from")), _wait_s(request)
-            return runs.page_of(run, first=first), wait_s
+            return store.page_of(run, first=first), wait_s
 
         page, wait_s = await self.enter(request, read)
         if wait_s and not page.events and not page.is_last:
@@ -217,7 +217,7 @@ class TaskCancelView(TasksView):
     @extend_schema(operation_id="tasks_cancel", request=None, responses={200: CancelShape})
     def post(self, request: Request, task_id: str) -> Response:
         run = access_run(principal_of(request), task_id)
-        runs.request_cancel(run)
+        store.request_cancel(run)
         # Read again: also whether it is still there, as its conversation may be deleted meanwhile.
         run = access_run(principal_of(request), task_id)
         return answer({"task_id": str(run.pk), "status": run.status})

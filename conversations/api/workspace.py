@@ -16,9 +16,9 @@ from rest_framework.views import APIView
 from accounts.models import Scope
 from accounts.permissions import principal_of
 from accounts.standing import Standing
-from conversations import chat, workspace
 from conversations.api.chat import MAX_INPUT, STREAM, chat_standing
-from conversations.dialogs import delete_conversation
+from conversations.chats import answering, workspace
+from conversations.chats.dialogs import delete_conversation
 from conversations.encoders import workspace as encoder
 from conversations.events import TurnEvent
 from conversations.models import Conversation
@@ -163,7 +163,7 @@ class SimpleChatView(AsyncView):
 
     @extend_schema(responses=STREAM)
     async def post(self, request: Request) -> StreamingHttpResponse:
-        def begin() -> chat.Exchange:
+        def begin() -> answering.Exchange:
             fields, principal = sent(request, SimpleChatBody), principal_of(request)
             choice = workspace.Choice(
                 fields.get("model_id") or "", fields["plugins"], fields["mcp_servers"]
@@ -173,10 +173,10 @@ class SimpleChatView(AsyncView):
             session = workspace.find_session(principal, key) if key else None
             session = session or workspace.create_session(principal, title=query, alias=key)
             workspace.keep_choice(session, choice)
-            return chat.begin(session, runtime, text=query)
+            return answering.begin(session, runtime, text=query)
 
         begun = await self.enter(request, begin)
-        events = chat.exchange(begun)
+        events = answering.exchange(begun)
         await anext(events)
         response = sse.response(_encoded(events, chat_standing(principal_of(request))))
         response["X-Session-Id"] = begun.claim.conversation_id

@@ -29,7 +29,7 @@ from conversations.events import (
     TurnStarted,
 )
 from conversations.models import RunStatus
-from conversations.run_types import NewEvent, Outcome, stopped
+from conversations.runs.types import NewEvent, Outcome, stopped
 from providers.types import Usage
 
 _Block = Literal["text", "thinking"]

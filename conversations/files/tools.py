@@ -11,14 +11,13 @@ from typing import Any
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from conversations import images, reading
+from conversations.background.todo import store_todo
 from conversations.events import ToolCalled
-from conversations.files import texts
+from conversations.files import images, reading, texts
 from conversations.files.catalogue import agent_specs
 from conversations.files.folder import Entry, Saved, UserFolder
 from conversations.files.searching import MAX_FILE_BYTES, Search
-from conversations.run_types import NewEvent
-from conversations.todo import store_todo
+from conversations.runs.types import NewEvent
 from conversations.types import TodoRow
 from core.db import in_db
 from core.errors import AppError, InvalidRequest

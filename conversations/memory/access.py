@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
 from assistants.access import access_assistant
-from conversations import dialogs
+from conversations.chats import dialogs
 from conversations.models import Conversation, Memory
 from core.errors import NotFound
 

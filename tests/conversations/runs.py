@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations import runs
 from conversations.models import Channel, Conversation, Run, RunKind
-from conversations.run_types import Claim, NewEvent, NewRun
+from conversations.runs import store
+from conversations.runs.types import Claim, NewEvent, NewRun
 from conversations.types import RunRequestRow
 
 WORKER = "tests"
@@ -49,8 +49,8 @@ def new_run(row: Conversation, message: str = "Hello", **fields: Any) -> NewRun:
 
 def claimed(row: Conversation, message: str = "Hello", **fields: Any) -> Claim:
     """A task that somebody works on."""
-    run = runs.start_task(new_run(row, message, **fields))
-    claim = runs.claim(run.pk, worker=WORKER)
+    run = store.start_task(new_run(row, message, **fields))
+    claim = store.claim(run.pk, worker=WORKER)
     assert claim is not None
     return claim
 
@@ -64,7 +64,7 @@ def status_of(claim: Claim) -> str:
 
 
 def log_of(claim: Claim) -> list[tuple[int, str]]:
-    return [(event.idx, event.type) for event in runs.read(claim.run_id, first=0).events]
+    return [(event.idx, event.type) for event in store.read(claim.run_id, first=0).events]
 
 
 def check_log(events: Sequence[tuple[int, str, dict[str, Any]]]) -> None:

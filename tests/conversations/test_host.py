@@ -14,10 +14,10 @@ from django.db import connections
 from kombu.exceptions import OperationalError as BrokerAway
 
 from accounts.models import User
-from conversations import host, runs
-from conversations.host import Host
 from conversations.models import Run, RunStatus
-from conversations.run_types import Claim, NewEvent, Outcome
+from conversations.runs import host, store
+from conversations.runs.host import Host
+from conversations.runs.types import Claim, NewEvent, Outcome
 from core.db import in_db
 from tests.conversations.runs import conversation, new_run
 
@@ -51,7 +51,7 @@ def within(seconds: float, is_so: Callable[[], bool]) -> bool:
 def tasks(db: None) -> list[Run]:
     """Five tasks that wait."""
     users = [User.objects.create(username=f"user{n}") for n in range(5)]
-    return [runs.start_task(new_run(conversation(user))) for user in users]
+    return [store.start_task(new_run(conversation(user))) for user in users]
 
 
 def test_it_carries_out_what_waits_within_its_capacity(tasks: list[Run]) -> None:
@@ -66,7 +66,7 @@ def test_it_carries_out_what_waits_within_its_capacity(tasks: list[Run]) -> None
         while not may_end.is_set():
             await asyncio.sleep(0.01)
         under_way.remove(claim)
-        await in_db(runs.finish, claim, DONE)
+        await in_db(store.finish, claim, DONE)
 
     with running(work, capacity=2) as running_host:
         running_host.wake()
@@ -84,11 +84,11 @@ def test_it_is_woken_for_new_tasks(alice: User, monkeypatch: pytest.MonkeyPatch)
     done = threading.Event()
 
     async def work(claim: Claim) -> None:
-        await in_db(runs.finish, claim, DONE)
+        await in_db(store.finish, claim, DONE)
         done.set()
 
     with running(work, capacity=2) as running_host:
-        runs.start_task(new_run(conversation(alice)))
+        store.start_task(new_run(conversation(alice)))
         running_host.wake()
         assert done.wait(10)
 
@@ -100,11 +100,11 @@ def test_it_finds_tasks_whose_announcement_was_lost(
     done = threading.Event()
 
     async def work(claim: Claim) -> None:
-        await in_db(runs.finish, claim, DONE)
+        await in_db(store.finish, claim, DONE)
         done.set()
 
     with running(work, capacity=2):
-        runs.start_task(new_run(conversation(alice)))
+        store.start_task(new_run(conversation(alice)))
         assert done.wait(10)
 
 
@@ -152,7 +152,7 @@ def test_a_broker_that_is_away_neither_fails_nor_delays_a_task(
     monkeypatch.setattr(current_app, "send_task", hang)
     try:
         started = time.monotonic()
-        run = runs.start_task(new_run(conversation(alice)))
+        run = store.start_task(new_run(conversation(alice)))
         assert time.monotonic() - started < 5
         assert is_hanging.wait(10)
         assert run.status == RunStatus.PENDING

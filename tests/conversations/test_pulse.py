@@ -10,10 +10,10 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import User
-from conversations import pulse, runs
 from conversations.models import Run
-from conversations.pulse import Guard, beating
-from conversations.run_types import Claim
+from conversations.runs import pulse, store
+from conversations.runs.pulse import Guard, beating
+from conversations.runs.types import Claim
 from core.db import in_db
 from tests.conversations.runs import claimed, conversation
 
@@ -39,7 +39,7 @@ async def works_for_ever(claim: Claim) -> Guard:
 
 async def test_it_stops_what_the_user_wants_to_end(run: Claim) -> None:
     work = asyncio.create_task(works_for_ever(run))
-    await in_db(lambda: runs.request_cancel(Run.objects.get(pk=run.run_id)))
+    await in_db(lambda: store.request_cancel(Run.objects.get(pk=run.run_id)))
     async with asyncio.timeout(30):
         guard = await work
     assert (guard.is_cancel_requested, guard.is_lost) == (True, False)
@@ -52,9 +52,9 @@ async def test_it_stops_what_is_somebody_elses(run: Claim, way: str) -> None:
     if way == "deleted":
         await in_db(Run.objects.all().delete)
     else:
-        assert await in_db(runs.give_back, run, [], most_attempts=9)
+        assert await in_db(store.give_back, run, [], most_attempts=9)
     if way == "claimed anew":
-        assert await in_db(runs.claim, run.run_id, worker="other")
+        assert await in_db(store.claim, run.run_id, worker="other")
     async with asyncio.timeout(30):
         guard = await work
     assert (guard.is_cancel_requested, guard.is_lost) == (False, True)
@@ -95,7 +95,7 @@ async def test_it_goes_on_after_the_database_was_away(
 
     monkeypatch.setattr(pulse, "_states", faulty)
     work = asyncio.create_task(works_for_ever(run))
-    await in_db(lambda: runs.request_cancel(Run.objects.get(pk=run.run_id)))
+    await in_db(lambda: store.request_cancel(Run.objects.get(pk=run.run_id)))
     async with asyncio.timeout(30):
         assert (await work).is_cancel_requested
     assert failures == 3

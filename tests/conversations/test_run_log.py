@@ -14,10 +14,10 @@ from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisAway
 
 from accounts.models import User
-from conversations import hints, run_log, runs
 from conversations.models import Run, RunStatus
-from conversations.run_log import LostRun, RunLog, follow
-from conversations.run_types import Claim, NewEvent, Outcome, StoredEvent
+from conversations.runs import hints, store
+from conversations.runs.log import LostRun, RunLog, follow
+from conversations.runs.types import Claim, NewEvent, Outcome, StoredEvent
 from core.db import in_db
 from tests.conversations.runs import chunk, claimed, conversation
 
@@ -32,15 +32,15 @@ def run(alice: User) -> Claim:
 
 
 async def events_of(claim: Claim) -> tuple[StoredEvent, ...]:
-    return (await in_db(runs.read, claim.run_id, first=1)).events
+    return (await in_db(store.read, claim.run_id, first=1)).events
 
 
 @contextmanager
 def faults(
     monkeypatch: pytest.MonkeyPatch, name: str, *errors: Exception, after: bool = False
 ) -> Iterator[list[Exception]]:
-    """Calls of a function of `runs` that fail, before or after they did their work."""
-    left, original = list(errors), getattr(runs, name)
+    """Calls of a function of `store` that fail, before or after they did their work."""
+    left, original = list(errors), getattr(store, name)
 
     def faulty(*args: Any, **kwargs: Any) -> Any:
         if not left:
@@ -50,7 +50,7 @@ def faults(
         raise left.pop(0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, name, faulty)
+        patch.setattr(store, name, faulty)
         yield left
 
 
@@ -114,13 +114,13 @@ async def test_it_writes_for_many_runs_in_one_statement(
 ) -> None:
     other = await in_db(lambda: claimed(conversation(bob)))
     sizes: list[int] = []
-    original = runs.append_all
+    original = store.append_all
 
     def counted(batches: Any) -> Any:
         sizes.append(len(batches))
         return original(batches)
 
-    monkeypatch.setattr(runs, "append_all", counted)
+    monkeypatch.setattr(store, "append_all", counted)
     logs = [RunLog(run), RunLog(other)]
     for log in logs:
         log.add(chunk("a"))
@@ -157,14 +157,14 @@ async def test_it_writes_once_what_was_on_its_way_when_the_writer_was_stopped(
     run: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_writing, may_go_on = threading.Event(), threading.Event()
-    original = runs.append_all
+    original = store.append_all
 
     def slow(batches: Any) -> Any:
         is_writing.set()
         may_go_on.wait(30)
         return original(batches)
 
-    monkeypatch.setattr(runs, "append_all", slow)
+    monkeypatch.setattr(store, "append_all", slow)
     log = RunLog(run)
     log.add(chunk("a"))
     await eventually(is_writing.is_set)
@@ -182,7 +182,7 @@ async def test_it_writes_once_what_was_on_its_way_when_the_writer_was_stopped(
 async def test_it_gives_a_run_up_whose_log_grows_too_long(
     run: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_log, "MAX_WAITING_CHARS", 1000)
+    monkeypatch.setattr("conversations.runs.log.MAX_WAITING_CHARS", 1000)
     log = RunLog(run)
     log.add(NewEvent("a", {"content": "x" * 700}))
     with pytest.raises(LostRun):
@@ -243,7 +243,7 @@ async def test_it_ends_a_run_once(run: Claim) -> None:
 @pytest.fixture(params=["with Redis", "without Redis"])
 def redis_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     # Who hears of news does not look for them.
-    monkeypatch.setattr(run_log, "LOOK_WITH_HINTS_S", 600)
+    monkeypatch.setattr("conversations.runs.log.LOOK_WITH_HINTS_S", 600)
     if request.param == "without Redis":
 
         def away() -> Any:

@@ -11,7 +11,6 @@ import pytest
 from django.db import connections
 
 from accounts.models import User
-from conversations import runs
 from conversations.encoding import Step, Turn
 from conversations.models import (
     Call,
@@ -23,7 +22,8 @@ from conversations.models import (
     RunKind,
     RunStatus,
 )
-from conversations.run_types import Claim, NewEvent, Outcome
+from conversations.runs import store
+from conversations.runs.types import Claim, NewEvent, Outcome
 from core.errors import Conflict, NotFound
 from providers.types import Usage
 from tests.conversations.runs import (
@@ -76,10 +76,10 @@ def done(claim: Claim, **fields: object) -> Outcome:
 
 
 def test_it_begins_with_the_users_message(talk: Conversation) -> None:
-    run = runs.start_task(
+    run = store.start_task(
         new_run(talk, "Find it", events=(NewEvent("conversation_resolved", {"title": "T"}),))
     )
-    page = runs.read(run.pk, first=0)
+    page = store.read(run.pk, first=0)
     assert [(event.idx, event.type) for event in page.events] == [
         (0, "user_message"),
         (1, "conversation_resolved"),
@@ -96,13 +96,13 @@ def test_it_begins_with_the_users_message(talk: Conversation) -> None:
 
 
 def test_it_refuses_a_second_task_of_a_user_and_names_the_first(talk: Conversation) -> None:
-    first = runs.start_task(new_run(talk))
+    first = store.start_task(new_run(talk))
     assert talk.owner is not None
     with pytest.raises(Conflict) as caught:
-        runs.start_task(new_run(conversation(talk.owner)))
+        store.start_task(new_run(conversation(talk.owner)))
     assert caught.value.details == {"task_id": [str(first.pk)]}
-    runs.request_cancel(first)
-    runs.start_task(new_run(conversation(talk.owner)))
+    store.request_cancel(first)
+    store.start_task(new_run(conversation(talk.owner)))
 
 
 def test_it_lets_one_of_fifty_tasks_of_a_user_begin(talk: Conversation) -> None:
@@ -113,7 +113,7 @@ def test_it_lets_one_of_fifty_tasks_of_a_user_begin(talk: Conversation) -> None:
     def post(row: Conversation) -> bool:
         try:
             together.wait()
-            runs.start_task(new_run(row))
+            store.start_task(new_run(row))
         except Conflict:
             return False
         finally:
@@ -127,44 +127,44 @@ def test_it_lets_one_of_fifty_tasks_of_a_user_begin(talk: Conversation) -> None:
 
 def test_it_answers_a_conversation_once_at_a_time(talk: Conversation) -> None:
     chat = new_run(talk, kind=RunKind.CHAT)
-    first = runs.start_claimed(chat, worker=WORKER)
+    first = store.start_claimed(chat, worker=WORKER)
     with pytest.raises(Conflict) as caught:
-        runs.start_claimed(chat, worker=WORKER)
+        store.start_claimed(chat, worker=WORKER)
     assert caught.value.error_code == "CONVERSATION_BUSY"
-    assert runs.finish(first, done(first))
-    second = runs.start_claimed(chat, worker=WORKER)
+    assert store.finish(first, done(first))
+    second = store.start_claimed(chat, worker=WORKER)
     assert (first.turn, second.turn) == (1, 2)
 
 
 def test_it_answers_several_chats_of_a_user_at_once(talk: Conversation) -> None:
     assert talk.owner is not None
     for row in (talk, conversation(talk.owner)):
-        assert runs.start_claimed(new_run(row, kind=RunKind.CHAT), worker=WORKER).attempt == 1
+        assert store.start_claimed(new_run(row, kind=RunKind.CHAT), worker=WORKER).attempt == 1
 
 
 def test_it_begins_nothing_in_a_conversation_that_is_gone(talk: Conversation) -> None:
     new = new_run(talk)
     talk.delete()
     with pytest.raises(NotFound):
-        runs.start_task(new)
+        store.start_task(new)
 
 
 # --- Claiming ----------------------------------------------------------------------------------
 
 
 def test_it_is_claimed_once(talk: Conversation) -> None:
-    run = runs.start_task(new_run(talk))
-    claim = runs.claim(run.pk, worker=WORKER)
+    run = store.start_task(new_run(talk))
+    claim = store.claim(run.pk, worker=WORKER)
     assert claim is not None
     assert (claim.attempt, claim.turn, claim.next_seq) == (1, 1, 1)
     assert claim.request["message"] == "Hello"
-    assert runs.claim(run.pk, worker=WORKER) is None
-    assert runs.claim_waiting(limit=9, worker=WORKER) == []
+    assert store.claim(run.pk, worker=WORKER) is None
+    assert store.claim_waiting(limit=9, worker=WORKER) == []
 
 
 def test_it_hands_out_what_has_waited_longest(alice: User, bob: User, carol: User) -> None:
-    waiting = [runs.start_task(new_run(conversation(user))) for user in (alice, bob, carol)]
-    found = [claim.run_id for claim in runs.claim_waiting(limit=2, worker=WORKER)]
+    waiting = [store.start_task(new_run(conversation(user))) for user in (alice, bob, carol)]
+    found = [claim.run_id for claim in store.claim_waiting(limit=2, worker=WORKER)]
     assert set(found) == {waiting[0].pk, waiting[1].pk}
 
 
@@ -172,12 +172,12 @@ def test_it_hands_out_what_has_waited_longest(alice: User, bob: User, carol: Use
 
 
 def test_it_numbers_events_without_a_gap(run: Claim) -> None:
-    first = runs.append(run, [chunk("a"), chunk("b")])
-    second = runs.append(run, [chunk("c")])
+    first = store.append(run, [chunk("a"), chunk("b")])
+    second = store.append(run, [chunk("c")])
     assert first is not None
     assert second is not None
     assert (first.next_seq, second.next_seq) == (3, 4)
-    page = runs.read(run.run_id, first=1)
+    page = store.read(run.run_id, first=1)
     assert [(event.idx, event.data["content"]) for event in page.events] == [
         (1, "a"),
         (2, "b"),
@@ -191,11 +191,11 @@ def test_it_appends_to_several_runs_at_once(run: Claim, bob: User) -> None:
         claimed(conversation(User.objects.create(username="dan"))), attempt=9
     )
     batches = [
-        runs.Batch(run, (chunk("a"), chunk("b")), first=1),
-        runs.Batch(lost, (chunk("x"),), first=1),
-        runs.Batch(other, (chunk("c"),), first=1, has_acted=True),
+        store.Batch(run, (chunk("a"), chunk("b")), first=1),
+        store.Batch(lost, (chunk("x"),), first=1),
+        store.Batch(other, (chunk("c"),), first=1, has_acted=True),
     ]
-    answers = runs.append_all(batches)
+    answers = store.append_all(batches)
     assert [each and each.next_seq for each in answers] == [3, None, 2]
     assert [len(log_of(claim)) for claim in (run, lost, other)] == [3, 1, 2]
     acted = Run.objects.filter(has_acted=True).values_list("pk", flat=True)
@@ -203,33 +203,33 @@ def test_it_appends_to_several_runs_at_once(run: Claim, bob: User) -> None:
 
 
 def test_it_writes_a_batch_once_however_often_it_is_tried(run: Claim) -> None:
-    batch = runs.Batch(run, (chunk("a"), chunk("b")), first=1)
-    assert runs.append_all([batch]) == runs.append_all([batch])
+    batch = store.Batch(run, (chunk("a"), chunk("b")), first=1)
+    assert store.append_all([batch]) == store.append_all([batch])
     assert len(log_of(run)) == 3
-    assert runs.append_all([dataclasses.replace(batch, first=2)]) == [None]
+    assert store.append_all([dataclasses.replace(batch, first=2)]) == [None]
 
 
 def test_it_tells_whoever_appends_that_the_run_is_to_end(run: Claim) -> None:
-    runs.request_cancel(Run.objects.get(pk=run.run_id))
-    appended = runs.append(run, [chunk("a")])
+    store.request_cancel(Run.objects.get(pk=run.run_id))
+    appended = store.append(run, [chunk("a")])
     assert appended is not None
     assert appended.is_cancel_requested
 
 
 def test_it_takes_nothing_from_a_lost_attempt(run: Claim) -> None:
-    assert runs.give_back(run, [NewEvent("system_message")], most_attempts=2)
-    assert runs.append(run, [chunk("late")]) is None
-    assert not runs.finish(run, done(run))
-    again = runs.claim(run.run_id, worker=WORKER)
+    assert store.give_back(run, [NewEvent("system_message")], most_attempts=2)
+    assert store.append(run, [chunk("late")]) is None
+    assert not store.finish(run, done(run))
+    again = store.claim(run.run_id, worker=WORKER)
     assert again is not None
-    assert runs.append(run, [chunk("late")]) is None
-    assert runs.append(again, [chunk("a")]) is not None
+    assert store.append(run, [chunk("late")]) is None
+    assert store.append(again, [chunk("a")]) is not None
     assert [kind for _, kind in log_of(run)] == ["user_message", "system_message", "text_chunk"]
 
 
 def test_it_stores_what_postgres_cannot_hold_without_it(run: Claim) -> None:
-    runs.append(run, [chunk("a\x00b\ud83d")])
-    assert runs.read(run.run_id, first=1).events[0].data["content"] == "ab?"
+    store.append(run, [chunk("a\x00b\ud83d")])
+    assert store.read(run.run_id, first=1).events[0].data["content"] == "ab?"
 
 
 # --- Ending ------------------------------------------------------------------------------------
@@ -238,8 +238,8 @@ def test_it_stores_what_postgres_cannot_hold_without_it(run: Claim) -> None:
 def test_it_ends_with_messages_usage_and_last_event_together(run: Claim) -> None:
     before = (NewEvent("text_end", {"full_content": "Hi there."}),)
     outcome = done(run, events_before=before, metrics={"first_token_ms": 9})
-    assert runs.finish(run, outcome)
-    page = runs.read(run.run_id, first=1)
+    assert store.finish(run, outcome)
+    page = store.read(run.run_id, first=1)
     assert [event.type for event in page.events] == ["text_end", "task_complete"]
     assert (page.status, page.is_last) == (RunStatus.SUCCEEDED, True)
     row = Run.objects.get(pk=run.run_id)
@@ -249,22 +249,22 @@ def test_it_ends_with_messages_usage_and_last_event_together(run: Claim) -> None
     assert (question.seq, answer.seq) == (1, 2)
     assert (answer.turn, answer.text, answer.input_tokens) == (1, "Hi there.", 7)
     assert answer.metrics == {"first_token_ms": 9}
-    assert not runs.finish(run, outcome)
+    assert not store.finish(run, outcome)
     assert Message.objects.count() == 2
 
 
 def test_it_knows_an_end_again_whose_answer_never_came(run: Claim) -> None:
-    assert runs.finish(run, done(run), first=1)
-    assert runs.finish(run, done(run), first=1)
-    assert not runs.finish(run, done(run), first=2)
+    assert store.finish(run, done(run), first=1)
+    assert store.finish(run, done(run), first=1)
+    assert not store.finish(run, done(run), first=2)
     assert Message.objects.count() == 2
 
 
 def test_it_ends_no_log_that_went_on_meanwhile(run: Claim) -> None:
-    runs.append(run, [chunk("a")])
-    assert not runs.finish(run, done(run), first=1)
+    store.append(run, [chunk("a")])
+    assert not store.finish(run, done(run), first=1)
     assert Message.objects.count() == 1
-    assert runs.finish(run, done(run), first=2)
+    assert store.finish(run, done(run), first=2)
 
 
 def test_it_keeps_a_failure_on_run_call_and_message(run: Claim) -> None:
@@ -276,56 +276,56 @@ def test_it_keeps_a_failure_on_run_call_and_message(run: Claim) -> None:
         error_code="worker_lost",
         error_message="Away.",
     )
-    assert runs.finish(run, outcome)
+    assert store.finish(run, outcome)
     call = Call.objects.get(pk=run.conversation_id)
     assert (call.status, call.error_code) == (CallStatus.FAILED, "worker_lost")
     answer = Message.objects.get(role="assistant")
     assert (answer.text, answer.is_interrupted, answer.error) == ("Hi", True, "Away.")
-    assert runs.read(run.run_id, first=0).error == "Away."
+    assert store.read(run.run_id, first=0).error == "Away."
 
 
 def test_it_keeps_no_message_of_an_answer_without_a_word(run: Claim) -> None:
     silent = turn_of(run, text="", reason="interrupted")
-    outcome = done(run, status=RunStatus.CANCELED, last=runs.stopped(), turn=silent)
-    assert runs.finish(run, outcome)
+    outcome = done(run, status=RunStatus.CANCELED, last=store.stopped(), turn=silent)
+    assert store.finish(run, outcome)
     assert Message.objects.count() == 1
 
 
 def test_it_keeps_where_another_service_holds_the_conversation(run: Claim) -> None:
-    runs.finish(run, done(run, turn=turn_of(run, remote_id="remote-1")))
+    store.finish(run, done(run, turn=turn_of(run, remote_id="remote-1")))
     assert Conversation.objects.get(pk=run.conversation_id).remote_id == "remote-1"
 
 
 @pytest.mark.parametrize("reason", ["acted", "attempts", "cancelled", "chat"])
 def test_it_gives_back_only_what_may_be_repeated(talk: Conversation, reason: str) -> None:
     if reason == "chat":
-        claim = runs.start_claimed(new_run(talk, kind=RunKind.CHAT), worker=WORKER)
+        claim = store.start_claimed(new_run(talk, kind=RunKind.CHAT), worker=WORKER)
     else:
         claim = claimed(talk)
     if reason == "acted":
-        runs.append(claim, [], has_acted=True)
+        store.append(claim, [], has_acted=True)
     if reason == "cancelled":
-        runs.request_cancel(Run.objects.get(pk=claim.run_id))
+        store.request_cancel(Run.objects.get(pk=claim.run_id))
     most = 1 if reason == "attempts" else 2
-    assert not runs.give_back(claim, [], most_attempts=most)
+    assert not store.give_back(claim, [], most_attempts=most)
 
 
 # --- Stopping ----------------------------------------------------------------------------------
 
 
 def test_it_stops_at_once_what_nobody_works_on(talk: Conversation) -> None:
-    run = runs.start_task(new_run(talk))
-    runs.request_cancel(run)
-    runs.request_cancel(run)
-    page = runs.read(run.pk, first=1)
+    run = store.start_task(new_run(talk))
+    store.request_cancel(run)
+    store.request_cancel(run)
+    page = store.read(run.pk, first=1)
     assert [event.type for event in page.events] == ["task_stopped"]
     assert page.status == RunStatus.CANCELED
-    assert runs.claim(run.pk, worker=WORKER) is None
+    assert store.claim(run.pk, worker=WORKER) is None
 
 
 def test_it_leaves_a_run_that_is_over_as_it_is(run: Claim) -> None:
-    runs.finish(run, done(run))
-    runs.request_cancel(Run.objects.get(pk=run.run_id))
+    store.finish(run, done(run))
+    store.request_cancel(Run.objects.get(pk=run.run_id))
     assert status_of(run) == RunStatus.SUCCEEDED
 
 
@@ -337,21 +337,21 @@ def test_it_leaves_a_run_that_is_over_as_it_is(run: Claim) -> None:
     [(0, [0, 1, 2, 3]), (2, [2, 3]), (4, []), (99, []), (2**70, [])],
 )
 def test_it_reads_from_any_place(run: Claim, first: int, found: list[int]) -> None:
-    runs.append(run, [chunk("a"), chunk("b"), chunk("c")])
-    page = runs.read(run.run_id, first=first)
+    store.append(run, [chunk("a"), chunk("b"), chunk("c")])
+    page = store.read(run.run_id, first=first)
     assert [event.idx for event in page.events] == found
     assert page.next_offset == (4 if found else first)
 
 
 def test_it_says_that_it_is_over_only_with_the_last_event(run: Claim) -> None:
-    runs.append(run, [chunk("a"), chunk("b")])
-    runs.finish(run, done(run))
-    first = runs.read(run.run_id, first=0, limit=3)
+    store.append(run, [chunk("a"), chunk("b")])
+    store.finish(run, done(run))
+    first = store.read(run.run_id, first=0, limit=3)
     assert (first.status, first.has_more, first.next_offset) == (RunStatus.RUNNING, True, 3)
-    rest = runs.read(run.run_id, first=3, limit=3)
+    rest = store.read(run.run_id, first=3, limit=3)
     assert (rest.status, rest.has_more, rest.next_offset) == (RunStatus.SUCCEEDED, False, 4)
 
 
 def test_it_knows_no_run_that_never_was() -> None:
     with pytest.raises(NotFound):
-        runs.read(uuid4(), first=0)
+        store.read(uuid4(), first=0)

@@ -9,9 +9,9 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from conversations import runs, sweeper, waking
 from conversations.models import Conversation, Message, Run, RunEvent, RunKind, RunStatus
-from conversations.run_types import Claim, NewEvent, Outcome
+from conversations.runs import store, sweeper, waking
+from conversations.runs.types import Claim, NewEvent, Outcome
 from tests.conversations.runs import (
     WORKER,
     chunk,
@@ -42,12 +42,12 @@ def kinds_of(claim: Claim) -> list[str]:
 
 def test_it_begins_a_task_anew_that_changed_nothing(talk: Conversation) -> None:
     claim = claimed(talk)
-    runs.append(claim, [NewEvent("text_start"), chunk("Hal")])
+    store.append(claim, [NewEvent("text_start"), chunk("Hal")])
     die(claim)
     assert sweeper.recover_lost() == 1
     assert status_of(claim) == RunStatus.PENDING
     assert kinds_of(claim)[3:] == ["stream_reset", "system_message"]
-    again = runs.claim(claim.run_id, worker=WORKER)
+    again = store.claim(claim.run_id, worker=WORKER)
     assert again is not None
     assert (again.attempt, again.next_seq) == (2, 5)
 
@@ -56,9 +56,9 @@ def test_it_ends_a_task_that_died_twice(talk: Conversation) -> None:
     claim = claimed(talk)
     die(claim)
     sweeper.recover_lost()
-    again = runs.claim(claim.run_id, worker=WORKER)
+    again = store.claim(claim.run_id, worker=WORKER)
     assert again is not None
-    runs.append(again, [NewEvent("ai_message_start"), chunk("Hello")])
+    store.append(again, [NewEvent("ai_message_start"), chunk("Hello")])
     die(claim)
     assert sweeper.recover_lost() == 1
     row = Run.objects.get(pk=claim.run_id)
@@ -66,12 +66,12 @@ def test_it_ends_a_task_that_died_twice(talk: Conversation) -> None:
     assert kinds_of(claim)[-1] == "error"
     answer = Message.objects.get(role="assistant")
     assert (answer.text, answer.is_interrupted, answer.error != "") == ("Hello", True, True)
-    assert runs.start_task(new_run(talk)).turn == 2
+    assert store.start_task(new_run(talk)).turn == 2
 
 
 def test_it_ends_a_task_that_may_have_changed_something(talk: Conversation) -> None:
     claim = claimed(talk)
-    runs.append(claim, [NewEvent("ai_message_start")], has_acted=True)
+    store.append(claim, [NewEvent("ai_message_start")], has_acted=True)
     die(claim)
     assert sweeper.recover_lost() == 1
     assert status_of(claim) == RunStatus.FAILED
@@ -79,8 +79,8 @@ def test_it_ends_a_task_that_may_have_changed_something(talk: Conversation) -> N
 
 def test_it_stops_a_task_that_was_to_be_stopped(talk: Conversation) -> None:
     claim = claimed(talk)
-    runs.append(claim, [NewEvent("ai_message_start"), chunk("Hello")])
-    runs.request_cancel(Run.objects.get(pk=claim.run_id))
+    store.append(claim, [NewEvent("ai_message_start"), chunk("Hello")])
+    store.request_cancel(Run.objects.get(pk=claim.run_id))
     die(claim)
     assert sweeper.recover_lost() == 1
     assert status_of(claim) == RunStatus.CANCELED
@@ -89,7 +89,7 @@ def test_it_stops_a_task_that_was_to_be_stopped(talk: Conversation) -> None:
 
 
 def test_it_ends_a_chat(talk: Conversation) -> None:
-    claim = runs.start_claimed(new_run(talk, kind=RunKind.CHAT), worker=WORKER)
+    claim = store.start_claimed(new_run(talk, kind=RunKind.CHAT), worker=WORKER)
     die(claim)
     assert sweeper.recover_lost() == 1
     row = Run.objects.get(pk=claim.run_id)
@@ -99,7 +99,7 @@ def test_it_ends_a_chat(talk: Conversation) -> None:
 def test_it_leaves_alone_what_lives(talk: Conversation) -> None:
     claim = claimed(talk)
     assert sweeper.recover_lost() == 0
-    assert runs.append(claim, [chunk("a")]) is not None
+    assert store.append(claim, [chunk("a")]) is not None
 
 
 def test_it_leaves_alone_what_went_on_meanwhile(
@@ -107,30 +107,30 @@ def test_it_leaves_alone_what_went_on_meanwhile(
 ) -> None:
     claim = claimed(talk)
     die(claim)
-    original = runs.claim_of
+    original = store.claim_of
 
     def and_meanwhile(run: Run) -> Claim:
-        runs.append(claim, [chunk("a")])
+        store.append(claim, [chunk("a")])
         return original(run)
 
-    monkeypatch.setattr(runs, "claim_of", and_meanwhile)
+    monkeypatch.setattr(store, "claim_of", and_meanwhile)
     assert sweeper.recover_lost() == 0
-    assert runs.append(claim, [chunk("b")]) is not None
+    assert store.append(claim, [chunk("b")]) is not None
 
 
 def test_it_leaves_alone_what_says_that_it_lives_meanwhile(
     talk: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = claimed(talk)
-    runs.append(claim, [chunk("a")], has_acted=True)
+    store.append(claim, [chunk("a")], has_acted=True)
     die(claim)
-    original = runs.claim_of
+    original = store.claim_of
 
     def and_meanwhile(run: Run) -> Claim:
         Run.objects.update(heartbeat_at=timezone.now())
         return original(run)
 
-    monkeypatch.setattr(runs, "claim_of", and_meanwhile)
+    monkeypatch.setattr(store, "claim_of", and_meanwhile)
     assert sweeper.recover_lost() == 0
     monkeypatch.undo()
     die(claim)
@@ -141,8 +141,8 @@ def test_it_ends_a_run_whose_log_cannot_be_understood_and_the_others(
     talk: Conversation, bob: User
 ) -> None:
     odd, other = claimed(talk), claimed(conversation(bob))
-    runs.append(odd, [NewEvent("text_chunk", {"said": "Hal"})], has_acted=True)
-    runs.append(other, [NewEvent("ai_message_start"), chunk("Hal")], has_acted=True)
+    store.append(odd, [NewEvent("text_chunk", {"said": "Hal"})], has_acted=True)
+    store.append(other, [NewEvent("ai_message_start"), chunk("Hal")], has_acted=True)
     die(odd)
     die(other)
     assert sweeper.recover_lost() == 2
@@ -153,7 +153,7 @@ def test_it_ends_a_run_whose_log_cannot_be_understood_and_the_others(
 
 def test_it_voids_calls_of_a_task_that_begins_anew(talk: Conversation) -> None:
     claim = claimed(talk)
-    runs.append(claim, [NewEvent("ai_message_start"), NewEvent("tool_start")])
+    store.append(claim, [NewEvent("ai_message_start"), NewEvent("tool_start")])
     die(claim)
     assert sweeper.recover_lost() == 1
     assert kinds_of(claim)[-2:] == ["stream_reset", "system_message"]
@@ -162,7 +162,7 @@ def test_it_voids_calls_of_a_task_that_begins_anew(talk: Conversation) -> None:
 def test_it_announces_what_waits(talk: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[UUID] = []
     monkeypatch.setattr(waking, "wake", woken.append)
-    run = runs.start_task(new_run(talk))
+    run = store.start_task(new_run(talk))
     woken.clear()
     assert sweeper.wake_forgotten() == 0
     old = timezone.now() - datetime.timedelta(seconds=11)
@@ -178,12 +178,12 @@ def test_it_deletes_what_ended_long_ago(
     done = Outcome(status=RunStatus.SUCCEEDED, last=NewEvent("task_complete"), turn=None)
     for _ in range(3):
         claim = claimed(talk)
-        assert runs.finish(claim, done)
+        assert store.finish(claim, done)
     old = timezone.now() - datetime.timedelta(days=31)
     Run.objects.update(finished_at=old)
     for _ in range(2):
         kept = claimed(conversation(bob))
-        assert runs.finish(kept, done)
+        assert store.finish(kept, done)
     Run.objects.filter(pk=kept.run_id).update(created_at=old)
     assert sweeper.delete_old() == 3
     assert Run.objects.count() == 2

@@ -22,8 +22,8 @@ from conversations.events import (
     TurnStarted,
 )
 from conversations.models import RunStatus
-from conversations.recovery import turn_so_far
-from conversations.run_types import NewEvent, StoredEvent
+from conversations.runs.recovery import turn_so_far
+from conversations.runs.types import NewEvent, StoredEvent
 from providers.types import Usage
 
 CALLED = ToolCalled(

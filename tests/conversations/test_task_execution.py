@@ -11,10 +11,11 @@ from django.db import OperationalError
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations import pulse, runs, task_execution
+from conversations.background import execution
+from conversations.background.execution import execute
 from conversations.models import Conversation, Message, Run, RunStatus
-from conversations.run_types import Claim, Page
-from conversations.task_execution import execute
+from conversations.runs import pulse, store
+from conversations.runs.types import Claim, Page
 from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
@@ -78,7 +79,7 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def page_of(claim: Claim) -> Page:
-    return await in_db(runs.read, claim.run_id, first=0)
+    return await in_db(store.read, claim.run_id, first=0)
 
 
 async def kinds_of(claim: Claim) -> list[str]:
@@ -130,7 +131,7 @@ async def test_it_goes_on_with_what_was_said_before(
 
 async def latest(talk: Conversation) -> Claim:
     row = await in_db(Run.objects.filter(conversation=talk).latest, "created_at")
-    return runs.claim_of(row)
+    return store.claim_of(row)
 
 
 async def test_it_uses_tools(talk: Conversation, agent: Assistant, upstream: FakeUpstream) -> None:
@@ -238,7 +239,7 @@ async def test_it_fails_where_the_preparation_does(
     def broken(claim: Claim) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(task_execution, "prepare", broken)
+    monkeypatch.setattr(execution, "prepare", broken)
     claim = await in_db(claimed, talk)
     await execute(claim)
     page = await page_of(claim)
@@ -253,7 +254,7 @@ async def test_it_closes_the_models_stream_when_it_is_stopped(
     upstream.script("chat", Step(text="".join(WORDS), hang_after=10))
     work = asyncio.create_task(execute(claim))
     await eventually(claim, "text_chunk")
-    await in_db(lambda: runs.request_cancel(Run.objects.get(pk=claim.run_id)))
+    await in_db(lambda: store.request_cancel(Run.objects.get(pk=claim.run_id)))
     await work
     assert upstream.stats.wait_until(lambda stats: stats.of("chat").cancelled == 1)
     page = await page_of(claim)
@@ -273,7 +274,7 @@ async def test_it_stops_tools_when_it_is_stopped(
     upstream.script("chat", Step(tool_calls=[call("act")]))
     work = asyncio.create_task(execute(claim))
     await eventually(claim, "tool_start")
-    await in_db(lambda: runs.request_cancel(Run.objects.get(pk=claim.run_id)))
+    await in_db(lambda: store.request_cancel(Run.objects.get(pk=claim.run_id)))
     await work
     page = await page_of(claim)
     check_log(page)
@@ -288,7 +289,7 @@ async def test_it_writes_nothing_once_it_is_taken_over(
     upstream.script("chat", Step(text="".join(WORDS), hang_after=10))
     work = asyncio.create_task(execute(claim))
     await eventually(claim, "text_chunk")
-    assert await in_db(runs.give_back, claim, [], most_attempts=2)
+    assert await in_db(store.give_back, claim, [], most_attempts=2)
     before = await page_of(claim)
     await work
     assert (await page_of(claim)).next_offset == before.next_offset
@@ -306,7 +307,7 @@ async def test_it_is_handed_on_when_the_process_stops(
     with pytest.raises(asyncio.CancelledError):
         await work
     assert (await kinds_of(claim))[-2:] == ["stream_reset", "system_message"]
-    again = await in_db(runs.claim, claim.run_id, worker="other")
+    again = await in_db(store.claim, claim.run_id, worker="other")
     assert again is not None
     await execute(again)
     page = await page_of(claim)
@@ -322,8 +323,8 @@ async def test_it_is_not_done_again_when_only_its_title_is_missing(
         await asyncio.Event().wait()
         return ""
 
-    monkeypatch.setattr(task_execution, "make_title", slow)
-    monkeypatch.setattr(task_execution, "TITLE_WITHIN_S", 600)
+    monkeypatch.setattr(execution, "make_title", slow)
+    monkeypatch.setattr(execution, "TITLE_WITHIN_S", 600)
     await in_db(Conversation.objects.filter(pk=talk.pk).update, title="")
     claim = await in_db(claimed, talk)
     upstream.script("chat", Step(text="All of it."))
@@ -346,7 +347,7 @@ async def test_it_is_stopped_rather_than_failed_when_the_process_stops(
     upstream.script("chat", Step(text="".join(WORDS), hang_after=10))
     work = asyncio.create_task(execute(claim))
     await eventually(claim, "text_chunk")
-    await in_db(lambda: runs.request_cancel(Run.objects.get(pk=claim.run_id)))
+    await in_db(lambda: store.request_cancel(Run.objects.get(pk=claim.run_id)))
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -383,14 +384,14 @@ async def test_it_goes_on_after_the_database_was_away(
     claim = await in_db(claimed, talk)
     upstream.behaviour.llm_token_ms = 2
     upstream.script("chat", Step(text="".join(WORDS)))
-    original, left = runs.append_all, [OperationalError("away")] * 5
+    original, left = store.append_all, [OperationalError("away")] * 5
 
     def faulty(batches: Any) -> Any:
         if left:
             raise left.pop()
         return original(batches)
 
-    monkeypatch.setattr(runs, "append_all", faulty)
+    monkeypatch.setattr(store, "append_all", faulty)
     await execute(claim)
     page = await page_of(claim)
     check_log(page)

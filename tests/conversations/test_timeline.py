@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from conversations.events import Citation
-from conversations.timeline import LoggedEvent, Row, Timeline, bars, of_log, of_messages
+from conversations.reports.timeline import LoggedEvent, Row, Timeline, bars, of_log, of_messages
 from conversations.types import MessageEntry, ToolOutcome
 
 BEGAN = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from bench.users import Users, make_users
-from conversations.chat import LOG_EVERY_S
+from conversations.chats.answering import LOG_EVERY_S
 from providers.fakes import FakeUpstream
 from tests.conversations.counting import CountingService
 from tests.conversations.runs import check_log

@@ -15,7 +15,6 @@ from PIL import Image
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations import runs
 from conversations.files.folder import UserFolder
 from conversations.models import (
     Call,
@@ -28,7 +27,8 @@ from conversations.models import (
     Run,
     RunStatus,
 )
-from conversations.run_types import NewEvent, Outcome
+from conversations.runs import store
+from conversations.runs.types import NewEvent, Outcome
 from knowledge.links import signed_url
 from knowledge.models import KnowledgeBase
 from providers.models import Llm
@@ -75,7 +75,7 @@ def make_things(owner: User, base_url: str) -> dict[str, str]:
     talk = conversation(owner, agent, id=f"conv-of-{name}")
     claim = claimed(talk, f"Secret of {name}")
     last = NewEvent("task_complete", {"total_iterations": 1, "total_tool_calls": 0})
-    assert runs.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
+    assert store.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
     empty = conversation(owner, id=f"new-of-{name}")
     Prompt.objects.create(owner=owner, name=f"prompt-{name}", content=f"Be {name}")
     Personalization.objects.create(owner=owner, name=f"manner-{name}", content={"tone": "诗意"})

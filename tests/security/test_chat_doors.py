@@ -20,10 +20,11 @@ from accounts.authentication import CredentialAuthentication
 from accounts.models import ApiKey, Scope, User, hash_key
 from accounts.permissions import HasScope
 from assistants.models import Assistant
-from conversations import run_log, runs
 from conversations.api import chat, tasks_runs
 from conversations.models import Conversation, Memory, Message, Run, RunStatus
-from conversations.run_types import NewEvent, Outcome
+from conversations.runs import store
+from conversations.runs.log import follow
+from conversations.runs.types import NewEvent, Outcome
 from core.db import in_db
 from core.families import is_api
 from core.redis import redis_sync
@@ -323,8 +324,8 @@ def test_a_stream_of_a_task_ends_with_the_login(
     def work() -> None:
         end(alice, token)
         last = NewEvent("task_complete", {"total_iterations": 1, "total_tool_calls": 0})
-        runs.append(claim, [NewEvent("text_chunk", {"content": "later"})])
-        runs.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
+        store.append(claim, [NewEvent("text_chunk", {"content": "later"})])
+        store.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
 
     with streaming(token, "get", f"/tasks/{claim.run_id}/events") as read:
         first, rest = read(work)
@@ -360,7 +361,7 @@ def test_a_long_poll_ends_with_the_login(
 
     async def meanwhile(run_id: Any, **options: Any) -> Any:
         await in_db(end, alice, token)
-        return await run_log.follow(run_id, **options)
+        return await follow(run_id, **options)
 
     monkeypatch.setattr(tasks_runs, "follow", meanwhile)
     path = f"/tasks/{claim.run_id}?from=1&wait=0.05"

@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations import runs
 from conversations.encoders.tasks import failed
 from conversations.models import Call, CallStatus, Channel, Conversation, Message, Role, Run
-from conversations.run_types import NewEvent
+from conversations.runs import store
+from conversations.runs.types import NewEvent
 from tests.conversations.admin.pages import (
     ATTACK,
     assert_harmless,
@@ -136,7 +136,7 @@ def test_a_turn_has_the_timeline_of_its_run_and_the_way_to_it(
 ) -> None:
     row = conversation(alice)
     claim = claimed(row, "How much?")
-    runs.append(
+    store.append(
         claim,
         [
             NewEvent("ai_message_start"),
@@ -144,7 +144,7 @@ def test_a_turn_has_the_timeline_of_its_run_and_the_way_to_it(
             NewEvent("tool_start", {"id": "t", "name": "prices", "arguments": {"of": "coffee"}}),
         ],
     )
-    runs.finish(claim, failed("The vendor is away.", code="llm.failed", turn=None))
+    store.finish(claim, failed("The vendor is away.", code="llm.failed", turn=None))
     page = text_of(operator.get(page_of(row)))
     assert reverse("admin:conversations_run_change", args=[claim.run_id]) in page
     assert '{"of": "coffee"}' in page
@@ -184,7 +184,7 @@ def test_what_users_and_models_wrote_is_text_on_every_page(operator: Client, ali
     row = conversation(alice, ada, title=ATTACK, summary=ATTACK, todo=[entry], id="evil")
     claim = claimed(row, ATTACK)
     tool = {"id": "t", "name": ATTACK, "arguments": {"x": ATTACK}}
-    runs.append(
+    store.append(
         claim,
         [
             NewEvent("ai_message_start"),
@@ -197,7 +197,7 @@ def test_what_users_and_models_wrote_is_text_on_every_page(operator: Client, ali
     )
     assert_harmless(operator.get(reverse("admin:conversations_run_change", args=[claim.run_id])))
     assert_harmless(operator.get("/admin/"))
-    runs.finish(claim, failed(ATTACK, code="x", turn=None))
+    store.finish(claim, failed(ATTACK, code="x", turn=None))
     call = {"id": "1", "name": ATTACK, "arguments": ATTACK}
     source = {"index": 1, "document": ATTACK, "page": 1, "text": ATTACK, "score": 0.5}
     attachment = {"kind": "text", "name": ATTACK, "source": ATTACK, "text": ATTACK}

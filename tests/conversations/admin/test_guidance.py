@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from accounts.models import User
 from assistants.models import Assistant
+from conversations.background.guidance import sanitised
 from conversations.files.folder import UserFolder
-from conversations.guidance import sanitised
 from conversations.models import (
     Channel,
     Conversation,

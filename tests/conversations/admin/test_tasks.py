@@ -9,11 +9,11 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from conversations import runs
 from conversations.encoders.tasks import failed
 from conversations.models import Run, RunEvent, RunKind, RunStatus
-from conversations.run_steps import MAX_CHARS, said_so_far, steps_of
-from conversations.run_types import Claim, NewEvent
+from conversations.runs import store
+from conversations.runs.steps import MAX_CHARS, said_so_far, steps_of
+from conversations.runs.types import Claim, NewEvent
 from tests.conversations.admin.pages import queries_of, raw, text_of
 from tests.conversations.runs import asked, chunk, claimed, conversation, new_run
 
@@ -51,9 +51,9 @@ def test_it_stops_what_is_selected_once_that_is_confirmed(
 def test_it_stops_a_waiting_task_at_once_and_leaves_what_is_over(
     operator: Client, alice: User, bob: User
 ) -> None:
-    waiting = runs.start_task(new_run(conversation(alice)))
+    waiting = store.start_task(new_run(conversation(alice)))
     over = claimed(conversation(bob))
-    runs.finish(over, failed("Broken.", code="x", turn=None))
+    store.finish(over, failed("Broken.", code="x", turn=None))
     selected = {"action": "stop", "_selected_action": [str(waiting.pk), str(over.run_id)]}
     page = operator.post(LIST, {**selected, "confirmed": "yes"}, follow=True)
     assert "1 task is being stopped." in raw(page)
@@ -87,7 +87,7 @@ def test_a_running_task_is_stopped_before_it_is_deleted(operator: Client, alice:
     bulk = {"action": "delete_selected", "_selected_action": [str(claim.run_id)], "post": "yes"}
     operator.post(LIST, bulk)
     assert status_of(claim) == RunStatus.RUNNING
-    runs.finish(claim, failed("Broken.", code="x", turn=None))
+    store.finish(claim, failed("Broken.", code="x", turn=None))
     assert operator.post(url, {"post": "yes"}).status_code == 302
     assert not Run.objects.exists()
 
@@ -105,7 +105,7 @@ def test_a_page_shows_the_request_the_error_and_no_secrets(operator: Client, ali
         assert shown in page, shown
     assert f'data-live="steps:{claim.run_id}"' in page
     assert 'name="_selected_action"' in page
-    runs.finish(claim, failed("The vendor is away.", code="llm.failed", turn=None))
+    store.finish(claim, failed("The vendor is away.", code="llm.failed", turn=None))
     over = text_of(operator.get(page_of(claim)))
     assert "The vendor is away." in over
     assert "llm.failed" in over
@@ -115,15 +115,15 @@ def test_a_page_shows_the_request_the_error_and_no_secrets(operator: Client, ali
 
 def test_it_is_refreshed_while_it_goes_on(operator: Client, alice: User) -> None:
     claim = claimed(conversation(alice))
-    runs.append(claim, [NewEvent("ai_message_start"), NewEvent("text_start"), chunk("Three eu")])
+    store.append(claim, [NewEvent("ai_message_start"), NewEvent("text_start"), chunk("Three eu")])
     keys = [f"{kind}:{claim.run_id}" for kind in ("task", "steps", "words")]
     drawings = operator.get(LIVE, {"key": keys}).json()
     assert set(drawings) == set(keys)
     assert all("data-open" in drawing for drawing in drawings.values())
     assert "Three eu" in drawings[keys[2]]
-    runs.append(claim, [chunk("ros.")])
+    store.append(claim, [chunk("ros.")])
     assert "Three euros." in operator.get(LIVE, {"key": keys}).json()[keys[2]]
-    runs.finish(claim, failed("Broken.", code="x", turn=None))
+    store.finish(claim, failed("Broken.", code="x", turn=None))
     drawings = operator.get(LIVE, {"key": keys}).json()
     assert not any("data-open" in drawing for drawing in drawings.values())
     assert "Broken." in drawings[keys[0]]
@@ -137,7 +137,7 @@ def test_nonsense_keys_are_missing_in_the_answer(operator: Client) -> None:
 def test_only_the_text_that_is_open_is_shown(alice: User) -> None:
     claim = claimed(conversation(alice))
     assert said_so_far(claim.run_id) == ""
-    runs.append(
+    store.append(
         claim,
         [
             NewEvent("text_start"),
@@ -150,7 +150,7 @@ def test_only_the_text_that_is_open_is_shown(alice: User) -> None:
         ],
     )
     assert said_so_far(claim.run_id) == "Three euros."
-    runs.append(claim, [NewEvent("text_start"), chunk("x" * 9_000)])
+    store.append(claim, [NewEvent("text_start"), chunk("x" * 9_000)])
     assert len(said_so_far(claim.run_id)) < 5_000
 
 
@@ -158,9 +158,9 @@ def test_steps_are_read_without_pieces_of_text_and_long_results(alice: User, bob
     claim, other = claimed(conversation(alice)), claimed(conversation(bob))
     pieces = [chunk("word ") for _number in range(300)]
     done = {"id": "t", "status": "completed", "result": "x" * 100_000, "code": "odd"}
-    runs.append(claim, [*pieces, NewEvent("update_action", done)])
-    runs.append(claim, [NewEvent("text_end", {"full_content": "y" * 100_000})])
-    runs.append(other, [NewEvent("notice", {"message": str(number)}) for number in range(9)])
+    store.append(claim, [*pieces, NewEvent("update_action", done)])
+    store.append(claim, [NewEvent("text_end", {"full_content": "y" * 100_000})])
+    store.append(other, [NewEvent("notice", {"message": str(number)}) for number in range(9)])
     found = steps_of([claim.run_id, other.run_id], most=4)
     steps = found[claim.run_id]
     assert [event.type for event in steps.events] == ["user_message", "update_action", "text_end"]
@@ -175,7 +175,7 @@ def test_thousands_of_events_cost_a_page_no_more_queries(
     operator: Client, alice: User, bob: User
 ) -> None:
     short, long = claimed(conversation(alice)), claimed(conversation(bob))
-    runs.append(long, [NewEvent("notice", {"message": str(n)}) for n in range(3_000)])
+    store.append(long, [NewEvent("notice", {"message": str(n)}) for n in range(3_000)])
     page = operator.get(page_of(long))
     assert raw(page).count('class="course-row ') == 1_000
     assert "Only the latest 1000 steps are shown." in raw(page)
@@ -188,7 +188,7 @@ def test_the_list_finds_by_state_kind_and_user_with_as_many_queries(
     going_on = claimed(conversation(alice))
     few = queries_of(operator, LIST)
     over = claimed(conversation(bob, title="Tour"))
-    runs.finish(over, failed("Broken.", code="x", turn=None))
+    store.finish(over, failed("Broken.", code="x", turn=None))
     chat = claimed(conversation(bob))
     Run.objects.filter(pk=chat.run_id).update(kind=RunKind.CHAT)
     for query, found in (
@@ -212,12 +212,12 @@ def test_home_tells_of_running_waiting_and_failed_tasks(
     assert "Tasks going on" not in quiet
     claimed(conversation(alice, title="Tour of the museum"))
     over = claimed(conversation(bob))
-    runs.finish(over, failed("Broken.", code="x", turn=None))
+    store.finish(over, failed("Broken.", code="x", turn=None))
     page = text_of(operator.get("/admin/"))
     assert "Tour of the museum" in page
     assert "1 going on, 1 failed" in page
     assert "1 task failed in the last 24 hours." in page
-    waiting = runs.start_task(new_run(conversation(bob)))
+    waiting = store.start_task(new_run(conversation(bob)))
     assert "waits too long" not in text_of(operator.get("/admin/"))
     Run.objects.filter(pk=waiting.pk).update(created_at="2026-01-01T00:00:00Z")
     assert "1 task waits too long" in text_of(operator.get("/admin/"))

@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts.models import User
 from assistants.models import Assistant
 from conversations.admin.charts import Day, day_chart, short
-from conversations.figures import Taken, figures_of
 from conversations.models import Conversation, Message, Role
+from conversations.reports.figures import Taken, figures_of
 from tests.conversations.admin.pages import queries_of, text_of
 from tests.conversations.runs import conversation
 

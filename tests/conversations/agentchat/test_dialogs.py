@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations import dialogs
+from conversations.chats import dialogs
 from conversations.models import (
     Call,
     Channel,

@@ -13,8 +13,8 @@ import pytest
 from accounts.models import User
 from accounts.principals import principal_for_user
 from assistants.models import Assistant
-from conversations import chat
-from conversations.chat import agent_of
+from conversations.chats import answering
+from conversations.chats.answering import agent_of
 from conversations.models import Conversation, Message, Run, RunEvent, RunStatus
 from core import sse
 from core.db import in_db
@@ -355,11 +355,11 @@ async def test_it_lets_nobody_stop_the_answers_of_others(
 async def test_it_ends_an_exchange_that_nobody_went_on_to_read(
     alices: Client, alice: User, dialog: Conversation, upstream: FakeUpstream
 ) -> None:
-    def begin() -> chat.Exchange:
+    def begin() -> answering.Exchange:
         runtime = agent_of(principal_for_user(alice), dialog)
-        return chat.begin(dialog, runtime, text="Hi")
+        return answering.begin(dialog, runtime, text="Hi")
 
-    events = chat.exchange(await in_db(begin))
+    events = answering.exchange(await in_db(begin))
     await anext(events)
     assert (await last_run(dialog)).status == RunStatus.RUNNING
     del events

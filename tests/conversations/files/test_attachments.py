@@ -15,8 +15,8 @@ from PIL import Image
 
 from accounts.models import User
 from accounts.principals import Principal, principal_for_user
-from conversations import attachments, images, reading
-from conversations.attachments import (
+from conversations.files import attachments, images, reading
+from conversations.files.attachments import (
     documents_of,
     image_row,
     image_rows,

@@ -15,7 +15,7 @@ from conversations.files.paths import MAX_PATH_CHARS
 from conversations.files.texts import page_of
 from conversations.files.tools import AgentTools
 from conversations.models import Channel, Conversation
-from conversations.run_types import NewEvent
+from conversations.runs.types import NewEvent
 from conversations.tool_calls import parsed
 from conversations.toolbox import OwnTools
 from core.db import in_db

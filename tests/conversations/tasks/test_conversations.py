@@ -15,8 +15,8 @@ from accounts.models import User
 from accounts.principals import principal_for_user
 from assistants.models import Assistant
 from assistants.task_agent import TASK_AGENT_ID, create_task_agent
+from conversations.background.actions import save_personalization, save_prompt
 from conversations.models import Channel, Conversation, Message, Run, RunKind
-from conversations.task_actions import save_personalization, save_prompt
 from providers.models import Llm
 from tests.conftest import client_with, make_key
 from tests.conversations.tasks.conftest import make_llm, ok, refused
@@ -63,7 +63,7 @@ def test_an_id_that_is_taken_becomes_the_next_millisecond(
     alice_api: APIClient, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime(2026, 1, 23, 23, 42, 45, 999_000, UTC)
-    monkeypatch.setattr("conversations.task_actions.timezone.localtime", lambda: now)
+    monkeypatch.setattr("conversations.background.actions.timezone.localtime", lambda: now)
     begun = [begin(alice_api) for _each in range(3)]
     assert begun == [
         "conv_20260123_234245_999",

@@ -13,9 +13,9 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.principals import principal_for_user
 from assistants.task_agent import create_task_agent
+from conversations.background.actions import save_personalization, save_prompt
 from conversations.files.folder import UserFolder
-from conversations.host import Host
-from conversations.task_actions import save_personalization, save_prompt
+from conversations.runs.host import Host
 from providers.fakes import FakeUpstream, Step
 from tests.conversations.tasks.conftest import make_llm, ok
 from tests.conversations.tasks.test_messages import SAMPLE

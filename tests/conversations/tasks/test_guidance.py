@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conversations import guidance
+from conversations.background import guidance
 from conversations.types import PersonalizationRow
 from tests.conversations.scripted import device_tool, tool
 from tooling.types import HttpTarget, McpEndpoint, McpTarget

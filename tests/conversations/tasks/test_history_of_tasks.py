@@ -11,8 +11,8 @@ from accounts.models import User
 from assistants.models import Assistant
 from assistants.task_agent import TASK_AGENT_ID
 from conversations.files.folder import UserFolder
-from conversations.host import Host
 from conversations.models import Call, Conversation
+from conversations.runs.host import Host
 from conversations.tasks import close_lost_calls
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm

@@ -17,9 +17,9 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from accounts.principals import principal_for_user
 from assistants.models import Assistant
+from conversations.background.actions import save_personalization, save_prompt
 from conversations.files.folder import UserFolder
 from conversations.models import Conversation, Message, Run, RunEvent
-from conversations.task_actions import save_personalization, save_prompt
 from providers.models import Llm
 from tests.conftest import client_with
 from tests.conversations.tasks.conftest import make_llm, ok, refused

@@ -13,11 +13,12 @@ from accounts.models import User
 from accounts.principals import principal_for_user
 from assistants.models import Assistant
 from assistants.task_agent import TASK_AGENT_ID, create_task_agent
-from conversations import journal, runs
+from conversations import journal
+from conversations.background.actions import save_personalization, save_prompt
+from conversations.background.setup import TaskSetup, prepare
 from conversations.files.folder import UserFolder
 from conversations.models import Conversation, Run
-from conversations.task_actions import save_personalization, save_prompt
-from conversations.task_setup import TaskSetup, prepare
+from conversations.runs import store
 from conversations.types import MessageEntry
 from knowledge.models import KnowledgeBase
 from providers.models import Llm
@@ -28,10 +29,10 @@ from tooling.catalogue import sync_builtin_tools
 pytestmark = pytest.mark.django_db
 
 
-def begin(api: APIClient, message: str = "Hello", **body: Any) -> runs.Claim:
+def begin(api: APIClient, message: str = "Hello", **body: Any) -> store.Claim:
     """A task that a worker has claimed."""
     answer = ok(api.post("/api/v1/messages", {"message": message, **body}), 202)
-    claim = runs.claim(uuid.UUID(answer["task_id"]), worker="tests")
+    claim = store.claim(uuid.UUID(answer["task_id"]), worker="tests")
     assert claim is not None
     return claim
 

@@ -15,12 +15,12 @@ from django.test import AsyncClient
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User, hash_key
-from conversations import runs
 from conversations.api import tasks_runs
-from conversations.dialogs import delete_conversation
+from conversations.chats.dialogs import delete_conversation
 from conversations.models import Run, RunStatus
-from conversations.run_log import follow
-from conversations.run_types import Claim, NewEvent, Outcome, Page
+from conversations.runs import store
+from conversations.runs.log import follow
+from conversations.runs.types import Claim, NewEvent, Outcome, Page
 from core.db import in_db
 from tests.conftest import client_with, make_key
 from tests.conversations.tasks.conftest import make_llm, ok, refused
@@ -38,19 +38,19 @@ def begin(api: APIClient, message: str = "Hello") -> str:
 
 
 def claimed(task_id: str) -> Claim:
-    claim = runs.claim(uuid.UUID(task_id), worker="tests")
+    claim = store.claim(uuid.UUID(task_id), worker="tests")
     assert claim is not None
     return claim
 
 
 def say(claim: Claim, *texts: str) -> None:
     events = [NewEvent("text_chunk", {"content": text}) for text in texts]
-    assert runs.append(claim, events) is not None
+    assert store.append(claim, events) is not None
 
 
 def end(claim: Claim) -> None:
     last = NewEvent("task_complete", {"total_iterations": 1, "total_tool_calls": 0})
-    assert runs.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
+    assert store.finish(claim, Outcome(status=RunStatus.SUCCEEDED, last=last, turn=None))
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_a_task_that_runs_is_asked_to_stop(alice_api: APIClient) -> None:
     ok(alice_api.generic("POST", f"{PATH}/{task_id}/cancel"))
     assert log(alice_api, task_id)["status"] == "cancel_requested"
     assert refused(alice_api.post("/api/v1/messages", {"message": "Next"}), 409)
-    appended = runs.append(claim, [])
+    appended = store.append(claim, [])
     assert appended is not None
     assert appended.is_cancel_requested
 
@@ -315,13 +315,13 @@ def test_a_task_that_goes_with_its_conversation_meanwhile_is_not_found(
     alice_api: APIClient, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ok(alice_api.post(f"{PATH}/{task}/cancel"))
-    stop = runs.request_cancel
+    stop = store.request_cancel
 
     def stop_and_delete(run: Run) -> None:
         stop(run)
         delete_conversation(run.conversation)
 
-    monkeypatch.setattr(runs, "request_cancel", stop_and_delete)
+    monkeypatch.setattr(store, "request_cancel", stop_and_delete)
     refused(alice_api.post(f"{PATH}/{task}/cancel"), 404)
 
 

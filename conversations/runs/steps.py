@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from conversations.timeline import SILENT, LoggedEvent
+from conversations.reports.timeline import SILENT, LoggedEvent
 
 # Of what was said, asked and returned, as much as a line shows.
 MAX_CHARS = 300

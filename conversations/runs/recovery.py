@@ -18,7 +18,7 @@ from conversations.events import (
     TurnEvent,
     TurnStarted,
 )
-from conversations.run_types import NewEvent, StoredEvent
+from conversations.runs.types import NewEvent, StoredEvent
 from providers.types import Usage
 
 

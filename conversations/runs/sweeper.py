@@ -12,11 +12,11 @@ from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from conversations import runs, waking
 from conversations.encoders.tasks import failed, outcome_of
 from conversations.models import Run, RunEvent, RunKind, RunStatus
-from conversations.recovery import restarted, turn_so_far
-from conversations.run_types import Claim, Outcome, StoredEvent
+from conversations.runs import store, waking
+from conversations.runs.recovery import restarted, turn_so_far
+from conversations.runs.types import Claim, Outcome, StoredEvent
 
 logger = logging.getLogger(__name__)
 
@@ -76,20 +76,20 @@ def _recover_or_end(run: Run) -> bool:
         logger.exception("Run %s ends without its answer", run.pk)
         message = _("The process that worked on the task ended.")
         outcome = failed(message, code="worker_lost", turn=None)
-        return runs.finish(runs.claim_of(run), outcome, silent_since=run.heartbeat_at)
+        return store.finish(store.claim_of(run), outcome, silent_since=run.heartbeat_at)
 
 
 def _recover(run: Run) -> bool:
     """Whether this call did it: its process may live after all, or another sweeper be faster."""
     with translation.override(run.request.get("language")):
-        claim = runs.claim_of(run)
+        claim = store.claim_of(run)
         has_said = RunEvent.objects.filter(run=run, type__in=_SAYING).exists()
         events = restarted(has_said=has_said)
         # Where there is a sign of life meanwhile, somebody is there.
         seen = run.heartbeat_at
-        return runs.give_back(
+        return store.give_back(
             claim, events, most_attempts=MOST_ATTEMPTS, silent_since=seen
-        ) or runs.finish(claim, _outcome(run, claim), silent_since=seen)
+        ) or store.finish(claim, _outcome(run, claim), silent_since=seen)
 
 
 def _outcome(run: Run, claim: Claim) -> Outcome:

@@ -19,9 +19,9 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
-from conversations import hints, runs
-from conversations.run_types import Appended, Claim, NewEvent, Outcome, Page
-from conversations.runs import Batch
+from conversations.runs import hints, store
+from conversations.runs.store import Batch
+from conversations.runs.types import Appended, Claim, NewEvent, Outcome, Page
 from core.db import in_db
 from core.loops import PerLoop
 
@@ -113,7 +113,7 @@ class RunLog:
         pause_s = RETRY_FIRST_S
         while True:
             try:
-                has_ended = await in_db(runs.finish, self.claim, outcome, first=self._next_seq)
+                has_ended = await in_db(store.finish, self.claim, outcome, first=self._next_seq)
                 break
             except _AWAY as error:
                 logger.warning("Run %s waits for the database to end: %s", self.claim.run_id, error)
@@ -277,7 +277,7 @@ async def _written(batches: Sequence[Batch]) -> list[Appended | None]:
     pause_s = RETRY_FIRST_S
     while True:
         try:
-            return await in_db(runs.append_all, batches)
+            return await in_db(store.append_all, batches)
         except _AWAY as error:
             logger.warning("The logs of runs cannot reach the database: %s", error)
             await asyncio.sleep(pause_s)
@@ -298,7 +298,7 @@ async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
 
     Raises NotFound. Who may read is not asked.
     """
-    page = await in_db(runs.read, run_id, first=first)
+    page = await in_db(store.read, run_id, first=first)
     if page.events or page.is_last or wait_s <= 0:
         return page
     clock = asyncio.get_running_loop().time
@@ -316,5 +316,5 @@ async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
             except TimeoutError:
                 pass
             news.clear()
-            page = await in_db(runs.read, run_id, first=first)
+            page = await in_db(store.read, run_id, first=first)
     return page

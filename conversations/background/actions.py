@@ -15,18 +15,19 @@ from django.utils.translation import gettext as _
 from accounts.principals import Principal
 from assistants.access import access_assistant
 from assistants.models import Assistant, ConfigMode
-from conversations import guidance, runs
 from conversations.access import (
     CONVERSATION_NOT_FOUND,
     access_personalization,
     access_prompt,
     own_conversations,
 )
-from conversations.attachments import image_rows, path_of
+from conversations.background import guidance
+from conversations.background.setup import agent_for, model_for
+from conversations.files.attachments import image_rows, path_of
 from conversations.files.folder import UserFolder
 from conversations.models import Channel, Conversation, Personalization, Prompt, Run, RunKind
-from conversations.run_types import NewEvent, NewRun
-from conversations.task_setup import agent_for, model_for
+from conversations.runs import store
+from conversations.runs.types import NewEvent, NewRun
 from conversations.titles import beginning
 from conversations.types import (
     AttachmentRow,
@@ -149,7 +150,7 @@ def send(principal: Principal, sent: Sent) -> Run:
 
 def _start(new: NewRun) -> Run:
     try:
-        return runs.start_task(new)
+        return store.start_task(new)
     except NotFound:
         raise _not_loaded() from None
 

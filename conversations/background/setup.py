@@ -9,12 +9,12 @@ from accounts.models import User
 from assistants.models import Assistant
 from assistants.runtime import AssistantRuntime, runtime_of
 from assistants.task_agent import TASK_AGENT_ID, stand_in
-from conversations import guidance
-from conversations.attachments import documents_of, images_of
+from conversations.background import guidance
+from conversations.files.attachments import documents_of, images_of
 from conversations.files.folder import UserFolder
 from conversations.models import Conversation, Message, Role
 from conversations.request import Thinking, TurnRequest
-from conversations.run_types import Claim
+from conversations.runs.types import Claim
 from conversations.transcript import load_history
 from conversations.types import AttachmentRow, RunModeName
 from providers.models import Llm, LlmType

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from conversations import history, journal
 from conversations.encoding import Turn
 from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
-from conversations.run_types import (
+from conversations.runs.types import (
     Appended,
     Claim,
     NewEvent,
@@ -32,8 +32,8 @@ from conversations.run_types import (
     StoredEvent,
     stopped,
 )
+from conversations.runs.waking import wake_after_commit
 from conversations.types import MessageEntry
-from conversations.waking import wake_after_commit
 from core.errors import Conflict, NotFound
 
 __all__ = [

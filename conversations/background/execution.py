@@ -14,19 +14,19 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from assistants.runtime import AssistantRuntime
-from conversations import runs
+from conversations.background.setup import TaskSetup, prepare
 from conversations.encoders.tasks import TaskEncoder, failed, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, ToolCalled, TurnEvent, TurnStarted
 from conversations.files.tools import AgentTools
 from conversations.memory.tasks import remember_after
 from conversations.models import Message, RunStatus
-from conversations.pulse import beating
-from conversations.recovery import restarted
-from conversations.run_log import LostRun, RunLog
-from conversations.run_types import Claim, NewEvent, Outcome
-from conversations.side_effects import has_side_effects
-from conversations.task_setup import TaskSetup, prepare
+from conversations.runs import store
+from conversations.runs.log import LostRun, RunLog
+from conversations.runs.pulse import beating
+from conversations.runs.recovery import restarted
+from conversations.runs.side_effects import has_side_effects
+from conversations.runs.types import Claim, NewEvent, Outcome
 from conversations.titles import make_title, store_title
 from conversations.turn import run_turn
 from core.db import in_db
@@ -117,9 +117,9 @@ class _Execution:
                 await self._finish(outcome_of(turn, before=self._encoder.close()))
                 return
             events = restarted(has_said=bool(turn.text or turn.thinking or turn.tool_calls))
-            if await in_db(runs.give_back, self._claim, events, most_attempts=MOST_ATTEMPTS):
+            if await in_db(store.give_back, self._claim, events, most_attempts=MOST_ATTEMPTS):
                 return
-            stands = await in_db(runs.append, self._claim, ())
+            stands = await in_db(store.append, self._claim, ())
             if stands is None:
                 raise LostRun
             if stands.is_cancel_requested:

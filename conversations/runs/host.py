@@ -19,8 +19,9 @@ import uvloop
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 
-from conversations import runs, task_execution
-from conversations.run_types import Claim
+from conversations.background import execution
+from conversations.runs import store
+from conversations.runs.types import Claim
 from core.db import in_db
 from providers import registry
 from tooling.mcp import client as mcp_client
@@ -40,7 +41,7 @@ class Host:
         self,
         *,
         capacity: int,
-        execute: Callable[[Claim], Coroutine[Any, Any, None]] = task_execution.execute,
+        execute: Callable[[Claim], Coroutine[Any, Any, None]] = execution.execute,
         warm_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._capacity = capacity
@@ -103,7 +104,7 @@ class Host:
         if room <= 0:
             return
         try:
-            claims = await in_db(runs.claim_waiting, limit=room, worker=_WORKER)
+            claims = await in_db(store.claim_waiting, limit=room, worker=_WORKER)
         except DatabaseFailure as error:
             logger.warning("Waiting tasks cannot be read: %s", error)
             return

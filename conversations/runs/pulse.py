@@ -17,7 +17,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connection
 
 from conversations.models import Run, RunStatus
-from conversations.run_types import Claim
+from conversations.runs.types import Claim
 from core.db import in_db
 from core.loops import PerLoop
 

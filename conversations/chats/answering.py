@@ -23,16 +23,16 @@ from django.utils.translation import gettext as _
 from accounts.principals import Principal
 from assistants.models import Assistant
 from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
-from conversations import runs
-from conversations.attachments import documents_of, images_of
 from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
+from conversations.files.attachments import documents_of, images_of
 from conversations.memory.tasks import remember_after
 from conversations.models import Conversation, Run, RunKind, RunStatus
-from conversations.pulse import beating
-from conversations.run_log import LostRun, RunLog
-from conversations.run_types import Claim, NewRun
+from conversations.runs import store
+from conversations.runs.log import LostRun, RunLog
+from conversations.runs.pulse import beating
+from conversations.runs.types import Claim, NewRun
 from conversations.transcript import load_history
 from conversations.turn import MAX_MODEL_CALLS, TurnRequest, run_turn
 from conversations.types import AttachmentRow, RunRequestRow
@@ -91,7 +91,7 @@ def begin(
     assert runtime.caller_id is not None
     sent = tuple(attachments)
     images = images_of(sent, owner_id=runtime.caller_id)
-    claim = runs.start_claimed(
+    claim = store.start_claimed(
         NewRun(
             kind=RunKind.CHAT,
             owner_id=runtime.caller_id,
@@ -158,7 +158,7 @@ def stop(conversation: Conversation) -> bool:
     run = active.first()
     if run is None:
         return False
-    runs.request_cancel(run)
+    store.request_cancel(run)
     return True
 
 

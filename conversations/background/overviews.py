@@ -9,7 +9,7 @@ from typing import cast
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from conversations import guidance
+from conversations.background import guidance
 from conversations.models import Conversation, Message, Personalization, Role, Run, RunStatus
 from conversations.types import PersonalizationRow, RunModeName, SettingsRow
 from providers.specs import default_llm

@@ -13,7 +13,7 @@ from pathlib import Path
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
-from conversations import images, reading
+from conversations.files import images, reading
 from conversations.files.folder import UserFolder
 from conversations.turn import SentDocument
 from conversations.types import AttachmentRow

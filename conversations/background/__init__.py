@@ -1,0 +1,1 @@
+"""The tasks family: work that goes on while nobody waits for it."""

@@ -1,0 +1,1 @@
+"""The agentchat family: dialogs, and answers streamed to whoever waits."""
