@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from conversations import journal
+from core import leaving
 from core.errors import ProviderError
 from core.http import shared_client
 from providers import registry
@@ -59,7 +60,7 @@ async def warm_up() -> None:
 
 
 def _end_calls_before_exit(loop: asyncio.AbstractEventLoop) -> None:
-    """Has calls end with "going away" first: the server itself would only cut them off."""
+    """Has streams end, and calls with "going away", first: the server would only cut them off."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,7 +70,7 @@ def _end_calls_before_exit(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Exit:
-    """Ends the calls at the first signal, then lets the server exit; a second exits at once."""
+    """Ends what goes on at the first signal, then lets the server exit; a second exits at once."""
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class _Exit:
         self._ending = self._loop.create_task(self._end(number))
 
     async def _end(self, number: int) -> None:
+        leaving.tell()
         try:
             await close_all()
         finally:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 
+from core import leaving
 from core.lines import one_line
 
 PING = b": ping\n\n"
@@ -46,16 +47,18 @@ async def kept_alive(
 ) -> AsyncGenerator[bytes, None]:
     """What the source makes, joined where several pieces are ready; `PING` in every silence.
 
-    The source runs in a task of its own: it is cancelled when the reader goes, and awaited.
+    The source runs in a task of its own: it is cancelled when the reader goes, and awaited. It is
+    ended in the same way when the process is told to stop.
     """
     pipe = _Pipe()
     pump = asyncio.create_task(_pump(source, pipe))
     pump.add_done_callback(lambda _task: pipe.end())
     try:
-        while (piece := await pipe.read(within_s=ping_every_s)) is not None:
-            yield piece
-        # Where the source was stopped by its own side, this is its end.
-        if not pump.cancelled():
+        with leaving.told(pipe.end):
+            while (piece := await pipe.read(within_s=ping_every_s)) is not None:
+                yield piece
+        # Where the source was stopped by its own side, or by ours, this is its end.
+        if pump.done() and not pump.cancelled():
             pump.result()
     finally:
         pump.cancel()

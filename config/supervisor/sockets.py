@@ -1,4 +1,8 @@
-"""The product's addresses: bound first of all, so that a taken port stops the start at once."""
+"""The product's addresses: bound first of all, so that a taken port stops the start at once.
+
+Nobody listens on them until a web process serves: until then connections are refused. From then on
+the sockets listen for as long as the supervisor holds them, whichever process comes and goes.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,32 @@ from collections.abc import Sequence
 
 from config.supervisor.errors import StartError
 
-BACKLOG = 2048
 # Where a web process finds the inherited sockets' numbers.
 DESCRIPTORS_VARIABLE = "SUPERVISOR_SOCKET_FDS"
 
 
 def bind(host: str, ports: Sequence[int], *, patience_s: float = 0) -> list[socket.socket]:
-    """A listening socket for each port. Raises StartError, naming the port, when one is taken.
+    """A socket for each port, reserved. Raises StartError, naming the port, when one is taken.
 
     `patience_s`: how long a taken port may take to become free, after an unclean end.
     """
     deadline = time.monotonic() + patience_s
-    listening: list[socket.socket] = []
+    reserved: list[socket.socket] = []
     try:
         for port in dict.fromkeys(ports):
-            listening.append(_bind_one(host, port, deadline))
+            reserved.append(_bind_one(host, port, deadline))
     except StartError:
-        for taken in listening:
+        for taken in reserved:
             taken.close()
         raise
-    return listening
+    return reserved
+
+
+def let_listen(reserved: Sequence[socket.socket]) -> None:
+    """From here on, the processes that inherit the sockets may listen on them."""
+    for each in reserved:
+        # Or connections of an earlier run that are still dying would be in the way.
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _bind_one(host: str, port: int, deadline: float) -> socket.socket:
@@ -38,7 +48,7 @@ def _bind_one(host: str, port: int, deadline: float) -> socket.socket:
             family, kind, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            return _listen(family, kind, address)
+            return _reserve(family, kind, address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -46,19 +56,19 @@ def _bind_one(host: str, port: int, deadline: float) -> socket.socket:
             raise StartError(_explain(error, host, port)) from None
 
 
-def _listen(
+def _reserve(
     family: socket.AddressFamily, kind: socket.SocketKind, address: tuple[object, ...]
 ) -> socket.socket:
-    listening = socket.socket(family, kind)
+    reserved = socket.socket(family, kind)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # At once: two sockets that are only bound could share a port.
-        listening.listen(BACKLOG)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(address)
+        # Sockets that are bound and do not listen could share a port, unless one of them objects.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError:
-        listening.close()
+        reserved.close()
         raise
-    return listening
+    return reserved
 
 
 def _explain(error: OSError, host: str, port: int) -> str:

@@ -74,6 +74,9 @@ def _run_in(data: folder.DataFolder, listening: list[socket.socket]) -> None:
     except StopRequested:
         pass
     finally:
+        # With the web processes, the last who listen go: nobody is left to wait for an answer.
+        for each in listening:
+            each.close()
         supervisor.stop()
         data.mark_clean()
     say("stopped", "everything has ended")
@@ -222,6 +225,7 @@ class Start:
 
     def _web(self) -> None:
         count = web_processes()
+        sockets.let_listen(self.listening)
         descriptors = tuple(listening.fileno() for listening in self.listening)
         fds = {
             sockets.DESCRIPTORS_VARIABLE: ",".join(str(descriptor) for descriptor in descriptors)

@@ -1,6 +1,7 @@
 """One web process: uvicorn on sockets that the supervisor bound.
 
-The sockets outlive the process, so a connection made while it restarts waits instead of failing.
+The first process to serve listens on them. They outlive it, so a connection made while it restarts
+waits instead of failing.
 """
 
 from __future__ import annotations

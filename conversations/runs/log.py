@@ -22,6 +22,7 @@ from django.utils import timezone
 from conversations.runs import hints, store
 from conversations.runs.store import Batch
 from conversations.runs.types import Appended, Claim, NewEvent, Outcome, Page
+from core import leaving
 from core.db import in_db
 from core.loops import PerLoop
 
@@ -296,7 +297,7 @@ _WRITERS: PerLoop[_Writer] = PerLoop(_Writer, _Writer.end)
 async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
     """The events from `first` on; where there are none yet, waits for some, or for the end.
 
-    Raises NotFound. Who may read is not asked.
+    Waits no longer when the process is told to stop. Raises NotFound. Who may read is not asked.
     """
     page = await in_db(store.read, run_id, first=first)
     if page.events or page.is_last or wait_s <= 0:
@@ -304,11 +305,11 @@ async def follow(run_id: UUID, *, first: int, wait_s: float) -> Page:
     clock = asyncio.get_running_loop().time
     until = clock() + wait_s
     listener = hints.listener()
-    with listener.listening(run_id) as news:
+    with listener.listening(run_id) as news, leaving.told(news.set):
         if listener.hears(run_id):
             # What came since the page was read was told to others only.
             news.set()
-        while not (page.events or page.is_last) and clock() < until:
+        while not (page.events or page.is_last or leaving.is_near()) and clock() < until:
             pause_s = LOOK_WITH_HINTS_S if listener.hears(run_id) else LOOK_EVERY_S
             try:
                 async with asyncio.timeout_at(min(until, clock() + pause_s)):
