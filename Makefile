@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt
-PACKAGES := accounts assistants bench config conversations core knowledge providers realtime \
-            tests tooling
+PACKAGES := accounts assistants bench config conversations core gateway knowledge providers \
+            realtime tests tooling
 # Settings under which the product faces the internet; the keys are only checked, never used.
 PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
               SECRET_KEY=only-for-the-check-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGH \

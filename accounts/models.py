@@ -114,6 +114,20 @@ class ApiKey(Timestamped):
     monthly_token_budget = models.PositiveBigIntegerField(
         _("tokens a month"), null=True, blank=True, help_text=_("Empty: no limit.")
     )
+    tokens_per_minute = models.PositiveIntegerField(
+        _("tokens a minute"),
+        null=True,
+        blank=True,
+        help_text=_("On the gateway, read and written together. Empty: no limit."),
+    )
+    monthly_cost_budget = models.DecimalField(
+        _("budget a month"),
+        max_digits=12,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text=_("What requests on the gateway may cost. Empty: no limit."),
+    )
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
 
     class Meta:

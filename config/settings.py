@@ -284,6 +284,7 @@ INSTALLED_APPS = [
     "assistants",
     "conversations",
     "realtime",
+    "gateway",
     # Last, so that it can take back admin pages that other apps registered.
     "config.apps.ConfigConfig",
 ]

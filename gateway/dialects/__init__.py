@@ -1,0 +1,1 @@
+"""What clients and vendors write on the wire, one package a dialect. Pure: no input, no output."""

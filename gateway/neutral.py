@@ -1,0 +1,353 @@
+"""The form between the dialects: what a client asks of a model, and what the model tells.
+
+A request of one dialect for a model of the other is decoded to `Request`, encoded for the model,
+and the answer comes back as events. Whatever either dialect can say has a place here, so that what
+the other cannot express is found and named (`Inexpressible`), never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Literal
+
+Role = Literal["user", "assistant"]
+# Why an answer ended. "end": the model had said all it wanted.
+Reason = Literal[
+    "end", "length", "stop_sequence", "tool_calls", "refusal", "paused", "context_window"
+]
+# What a request may ask for beside its messages. Each dialect names them in its own words.
+Feature = Literal[
+    "max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty",
+    "presence_penalty", "logit_bias", "logprobs", "response_format", "reasoning_effort", "thinking",
+    "tool_choice", "parallel_tools", "strict_tools", "server_tools", "documents", "image_urls",
+    "tool_result_images", "images", "tools", "prefill", "user", "modalities", "prediction",
+]  # fmt: skip
+
+
+# --- What is asked -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Text:
+    """Words. `is_cacheable`: the client marked the end of what may be kept for later requests."""
+
+    text: str
+    is_cacheable: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: base64 text with its media type (image/png …), or an https URL."""
+
+    media_type: str = ""
+    data: str = dataclasses.field(default="", repr=False)
+    url: str = ""
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """A document: base64 text with its media type, an URL, or its plain text."""
+
+    title: str = ""
+    media_type: str = ""
+    data: str = dataclasses.field(default="", repr=False)
+    url: str = ""
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call as the model wrote it: `arguments` is JSON text, not validated."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered to the call `tool_use_id`."""
+
+    tool_use_id: str
+    content: tuple[Text | Image | Document, ...]
+    is_error: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thought:
+    """What the model thought; only its vendor can check the signature."""
+
+    text: str
+    signature: str = dataclasses.field(default="", repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HiddenThought:
+    """A thought that the vendor keeps to itself, to be given back as it came."""
+
+    data: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """The model's words when it declined."""
+
+    text: str
+
+
+Block = Text | Image | Document | ToolUse | ToolResult | Thought | HiddenThought | Refusal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """One message; neighbours of one role have been merged. Tool results are the user's."""
+
+    role: Role
+    blocks: tuple[Block, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    is_strict: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether tools are called: as the model likes, at least one, the named one, or none."""
+
+    kind: Literal["auto", "any", "named", "none"]
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thinking:
+    """Whether the model is to think first. `budget_tokens` None: as it sees fit."""
+
+    is_on: bool
+    budget_tokens: int | None = None
+    effort: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """What the answer's text must be: any JSON object, or JSON of a schema."""
+
+    kind: Literal["json_object", "json_schema"]
+    name: str = ""
+    schema: dict[str, Any] | None = None
+    is_strict: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """A request in no dialect. None and empty values were not asked for.
+
+    `others` are features that have no place of their own here, by feature, as the client wrote
+    them: the encoder of the other dialect refuses those that it cannot express.
+    """
+
+    messages: tuple[Message, ...]
+    system: tuple[Text, ...] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tools: bool | None = None
+    thinking: Thinking | None = None
+    response_format: ResponseFormat | None = None
+    user: str = ""
+    is_streamed: bool = False
+    others: dict[Feature, Any] = dataclasses.field(default_factory=dict)
+
+
+class Inexpressible(Exception):
+    """A feature was asked for that the model's dialect has no words for.
+
+    The edge turns it into an InvalidRequest that names the client's own parameter.
+    """
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__(feature)
+        self.feature = feature
+
+
+# --- What is answered ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `input_tokens` are all that was read, cached ones included.
+
+    Anthropic counts the cached ones apart, OpenAI within: the dialects convert.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """The model has begun; what it has read, where it says so at the start."""
+
+    usage: Usage | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThoughtSigned:
+    """The thought that was just told is complete and signed."""
+
+    signature: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThoughtHidden:
+    """A thought of which only the vendor's own cipher is told."""
+
+    data: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A tool call begins. `call` counts the calls of the answer from 0; calls may interleave."""
+
+    call: int
+    id: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallArguments:
+    """A piece of the JSON text of a call's arguments."""
+
+    call: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of an answer that came to its end."""
+
+    reason: Reason
+    usage: Usage | None
+    stop_sequence: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """The last event of an answer that did not. `type` as in the dialects' error objects."""
+
+    type: str
+    message: str
+    status: int = 502
+
+
+Event = (
+    Started
+    | TextDelta
+    | ThinkingDelta
+    | ThoughtSigned
+    | ThoughtHidden
+    | RefusalDelta
+    | CallStarted
+    | CallArguments
+    | Finished
+    | Failed
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the stream, collected."""
+
+    blocks: tuple[Block, ...]
+    reason: Reason
+    usage: Usage | None
+    stop_sequence: str | None = None
+
+
+class Incomplete(Exception):
+    """The events ended with a failure, or without an end."""
+
+    def __init__(self, failure: Failed) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+_CUT_OFF = Failed("upstream_error", "The model's answer broke off.")
+
+
+def collect(events: Iterable[Event]) -> Answer:
+    """The answer that events tell of. Raises Incomplete."""
+    blocks: list[Block] = []
+    calls: dict[int, int] = {}
+    for event in events:
+        match event:
+            case TextDelta(text):
+                _extend(blocks, Text(text))
+            case ThinkingDelta(text):
+                _extend(blocks, Thought(text))
+            case RefusalDelta(text):
+                _extend(blocks, Refusal(text))
+            case ThoughtSigned(signature):
+                _sign(blocks, signature)
+            case ThoughtHidden(data):
+                blocks.append(HiddenThought(data))
+            case CallStarted(call, id_, name):
+                calls[call] = len(blocks)
+                blocks.append(ToolUse(id_, name, ""))
+            case CallArguments(call, text):
+                block = blocks[calls[call]]
+                assert isinstance(block, ToolUse)
+                blocks[calls[call]] = dataclasses.replace(block, arguments=block.arguments + text)
+            case Finished(reason, usage, stop_sequence):
+                return Answer(tuple(blocks), reason, usage, stop_sequence)
+            case Failed():
+                raise Incomplete(event)
+            case Started():
+                pass
+    raise Incomplete(_CUT_OFF)
+
+
+def _extend(blocks: list[Block], more: Text | Thought | Refusal) -> None:
+    last = blocks[-1] if blocks else None
+    if type(last) is not type(more) or (isinstance(last, Thought) and last.signature):
+        blocks.append(more)
+        return
+    assert isinstance(last, Text | Thought | Refusal)
+    blocks[-1] = dataclasses.replace(last, text=last.text + more.text)
+
+
+def _sign(blocks: list[Block], signature: str) -> None:
+    last = blocks[-1] if blocks else None
+    if isinstance(last, Thought) and not last.signature:
+        blocks[-1] = dataclasses.replace(last, signature=signature)
+    else:
+        blocks.append(Thought("", signature))
