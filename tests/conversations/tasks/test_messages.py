@@ -139,15 +139,30 @@ def test_json_is_read_whatever_it_is_called(
     ok(alice_api.generic("POST", PATH, '{"message": "Hi"}', content_type=content_type), 202)
 
 
-@pytest.mark.parametrize(
-    "raw", ["{", "message=Hi", "[]", '"Hi"', "null", "# nothing", '{"a": "\\u0000"}', "\xff"]
-)
+@pytest.mark.parametrize("raw", ["{", "message=Hi", "[]", '"Hi"', "null", "# nothing", "\xff"])
 def test_what_is_no_json_object_is_refused(alice_api: APIClient, llm: Llm, raw: str) -> None:
     for path in (PATH, "/api/v1/conversations", "/api/v1/prompts", "/api/v1/personalizations"):
         sent: Any = raw.encode("latin-1")
         response = alice_api.generic("POST", path, sent, content_type="application/json")
         assert refused(response, 400) == "The request body must be a JSON object."
     send(alice_api)
+
+
+@pytest.mark.parametrize("text", ["a\\u0000b", "a\\ud800b"])
+def test_characters_that_cannot_be_stored_are_refused_by_field(
+    alice_api: APIClient, llm: Llm, text: str
+) -> None:
+    for path, body, field in (
+        (PATH, '{"message": "%s"}', "message"),
+        (PATH, '{"message": "Hi", "images": ["%s"]} # sent', "images.0"),
+        ("/api/v1/conversations", '{"%s": 1, "prompt_name": "a"}', ""),
+        ("/api/v1/prompts", '{"name": "a", "content": "%s"}', "content"),
+        ("/api/v1/personalizations", '{"name": "a", "content": {"tone": "%s"}}', "content.tone"),
+    ):
+        response = alice_api.generic("POST", path, body % text, content_type="application/json")
+        start = f"{field}: The text" if field else "The text"
+        assert refused(response, 400).startswith(f"{start} contains characters")
+    send(alice_api, message="a \U0001f600")
 
 
 def test_no_body_makes_its_reader_try_again_and_again(alice_api: APIClient, llm: Llm) -> None:
