@@ -252,13 +252,18 @@ class Gateway(Family):
 
     @classmethod
     def error_body(cls, error: errors.AppError, request: HttpRequest) -> Body:
+        return cls.body_of(error, request_id(request))
+
+    @classmethod
+    def body_of(cls, error: errors.AppError, request_id: str) -> Body:
+        """The error's body, which the libraries of both vendors understand."""
         shown = {
             "type": cls._TYPES.get(cls.status(error), "api_error"),
             "message": error.message,
             "param": error.param,
             "code": error.error_code.lower(),
         }
-        return {"type": "error", "error": shown, "request_id": request_id(request)}
+        return {"type": "error", "error": shown, "request_id": request_id}
 
 
 def _with_field(error: errors.AppError) -> str:

@@ -1,0 +1,292 @@
+"""One request of a client and its answer, on ASGI's terms: no Django request is ever made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from core.errors import AppError, PayloadTooLarge, Unavailable, UnsupportedMediaType
+from core.families import Gateway
+from core.ids import prefixed_id
+from core.languages import asked_language
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+MAX_BODY_BYTES = 50 * 2**20
+# Of all bodies that are being read or answered in a process. More wait for nobody: they are told
+# to come again, or four clients with pictures could take all memory.
+MAX_BYTES_IN_FLIGHT = 256 * 2**20
+# Bodies up to here come whole in ASGI's first event, and cost no more than any small request.
+_SMALL_BYTES = 64 * 1024
+# When a client has waited so long, somebody looks whether it is still there. Sooner would cost
+# every short request a task.
+_WATCH_AFTER_S = 0.05
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+# Credentials come in headers that no browser adds by itself, so any page may ask.
+CORS: tuple[tuple[bytes, bytes], ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-expose-headers",
+        b"request-id, x-request-id, retry-after, x-cache, x-ratelimit-limit-requests, "
+        b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests",
+    ),
+)
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class BytesInFlight:
+    """How much of a process's memory the bodies of requests take."""
+
+    def __init__(self, limit: int = MAX_BYTES_IN_FLIGHT) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        """Raises Unavailable when it would be too much."""
+        if self.taken + size > self.limit:
+            raise Unavailable(
+                _("Too many large requests are being answered at once."),
+                code="overloaded",
+                retry_after=1,
+            )
+        self.taken += size
+
+    def give_back(self, size: int) -> None:
+        self.taken -= size
+
+
+_in_flight = BytesInFlight()
+
+
+class Exchange:
+    """A request, and the one place where its answer is written.
+
+    `answered` tells whether the answer's head has been sent; from then on errors are events of the
+    stream. `extra` are headers that every answer to this request carries.
+    """
+
+    __slots__ = (
+        "_held", "_receive", "_send", "_watch", "answered", "extra", "headers", "is_gone", "method",
+        "path", "request_id", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        self.started = time.perf_counter()
+        self.request_id = prefixed_id("req")
+        self.method = scope["method"]
+        self.path = scope["path"]
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.extra: list[tuple[bytes, bytes]] = []
+        self.answered = False
+        self.is_gone = False
+        self._receive: Any = receive
+        self._send: Any = send
+        self._held = 0
+        self._watch: _Watch | None = None
+
+    def header(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def elapsed_ms(self) -> float:
+        """Since the request's head came."""
+        return (time.perf_counter() - self.started) * 1000
+
+    def speak(self) -> None:
+        """Has messages in the language that the client asks for."""
+        if (wanted := self.header(b"accept-language")) and (language := asked_language(wanted)):
+            translation.activate(language)
+
+    # --- Reading ---------------------------------------------------------------------------------
+
+    def check_size(self) -> None:
+        """Refuses by its announced length what is too large. Raises PayloadTooLarge."""
+        announced = self.headers.get(b"content-length")
+        if announced is not None and announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+            raise _too_large()
+
+    async def body(self) -> bytes | bytearray:
+        """The whole body. Raises PayloadTooLarge, Unavailable, ClientGone."""
+        encoding = self.headers.get(b"content-encoding", b"identity").strip().lower()
+        if encoding not in (b"identity", b""):
+            raise UnsupportedMediaType(_("Compressed request bodies are not understood."))
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        first: bytes = event.get("body", b"")
+        if not event.get("more_body", False):
+            if len(first) > _SMALL_BYTES:
+                self._hold(len(first))
+            return first
+        return await self._rest(first)
+
+    async def _rest(self, first: bytes) -> bytearray:
+        announced = self.headers.get(b"content-length", b"")
+        if announced.isdigit():
+            self._hold(int(announced))
+        body = bytearray(first)
+        while True:
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
+            if len(body) > self._held:
+                self._hold(len(body) - self._held)
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGone
+            body += event.get("body", b"")
+            if not event.get("more_body", False):
+                return body
+
+    def _hold(self, size: int) -> None:
+        _in_flight.take(size)
+        self._held += size
+
+    def let_go(self) -> None:
+        """Gives back what the body took of the process's share."""
+        _in_flight.give_back(self._held)
+        self._held = 0
+
+    # --- Waiting ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def watched(self, *, at_once: bool = False) -> Iterator[None]:
+        """Ends what is inside, with ClientGone, when the client leaves."""
+        watch = _Watch(self, self._receive)
+        watch.begin(0 if at_once else _WATCH_AFTER_S)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not watch.has_cancelled:
+                raise
+            watch.owner.uncancel()
+            raise ClientGone from None
+        finally:
+            watch.end()
+
+    # --- Answering -------------------------------------------------------------------------------
+
+    async def json(self, body: bytes, *, status: int = 200, headers: Headers = ()) -> None:
+        """Sends a whole answer."""
+        await self._start(
+            status,
+            [
+                (b"content-type", JSON),
+                (b"content-length", str(len(body)).encode()),
+                *headers,
+            ],
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_stream(self) -> None:
+        """Sends the head of a stream of events."""
+        await self._start(
+            200,
+            [
+                (b"content-type", EVENT_STREAM),
+                (b"cache-control", b"no-cache"),
+                # Proxies would collect the stream before passing it on.
+                (b"x-accel-buffering", b"no"),
+            ],
+        )
+
+    async def write(self, piece: bytes) -> None:
+        """Sends a piece of the stream; waits while the client reads slower than it is told."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end_stream(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, error: AppError) -> None:
+        """Sends an error as the whole answer."""
+        status = Gateway.status(error)
+        headers = []
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, PayloadTooLarge | Unavailable | UnsupportedMediaType):
+            # The rest of the body may be unread, so the connection is of no further use.
+            headers.append((b"connection", b"close"))
+        body = msgspec.json.encode(Gateway.body_of(error, self.request_id))
+        await self.json(body, status=status, headers=headers)
+
+    async def no_content(self, headers: Headers) -> None:
+        await self._start(204, [*headers])
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        own = self.request_id.encode()
+        self.answered = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *headers,
+                    (b"request-id", own),
+                    (b"x-request-id", own),
+                    (b"x-content-type-options", b"nosniff"),
+                    *CORS,
+                    *self.extra,
+                ],
+            }
+        )
+
+
+class _Watch:
+    """Cancels the task that answers when the client leaves."""
+
+    __slots__ = ("_exchange", "_handle", "_receive", "_task", "has_cancelled", "owner")
+
+    def __init__(self, exchange: Exchange, receive: Any) -> None:
+        owner = asyncio.current_task()
+        assert owner is not None
+        self.owner = owner
+        self.has_cancelled = False
+        self._exchange = exchange
+        self._receive = receive
+        self._handle: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, after_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if after_s:
+            self._handle = loop.call_later(after_s, self._look)
+        else:
+            self._look()
+
+    def end(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _look(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._exchange.is_gone = True
+        self.has_cancelled = True
+        self.owner.cancel()
+
+
+def _too_large() -> PayloadTooLarge:
+    text = _("The request body is too large; {limit} MB are possible.")
+    return PayloadTooLarge(text.format(limit=MAX_BODY_BYTES // 2**20), code="request_too_large")
