@@ -197,14 +197,15 @@ def _images(
 ) -> tuple[AttachmentRow, ...]:
     if not paths:
         return ()
+    folder = UserFolder.of(principal.user_id)
+    try:
+        rows = image_rows(folder, paths)
+    except (InvalidRequest, NotFound) as error:
+        raise InvalidRequest(error.message, code=error.error_code, param="images") from None
     if llm is not None and not llm.accepts_images:
         text = _("The model “%(name)s” sees no images.") % {"name": llm.name}
         raise InvalidRequest(text, code="IMAGES_NOT_SEEN", param="images")
-    folder = UserFolder.of(principal.user_id)
-    try:
-        return image_rows(folder, paths)
-    except (InvalidRequest, NotFound) as error:
-        raise InvalidRequest(error.message, code=error.error_code, param="images") from None
+    return rows
 
 
 class _Plan:

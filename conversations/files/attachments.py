@@ -109,13 +109,11 @@ def shortened(text: str, *, tokens: int) -> str:
 # --- Images in the user's folder ---------------------------------------------------------------
 
 
-def image_row(folder: UserFolder, path: str) -> AttachmentRow:
-    """An image of the user's folder. Raises InvalidRequest, NotFound and PayloadTooLarge."""
-    return image_rows(folder, [path])[0]
-
-
 def image_rows(folder: UserFolder, paths: Iterable[str]) -> tuple[AttachmentRow, ...]:
-    """The images of one message, each once, all checked. Raises as `image_row`."""
+    """The images of one message, each once, all checked.
+
+    Raises InvalidRequest, NotFound and PayloadTooLarge.
+    """
     checked = list(dict.fromkeys(folder.checked(path) for path in paths))
     if len(checked) > MAX_IMAGES:
         text = _("At most %(limit)d images can be sent at once.") % {"limit": MAX_IMAGES}

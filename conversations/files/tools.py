@@ -163,21 +163,18 @@ class AgentTools:
         arguments: dict[str, Any],
         change: Callable[[], Saved],
     ) -> str:
-        """Makes the change and tells of it, or of its failure."""
+        """Makes the change and tells of it. Of one that is refused, its result tells."""
         content: str = arguments["content"]
+        saved = await asyncio.to_thread(change)
         payload = {
-            "path": arguments["path"],
+            "path": saved.path,
             "forced": False,
             "lines": len(content.splitlines()),
             "bytes": len(_encoded(content)),
             "tool_call_id": called.call_id,
+            "success": True,
         }
-        try:
-            saved = await asyncio.to_thread(change)
-        except AppError:
-            self._note(NewEvent(event, {**payload, "success": False}))
-            raise
-        self._note(NewEvent(event, {**payload, "path": saved.path, "success": True}))
+        self._note(NewEvent(event, payload))
         # The folder may be gone again by now; the file was written all the same.
         with contextlib.suppress(AppError):
             self._note(await asyncio.to_thread(self._tree_around, saved.path))

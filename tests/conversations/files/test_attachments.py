@@ -18,7 +18,6 @@ from accounts.principals import Principal, principal_for_user
 from conversations.files import attachments, images, reading
 from conversations.files.attachments import (
     documents_of,
-    image_row,
     image_rows,
     images_of,
     read_link,
@@ -300,7 +299,7 @@ def test_it_shortens_to_tokens(text: str) -> None:
 def test_it_takes_images_of_the_folder(folder: UserFolder) -> None:
     data = picture("JPEG")
     folder.save("photos/猫.jpg", [data])
-    row = image_row(folder, "./photos/猫.jpg")
+    (row,) = image_rows(folder, ["./photos/猫.jpg"])
     assert row == {
         "kind": "image",
         "name": "猫.jpg",
@@ -310,7 +309,7 @@ def test_it_takes_images_of_the_folder(folder: UserFolder) -> None:
     }
     (part,) = images_of([row], owner_id=7)
     assert part.data == data
-    assert image_row(folder, "user_upload/photos/猫.jpg") == row
+    assert image_rows(folder, ["user_upload/photos/猫.jpg"]) == (row,)
 
 
 def test_it_takes_no_other_files(folder: UserFolder, base: Path) -> None:
@@ -328,8 +327,8 @@ def test_it_takes_no_other_files(folder: UserFolder, base: Path) -> None:
     }
     for path, error in expected.items():
         with pytest.raises(error):
-            image_row(folder, path)
-    assert image_row(folder, "good.png")["kind"] == "image"
+            image_rows(folder, [path])
+    assert image_rows(folder, ["good.png"])[0]["kind"] == "image"
 
 
 def test_it_takes_so_many_images(folder: UserFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,18 +278,20 @@ async def test_it_appends_and_tells_of_it(agent: Agent, folder: UserFolder) -> N
     assert agent.events[2].data["bytes"] == 4
 
 
-async def test_it_tells_of_what_failed(agent: Agent, folder: UserFolder, settings: Any) -> None:
+async def test_it_tells_of_no_change_where_none_was_made(
+    agent: Agent, folder: UserFolder, settings: Any
+) -> None:
     settings.USER_FILES_QUOTA_MB = 0
     with pytest.raises(PayloadTooLarge):
         await agent.call("write_file", path="a.txt", content="A")
     for path in ("../8/a.txt", "/etc/cron.d/a", "CON", ""):
         with pytest.raises(InvalidRequest):
             await agent.call("append_file", path=path, content="A")
-    assert [(event.type, event.data["success"]) for event in agent.events] == [
-        ("modify_payload", False),
-        *[("append_payload", False)] * 4,
-    ]
+    assert agent.events == []
     assert folder.list() == ()
+    settings.USER_FILES_QUOTA_MB = 1
+    await agent.call("write_file", path="a.txt", content="A")
+    assert [event.type for event in agent.events] == ["modify_payload", "file_tree_update"]
 
 
 async def test_it_writes_what_no_file_could_hold(agent: Agent, folder: UserFolder) -> None:

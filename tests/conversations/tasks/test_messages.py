@@ -489,6 +489,10 @@ def test_a_model_that_sees_nothing_is_sent_no_images(
     alice_api: APIClient, picture: str, llm: Llm
 ) -> None:
     assert "images" in refused(alice_api.post(PATH, {"message": "Hi", "images": [picture]}), 400)
+    # What is not the user's own is not looked at with the model's eyes.
+    foreign = refused(alice_api.post(PATH, {"images": ["../../etc/passwd"]}), 400)
+    assert "images" in foreign
+    assert "sees no" not in foreign
     Llm.objects.update(accepts_images=True)
     send(alice_api, images=[picture])
 
