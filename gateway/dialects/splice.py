@@ -1,0 +1,119 @@
+"""New values for members at the top level of a JSON text, with every other byte left as it is.
+
+Passing a request or an answer on needs another model name in it and little else: a body of 50 MB
+is neither decoded nor copied for that. The texts are known to be JSON objects; what is not one
+makes nothing worse than another text that is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+Text = bytes | bytearray | memoryview
+Piece = bytes | memoryview
+Span = tuple[int, int]
+
+# Possessive, so that a long string with many escapes needs no memory for ways back.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.S)
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_SCALAR = re.compile(rb"[^,\]}\s]+")
+_HEAD = re.compile(rb"\s*\{\s*(\}?)")
+_QUOTE = ord('"')
+_OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
+# A letter of ASCII in its escaped form, as an odd client may write the name of a member.
+_ESCAPED_ASCII = rb"\u00"
+_NONE: Mapping[str, bytes] = MappingProxyType({})
+
+
+def with_members(
+    text: Text, present: Mapping[str, bytes], optional: Mapping[str, bytes] = _NONE
+) -> list[Piece]:
+    """The text in pieces with these values (JSON texts) in all members of these names.
+
+    `present` are known to be there, `optional` are added where they are not. A name given twice
+    gets its value twice: readers differ in which one they believe. The pieces look into `text`.
+    """
+    changes: list[tuple[int, int, bytes]] = []
+    for name, value in present.items():
+        changes += [(start, end, value) for start, end in known_spans(text, name)]
+    for name, value in optional.items():
+        found = value_spans(text, name)
+        changes += [(start, end, value) for start, end in found] or [_addition(text, name, value)]
+    view = memoryview(text)
+    pieces: list[Piece] = []
+    done = 0
+    for start, end, value in sorted(changes):
+        pieces += (view[done:start], value)
+        done = end
+    return [*pieces, view[done:]]
+
+
+def known_spans(text: Text, name: str) -> list[Span]:
+    """`value_spans` of a name that the object is known to have: faster where it is there once.
+
+    The name in quotes, once in the whole text, is that member's; only escapes could hide another.
+    """
+    if not isinstance(text, memoryview):
+        key = b'"%b"' % name.encode()
+        at = text.find(key)
+        is_only = at >= 0 and text.find(key, at + 1) < 0 and text.find(_ESCAPED_ASCII) < 0
+        if is_only and (colon := _COLON.match(text, at + len(key))):
+            return [_value_span(text, colon.end())]
+    return value_spans(text, name)
+
+
+def value_spans(text: Text, name: str) -> list[Span]:
+    """Where the values of this name stand at the top level, without the spaces around them."""
+    spans = []
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        first = text[token.start()]
+        if first in _OPENING:
+            depth += 1
+        elif first in _CLOSING:
+            depth -= 1
+        elif depth == 1 and (colon := _COLON.match(text, token.end())):
+            if _spells(token, name):
+                spans.append(_value_span(text, colon.end()))
+    return spans
+
+
+def _spells(token: re.Match[bytes], name: str) -> bool:
+    # Six bytes for a letter that is escaped. Longer tokens are not even copied.
+    if token.end() - token.start() > 6 * len(name) + 2:
+        return False
+    return bool(msgspec.json.decode(token.group()) == name)
+
+
+def _value_span(text: Text, start: int) -> Span:
+    first = text[start]
+    if first in _OPENING:
+        return start, _container_end(text, start)
+    value = (_STRING if first == _QUOTE else _SCALAR).match(text, start)
+    return start, value.end() if value else start
+
+
+def _container_end(text: Text, start: int) -> int:
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        first = text[token.start()]
+        if first in _OPENING:
+            depth += 1
+        elif first in _CLOSING:
+            depth -= 1
+        if not depth:
+            return token.end()
+    return len(text)
+
+
+def _addition(text: Text, name: str, value: bytes) -> tuple[int, int, bytes]:
+    head = _HEAD.match(text)
+    if not head:
+        return 0, 0, b""
+    at, comma = head.start(1), b"" if head.group(1) else b","
+    return at, at, b'"%b":%b%b' % (name.encode(), value, comma)
