@@ -3,7 +3,7 @@
 The check sits where the connection is made, below the URL parser: the name is resolved, every
 address it has must be public (or allowed by an operator), and the connection goes to an address
 that was checked. Whoever opens a connection that a user can steer asks `checked_addresses` and
-connects to what it gives: `core.http` and `core.wire` do, and there is no third way.
+connects to what it gives, as `core.http` and `core.wire` do.
 """
 
 from __future__ import annotations
@@ -208,8 +208,10 @@ async def _resolve(host: str, port: int) -> list[Address]:
 
 @lru_cache(maxsize=1)
 def ssl_context() -> ssl.SSLContext:
-    """Verifies servers by host name. Loading the certificates takes milliseconds."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Verifies servers by host name, offers HTTP/1.1. Kept: loading certificates takes its time."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def too_large(limit_bytes: int) -> ResponseTooLarge:
