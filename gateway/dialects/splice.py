@@ -77,9 +77,8 @@ def value_spans(text: Text, name: str) -> list[Span]:
             depth += 1
         elif first in _CLOSING:
             depth -= 1
-        elif depth == 1 and (colon := _COLON.match(text, token.end())):
-            if _spells(token, name):
-                spans.append(_value_span(text, colon.end()))
+        elif depth == 1 and _spells(token, name) and (colon := _COLON.match(text, token.end())):
+            spans.append(_value_span(text, colon.end()))
     return spans
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ def data_in(stream: bytes, cuts: list[int]) -> list[bytes]:
     bounds = [0, *sorted(cuts), len(stream)]
     events = [
         event
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in itertools.pairwise(bounds)
         for event in splitter.push(stream[start:end])
     ]
     assert b"".join(events) + splitter.rest() == stream

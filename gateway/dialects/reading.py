@@ -1,0 +1,135 @@
+"""Reading a request's body: whatever is wrong with it becomes a sentence and a parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from core.errors import InvalidRequest
+
+T = TypeVar("T")
+Body = bytes | bytearray | memoryview
+
+_WITH_PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?P<in_key>key in )?\$\.?(?P<place>.*)`)?", re.S)
+_TYPES = {
+    "str": gettext_noop("a string"),
+    "int": gettext_noop("an integer"),
+    "float": gettext_noop("a number"),
+    "bool": gettext_noop("true or false"),
+    "array": gettext_noop("a list"),
+    "object": gettext_noop("an object"),
+    "null": gettext_noop("null"),
+}
+
+
+def read(body: Body, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body as the decoder's type. Raises InvalidRequest, whose `param` says where."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _translated(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise invalid(_("The body is not valid JSON: {reason}.").format(reason=error)) from None
+    except UnicodeDecodeError:
+        raise invalid(_("The body is not valid UTF-8.")) from None
+    except RecursionError:
+        raise invalid(_("The body is nested too deeply.")) from None
+
+
+def invalid(message: str, param: str | None = None) -> InvalidRequest:
+    """The error that says so, with the parameter in front for clients that show the text only."""
+    return InvalidRequest(f"{param}: {message}" if param else message, param=param)
+
+
+def text_of(raw: msgspec.Raw, param: str) -> str:
+    """JSON text that was only passed over so far. Raises InvalidRequest."""
+    try:
+        return bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise invalid(_("This is not valid UTF-8."), param) from None
+
+
+def string_of(raw: msgspec.Raw, param: str) -> str:
+    """The string that the JSON text is. Raises InvalidRequest."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise invalid(_("This is not a valid string."), param) from None
+
+
+def is_string(raw: msgspec.Raw) -> bool:
+    return memoryview(raw)[0] == ord('"')
+
+
+def is_object(raw: msgspec.Raw) -> bool:
+    return memoryview(raw)[0] == ord("{")
+
+
+# --- msgspec's words -----------------------------------------------------------------------------
+
+
+def _translated(text: str) -> InvalidRequest:
+    match = _WITH_PLACE.fullmatch(text)
+    assert match  # it takes any text
+    what, place = match["what"], match["place"] or ""
+    for pattern, translate in _SENTENCES:
+        if found := pattern.fullmatch(what):
+            return translate(place, *found.groups())
+    return invalid(_("This is not valid."), place or None)
+
+
+def _missing(place: str, name: str) -> InvalidRequest:
+    return invalid(_("This field is required."), f"{place}.{name}".lstrip("."))
+
+
+def _wrong_type(place: str, expected: str, got: str) -> InvalidRequest:
+    message = _("This must be {expected}, not {got}.").format(
+        expected=_(" or ").join(_named(each) for each in expected.split(" | ")), got=_named(got)
+    )
+    if place:
+        return invalid(message, place)
+    return invalid(_("The body must be a JSON object."))
+
+
+def _named(kind: str) -> str:
+    return _(_TYPES[kind]) if kind in _TYPES else kind
+
+
+def _unknown_value(place: str, value: str) -> InvalidRequest:
+    return invalid(_("“{value}” is not known here.").format(value=value.strip("'")), place)
+
+
+def _at_least(place: str, bound: str) -> InvalidRequest:
+    return invalid(_("This must be at least {bound}.").format(bound=_number(bound)), place)
+
+
+def _at_most(place: str, bound: str) -> InvalidRequest:
+    return invalid(_("This must be at most {bound}.").format(bound=_number(bound)), place)
+
+
+def _empty(place: str, _least: str) -> InvalidRequest:
+    return invalid(_("This must not be empty."), place)
+
+
+def _too_long(place: str, most: str) -> InvalidRequest:
+    return invalid(_("This may have at most {most} elements.").format(most=most), place)
+
+
+def _number(text: str) -> str:
+    return text.removesuffix(".0")
+
+
+_SENTENCES: tuple[tuple[re.Pattern[str], Callable[..., InvalidRequest]], ...] = (
+    (re.compile(r"Object missing required field `(\w+)`"), _missing),
+    (re.compile(r"Expected `(?:str|array|object)` of length >= (\d+)"), _empty),
+    (re.compile(r"Expected `(?:str|array|object)` of length <= (\d+)"), _too_long),
+    (re.compile(r"Expected `(?:int|float)` >= (\S+)"), _at_least),
+    (re.compile(r"Expected `(?:int|float)` <= (\S+)"), _at_most),
+    (re.compile(r"Expected `([^`]+)`, got `([^`]+)`"), _wrong_type),
+    (re.compile(r"Invalid (?:enum )?value (.*)", re.S), _unknown_value),
+)
