@@ -1,0 +1,458 @@
+"""`/v1/messages` and `/v1/chat/completions`: one way through, whatever the client and model speak.
+
+A model of the client's own dialect is passed through, bytes and all; any other model's answer comes
+as neutral events, which the client's dialect writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Self
+
+from django.utils.translation import gettext as _
+
+from core.db import in_db
+from core.errors import AppError, InvalidRequest, ProviderError
+from core.ids import prefixed_id
+from core.wire import Response, WireError
+from gateway import assistants, directory, local, upstream
+from gateway.dialects.sse import TooLong
+from gateway.dialects.table import DIALECTS, ChatDialect, Decoder, Encoder, Relay
+from gateway.exchange import Exchange
+from gateway.neutral import (
+    CallArguments,
+    Event,
+    Failed,
+    Finished,
+    Incomplete,
+    Inexpressible,
+    Request,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+    collect,
+)
+from gateway.request import GatedRequest
+from gateway.types import PublicModel, Target
+from providers.tokens import estimate_tokens
+from providers.types import LlmSpec
+
+PING_EVERY_S = 15.0
+# Where a client of a dialect without the rule asks a model of one that needs a number.
+DEFAULT_MAX_TOKENS = 4096
+_CHARS_PER_TOKEN = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Passed:
+    """An answer in the client's own dialect: its first piece, and whatever follows."""
+
+    response: Response
+    first: bytes
+    rest: AsyncIterator[bytes]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole answer in the client's dialect."""
+
+    body: bytes
+    usage: Usage | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """An answer as events, the first of which has come."""
+
+    first: Event
+    rest: AsyncGenerator[Event, None]
+
+
+Opened = Passed | Whole | Told
+
+
+async def answer(request: GatedRequest, dialect: ChatDialect) -> None:
+    """Answers one request for a chat model. Raises AppError before the answer has begun."""
+    body = await request.exchange.body()
+    asked = dialect.parse(body)
+    metered = request.metered
+    metered.model, metered.is_streamed = asked.model, bool(asked.stream)
+    with request.exchange.watched():
+        opened = await _opened(request, dialect, asked, body)
+        match opened:
+            case Whole():
+                await _send_whole(request, opened)
+            case Passed():
+                await _pass_on(request, dialect, asked, opened)
+            case Told() if asked.stream:
+                await _tell(request, dialect, asked, opened)
+            case Told():
+                await _send_collected(request, dialect, opened)
+
+
+async def _opened(
+    request: GatedRequest, dialect: ChatDialect, asked: Any, body: bytes | bytearray
+) -> Opened:
+    asking = _Asking(request, dialect, asked, body)
+    if assistants.is_assistant(asked.model):
+        return await asking.assistant()
+    model = await directory.find(request.record, asked.model)
+    request.model = model
+    _check(model, asked)
+    return await upstream.first_answer(model.targets, request.metered, asking.target)
+
+
+def _check(model: PublicModel, asked: Any) -> None:
+    if model.kind != "chat":
+        text = _("“%(name)s” is no chat model.") % {"name": model.name}
+        raise InvalidRequest(text, param="model")
+    cap = model.max_tokens_cap
+    if cap is not None and asked.max_tokens is not None and asked.max_tokens > cap:
+        text = _("The model gives at most %(cap)d tokens.") % {"cap": cap}
+        raise InvalidRequest(text, param="max_tokens")
+
+
+# --- Asking ---------------------------------------------------------------------------------------
+
+
+class _Asking:
+    """One request, put to whichever model is to answer it."""
+
+    def __init__(
+        self, request: GatedRequest, dialect: ChatDialect, asked: Any, body: bytes | bytearray
+    ) -> None:
+        self._request = request
+        self._dialect = dialect
+        self._asked = asked
+        self._body = body
+        self._neutral: Request | None = None
+
+    @property
+    def neutral(self) -> Request:
+        if self._neutral is None:
+            self._neutral = self._dialect.decode_request(self._asked)
+        return self._neutral
+
+    async def target(self, target: Target) -> Opened:
+        """What the target answers. Raises upstream.Failing."""
+        self._request.estimate = lambda: Usage(self._input_tokens(), 0)
+        if target.dialect == self._dialect.name:
+            return await self._same(target)
+        try:
+            if target.dialect == "builtin":
+                return await self._builtin(target)
+            return await self._other(target, DIALECTS[target.dialect])
+        except Inexpressible as unable:
+            raise self._unable(unable) from None
+
+    async def assistant(self) -> Told:
+        """What the assistant answers. Raises AppError."""
+        self._request.metered.attempts = 1
+        runtime = await in_db(assistants.load, self._request.record.principal, self._asked.model)
+        self._request.metered.target_row = runtime.id
+        try:
+            turn = assistants.to_turn(self.neutral, runtime)
+        except Inexpressible as unable:
+            raise self._refusal(unable) from None
+        return await self._first(assistants.answer(turn, runtime, self.neutral))
+
+    async def _same(self, target: Target) -> Opened:
+        asked, dialect = self._asked, self._dialect
+        pieces = dialect.relay_request(self._body, asked, model=target.model_name)
+        response = await upstream.send(
+            target,
+            dialect.path,
+            pieces,
+            headers=self._passed_headers(),
+            timeouts=upstream.STREAMED if asked.stream else upstream.WHOLE,
+            decode_error=dialect.decode_error,
+        )
+        if not asked.stream:
+            return self._whole(await upstream.read(response))
+        rest = aiter(response)
+        return Passed(response, await self._first_piece(response, rest), rest)
+
+    def _whole(self, data: bytes) -> Whole:
+        body, usage = self._dialect.relay_answer(data, public_model=self._asked.model)
+        if usage is None:
+            last = self._dialect.decode_answer(data)[-1:]
+            if last and isinstance(last[0], Failed):
+                raise upstream.Failing(last[0], is_service=True)
+        return Whole(body, usage)
+
+    async def _other(self, target: Target, theirs: ChatDialect) -> Told:
+        body = theirs.encode_request(
+            self.neutral,
+            model=target.model_name,
+            default_max_tokens=self._default_max_tokens(target),
+        )
+        response = await upstream.send(
+            target,
+            theirs.path,
+            [body],
+            timeouts=upstream.STREAMED if self._asked.stream else upstream.WHOLE,
+            decode_error=theirs.decode_error,
+        )
+        if not self._asked.stream:
+            events = theirs.decode_answer(await upstream.read(response))
+            return await self._first(_each(events))
+        return await self._first(_decoded(response, theirs.decoder()))
+
+    async def _builtin(self, target: Target) -> Told:
+        assert isinstance(target.spec, LlmSpec)
+        # Looked at before anything is begun, so that what cannot be said is refused.
+        local.to_request(self.neutral, target.spec)
+        return await self._first(local.answer(self.neutral, target.spec))
+
+    async def _first(self, events: AsyncGenerator[Event, None]) -> Told:
+        """The events, once the first has come that says something."""
+        try:
+            first = await anext(events)
+        except StopAsyncIteration:
+            failed = Failed("upstream_error", _("The model gave no answer."))
+            raise upstream.Failing(failed, is_service=True) from None
+        except ProviderError as error:
+            failed = Failed("upstream_error", error.message)
+            raise upstream.Failing(failed, is_service=True) from error
+        if isinstance(first, Failed):
+            await events.aclose()
+            raise upstream.Failing(first, is_service=first.status >= 500)
+        return Told(first, events)
+
+    async def _first_piece(self, response: Response, pieces: AsyncIterator[bytes]) -> bytes:
+        content_type = response.header(b"content-type") or b""
+        try:
+            if not content_type.startswith(b"text/event-stream"):
+                await response.aclose()
+                failed = Failed("upstream_error", _("The model's server sent no event stream."))
+                raise upstream.Failing(failed, is_service=True)
+            return await anext(pieces)
+        except StopAsyncIteration:
+            failed = Failed("upstream_error", _("The model gave no answer."))
+            raise upstream.Failing(failed, is_service=True) from None
+        except WireError as error:
+            raise upstream.broken(error) from error
+        except asyncio.CancelledError:
+            await response.aclose()
+            raise
+
+    def _passed_headers(self) -> list[tuple[bytes, bytes]]:
+        """What the client says to the vendor's API beside the body."""
+        given = self._request.exchange.headers
+        return [(name, given[name]) for name in self._dialect.passed_headers if name in given]
+
+    def _default_max_tokens(self, target: Target) -> int:
+        assert isinstance(target.spec, LlmSpec)
+        own = target.spec.max_output_tokens or DEFAULT_MAX_TOKENS
+        model = self._request.model
+        cap = model.max_tokens_cap if model is not None else None
+        return min(own, cap) if cap is not None else own
+
+    def _input_tokens(self) -> int:
+        """A guess from the request's text, for answers that were never counted."""
+        return sum(
+            estimate_tokens(getattr(block, "text", "") or getattr(block, "arguments", ""))
+            for message in self.neutral.messages
+            for block in message.blocks
+        ) + sum(estimate_tokens(text.text) for text in self.neutral.system)
+
+    def _unable(self, unable: Inexpressible) -> upstream.Failing:
+        error = self._refusal(unable)
+        failed = Failed("invalid_request_error", error.message, status=400)
+        return upstream.Failing(failed, is_service=False, error=error)
+
+    def _refusal(self, unable: Inexpressible) -> InvalidRequest:
+        param = self._dialect.params.get(unable.feature, unable.feature)
+        text = _("“%(param)s” cannot be asked of this model.") % {"param": param}
+        return InvalidRequest(text, param=param)
+
+
+async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
+    for event in events:
+        yield event
+
+
+async def _decoded(response: Response, decoder: Decoder) -> AsyncGenerator[Event, None]:
+    """The events of an upstream's stream; the last is Finished or Failed."""
+    async with response:
+        try:
+            async for piece in response:
+                for event in decoder.push(piece):
+                    yield event
+                    if isinstance(event, Finished | Failed):
+                        return
+        except WireError as error:
+            yield upstream.broken(error).failed
+            return
+        for event in decoder.close():
+            yield event
+
+
+# --- Answering ------------------------------------------------------------------------------------
+
+
+async def _send_whole(request: GatedRequest, whole: Whole) -> None:
+    request.usage = whole.usage
+    request.first_byte()
+    request.close()
+    await request.exchange.json(whole.body)
+
+
+async def _send_collected(request: GatedRequest, dialect: ChatDialect, told: Told) -> None:
+    async with aclosing(told.rest) as rest:
+        events = [told.first, *[event async for event in rest]]
+    try:
+        collected = collect(events)
+    except Incomplete as incomplete:
+        failing = upstream.Failing(incomplete.failure, is_service=True)
+        raise upstream.as_error(failing) from None
+    body = dialect.encode_answer(
+        collected,
+        request_id=_answer_id(dialect),
+        model=request.metered.model,
+        created=int(request.metered.started_at),
+    )
+    await _send_whole(request, Whole(body, collected.usage))
+
+
+async def _pass_on(request: GatedRequest, dialect: ChatDialect, asked: Any, passed: Passed) -> None:
+    relay = dialect.relay(public_model=asked.model, wants_usage=asked.wants_usage)
+    before = request.estimate
+    request.estimate = lambda: Usage(
+        before().input_tokens, -(-relay.seen_chars // _CHARS_PER_TOKEN)
+    )
+    exchange = request.exchange
+    async with passed.response:
+        request.first_byte()
+        await exchange.begin_stream()
+        await _push(request, relay, passed.first)
+        try:
+            async for piece in passed.rest:
+                await _push(request, relay, piece)
+        except (WireError, TooLong):
+            # The relay knows that the end has not come, and says so.
+            pass
+    tail = relay.close()
+    request.usage = relay.usage
+    if relay.failed is not None:
+        request.fail(relay.failed)
+    request.close()
+    if tail:
+        await exchange.write(tail)
+    await exchange.end_stream()
+
+
+async def _push(request: GatedRequest, relay: Relay, piece: bytes) -> None:
+    out = relay.push(piece)
+    if relay.is_complete:
+        request.usage = relay.usage
+        request.close()
+    if out:
+        await request.exchange.write(out)
+
+
+async def _tell(request: GatedRequest, dialect: ChatDialect, asked: Any, told: Told) -> None:
+    encoder = dialect.encoder(
+        request_id=_answer_id(dialect),
+        model=asked.model,
+        include_usage=asked.wants_usage,
+        input_tokens=request.estimate().input_tokens,
+        created=int(request.metered.started_at),
+    )
+    count = _Count(request.estimate().input_tokens)
+    request.estimate = count.usage
+    exchange = request.exchange
+    request.first_byte()
+    async with aclosing(told.rest) as rest:
+        await exchange.begin_stream()
+        with _Pings(exchange, encoder) as pings:
+            await _write(request, encoder, count, told.first)
+            async for event in _guarded(rest):
+                pings.put_off()
+                await _write(request, encoder, count, event)
+    await exchange.end_stream()
+
+
+async def _write(request: GatedRequest, encoder: Encoder, count: _Count, event: Event) -> None:
+    count.take(event)
+    if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished):
+            request.usage = event.usage
+        else:
+            request.fail(event)
+        request.close()
+    if out := encoder.encode(event):
+        await request.exchange.write(out)
+
+
+async def _guarded(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The events; an error of the product's own models becomes the last of them."""
+    try:
+        async for event in events:
+            yield event
+    except AppError as error:
+        yield Failed("upstream_error", error.message)
+
+
+def _answer_id(dialect: ChatDialect) -> str:
+    return dialect.id_prefix + prefixed_id("").lstrip("_")
+
+
+class _Count:
+    """How many tokens have been told so far, estimated."""
+
+    def __init__(self, input_tokens: int) -> None:
+        self._input_tokens = input_tokens
+        self._chars = 0
+
+    def take(self, event: Event) -> None:
+        match event:
+            case TextDelta(text) | ThinkingDelta(text) | CallArguments(text=text):
+                self._chars += len(text)
+            case _:
+                pass
+
+    def usage(self) -> Usage:
+        return Usage(self._input_tokens, -(-self._chars // _CHARS_PER_TOKEN))
+
+
+class _Pings:
+    """Keeps the client's connection alive while the model is silent."""
+
+    def __init__(self, exchange: Exchange, encoder: Encoder) -> None:
+        self._exchange = exchange
+        self._encoder = encoder
+        self._last = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        self.put_off()
+        self._arm(PING_EVERY_S)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def put_off(self) -> None:
+        """Something was said just now."""
+        self._last = asyncio.get_running_loop().time()
+
+    def _arm(self, after_s: float) -> None:
+        self._handle = asyncio.get_running_loop().call_later(after_s, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        left_s = self._last + PING_EVERY_S - loop.time()
+        if left_s <= 0:
+            # Whoever writes the answer waits for the model meanwhile: the two cannot mix.
+            self._sending = loop.create_task(self._exchange.write(self._encoder.ping()))
+            left_s = PING_EVERY_S
+            self._last = loop.time()
+        self._arm(left_s)
