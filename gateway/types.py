@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from providers.types import EmbedderSpec, LlmSpec
 
 if TYPE_CHECKING:
-    from core.wire import Origin
+    from core.wire.types import Origin
 
 # What a model is asked in. "builtin" models run in this process and are asked by no wire.
 Dialect = Literal["messages", "chat_completions", "embeddings", "builtin"]
@@ -21,7 +21,8 @@ Kind = Literal["chat", "embedding"]
 class Target:
     """One upstream of a public model, ready to be asked. Secrets are in it; never log one.
 
-    `headers` carry the vendor's credential. `route_id` is None for a row under its own name.
+    `path` is below the origin's prefix. `headers` carry the vendor's credential. `route_id` is None
+    for a row under its own name.
     """
 
     row_id: str
@@ -33,6 +34,7 @@ class Target:
     headers: tuple[tuple[bytes, bytes], ...] = dataclasses.field(default=(), repr=False)
     priority: int = 0
     weight: int = 1
+    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
