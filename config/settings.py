@@ -133,6 +133,12 @@ PLATFORM_REQUESTS_PER_MINUTE = read(
     default="100",
     help="Requests a minute per credential on /api/v1, unless its key says otherwise.",
 )
+GATEWAY_REQUESTS_PER_MINUTE = read(
+    "GATEWAY_REQUESTS_PER_MINUTE",
+    positive,
+    default="60",
+    help="Requests a minute per key on the gateway (/v1), unless the key says otherwise.",
+)
 VOICE_SOCKETS_PER_USER = read(
     "VOICE_SOCKETS_PER_USER", positive, default="10", help="Concurrent voice sockets per user."
 )
@@ -257,6 +263,9 @@ USER_FILES_DIR = read(
     help="Folder of the users' own folders; empty: `user_files` in DATA_DIR.",
 )
 
+# What was answered on the gateway lies here until it is in the database.
+GATEWAY_JOURNAL_DIR = DATA_DIR / "gateway"
+
 # --- Django ------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "daphne",
@@ -331,6 +340,7 @@ PASSWORD_HASHERS = [
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = read(
     "TIME_ZONE", as_time_zone, default="UTC", help="Time zone of the console and of assistants."
 )
