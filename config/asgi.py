@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-_django = get_asgi_application()
+django.setup(set_prefix=False)
 
 # These need the loaded app registry.
 from config.lifespan import lifespan  # noqa: E402
 from core.asgi import limit_body  # noqa: E402
+from core.handler import Handler  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": limit_body(_django),
+        "http": limit_body(Handler()),
         "websocket": URLRouter(websocket_urlpatterns),
         "lifespan": lifespan,
     }

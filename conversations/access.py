@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
+from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
@@ -17,6 +20,7 @@ from conversations.models import (
     Prompt,
     Run,
     RunKind,
+    RunStatus,
 )
 from core.errors import NotFound
 
@@ -26,6 +30,23 @@ CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
 TASK_NOT_FOUND = "TASK_NOT_FOUND"
 PROMPT_NOT_FOUND = "PROMPT_NOT_FOUND"
 PERSONALIZATION_NOT_FOUND = "PERSONALIZATION_NOT_FOUND"
+
+
+class RunState(NamedTuple):
+    """How a run stands: its row without what it was asked."""
+
+    id: uuid.UUID
+    conversation_id: str
+    kind: str
+    status: str
+    error_message: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    next_seq: int
+
+    @property
+    def is_over(self) -> bool:
+        return self.status not in RunStatus.active()
 
 
 def visible_calls(principal: Principal) -> QuerySet[Call]:
@@ -122,8 +143,47 @@ def access_run(principal: Principal, run_id: str, kind: RunKind = RunKind.TASK) 
     key = _uuid_of(run_id)
     row = rows.filter(pk=key).first() if key else None
     if row is None:
-        raise NotFound(_("Task not found."), code=TASK_NOT_FOUND)
+        raise _no_task()
     return row
+
+
+# What a reader of a log asks for several times a second: written out, and without what was asked.
+_RUN_STATE = """
+select id, conversation_id, kind, status, error_message, created_at, updated_at, next_seq
+from conversations_run where id = %(id)s
+"""
+_RUN_STATE_OF_OWNER = _RUN_STATE + "and kind = %(kind)s and owner_id = %(owner)s"
+_RUN_STATE_OF_ANYBODY = _RUN_STATE + "and kind = %(kind)s"
+
+
+def access_run_state(principal: Principal, run_id: str, kind: RunKind = RunKind.TASK) -> RunState:
+    """How a run stands, for whoever may see it: as `access_run`, at a tenth of its price."""
+    statement = _RUN_STATE_OF_ANYBODY if principal.is_operator else _RUN_STATE_OF_OWNER
+    key = _uuid_of(run_id)
+    values = {"id": key, "kind": kind.value, "owner": principal.user_id}
+    state = _run_state(statement, values) if key else None
+    if state is None:
+        raise _no_task()
+    return state
+
+
+def run_state(run_id: uuid.UUID) -> RunState:
+    """How a run stands; who may see it is not asked. Raises NotFound."""
+    state = _run_state(_RUN_STATE, {"id": run_id})
+    if state is None:
+        raise _no_task()
+    return state
+
+
+def _run_state(statement: str, values: dict[str, Any]) -> RunState | None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    return None if row is None else RunState(*row)
+
+
+def _no_task() -> NotFound:
+    return NotFound(_("Task not found."), code=TASK_NOT_FOUND)
 
 
 def _uuid_of(text: str) -> uuid.UUID | None:

@@ -23,9 +23,9 @@ from accounts.models import Scope
 from accounts.permissions import principal_of
 from accounts.principals import Principal
 from accounts.standing import CHECK_EVERY_S, Standing
-from conversations.access import access_run, own_runs
+from conversations.access import RunState, access_run, access_run_state, own_runs
 from conversations.api.tasks_base import PAGE_PARAMETERS, TasksView, answer, page_of
-from conversations.models import Run, RunStatus
+from conversations.models import RunStatus
 from conversations.runs import store
 from conversations.runs.log import follow
 from conversations.runs.types import Page, StoredEvent
@@ -163,7 +163,7 @@ class TaskView(AsyncView):
     )
     async def get(self, request: Request, task_id: str) -> HttpResponseBase:
         def read() -> tuple[Page, float]:
-            run = access_run(principal_of(request), task_id)
+            run = access_run_state(principal_of(request), task_id)
             first, wait_s = _offset(request.query_params.get("from")), _wait_s(request)
             return store.page_of(run, first=first), wait_s
 
@@ -201,14 +201,14 @@ class TaskEventsView(AsyncView):
         },
     )
     async def get(self, request: Request, task_id: str) -> HttpResponseBase:
-        def enter() -> tuple[Run, int]:
-            return access_run(principal_of(request), task_id), _resumed_from(request)
+        def enter() -> tuple[RunState, int]:
+            return access_run_state(principal_of(request), task_id), _resumed_from(request)
 
         run, first = await self.enter(request, enter)
         if run.is_over and first >= run.next_seq:
             # Browsers connect again after the end, unless they are told that this was all.
             return HttpResponse(status=204)
-        return sse.response(_stream(run.pk, first, principal_of(request)))
+        return sse.response(_stream(run.id, first, principal_of(request)))
 
 
 class TaskCancelView(TasksView):
@@ -219,8 +219,8 @@ class TaskCancelView(TasksView):
         run = access_run(principal_of(request), task_id)
         store.request_cancel(run)
         # Read again: also whether it is still there, as its conversation may be deleted meanwhile.
-        run = access_run(principal_of(request), task_id)
-        return answer({"task_id": str(run.pk), "status": run.status})
+        state = access_run_state(principal_of(request), task_id)
+        return answer({"task_id": str(state.id), "status": state.status})
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class TaskCancelView(TasksView):
 def _standing(principal: Principal, run_id: UUID, *, every_s: float) -> Standing:
     def still(principal: Principal) -> None:
         principal.require(Scope.TASKS)
-        access_run(principal, str(run_id))
+        access_run_state(principal, str(run_id))
 
     return Standing(principal, still, every_s=every_s)
 

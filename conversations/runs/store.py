@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from conversations import history, journal
+from conversations.access import RunState, run_state
 from conversations.encoding import Turn
 from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
 from conversations.runs.types import (
@@ -493,15 +494,12 @@ where run_id = %s and seq >= %s order by seq limit %s
 
 def read(run_id: UUID, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     """The events from `first` on, at most so many. Raises NotFound. Who may read is not asked."""
-    run = Run.objects.filter(pk=run_id).first()
-    if run is None:
-        raise NotFound(_("Task not found."), code="TASK_NOT_FOUND")
-    return page_of(run, first=first, limit=limit)
+    return page_of(run_state(run_id), first=first, limit=limit)
 
 
-def page_of(run: Run, *, first: int, limit: int = PAGE_EVENTS) -> Page:
-    """As `read`, for a row that was just read: what its status says to be complete is so now."""
-    owned = {"task_id": str(run.pk), "conversation_id": run.conversation_id}
+def page_of(run: RunState, *, first: int, limit: int = PAGE_EVENTS) -> Page:
+    """As `read`, for a run just looked at: what its status says to be complete is so now."""
+    owned = {"task_id": str(run.id), "conversation_id": run.conversation_id}
     rows = _rows(run, first, limit) if first < run.next_seq else []
     events = tuple(
         StoredEvent(first + at, kind, {**owned, **json.loads(data)}, ts)
@@ -509,7 +507,7 @@ def page_of(run: Run, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     )
     has_more = len(rows) > limit
     return Page(
-        run_id=run.pk,
+        run_id=run.id,
         conversation_id=run.conversation_id,
         kind=RunKind(run.kind),
         status=RunStatus.RUNNING if run.is_over and has_more else RunStatus(run.status),
@@ -522,7 +520,7 @@ def page_of(run: Run, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     )
 
 
-def _rows(run: Run, first: int, limit: int) -> list[tuple[str, str, float]]:
+def _rows(run: RunState, first: int, limit: int) -> list[tuple[str, str, float]]:
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [run.pk, first, limit + 1])
+        cursor.execute(_READ, [run.id, first, limit + 1])
         return list(cursor.fetchall())
