@@ -11,7 +11,7 @@ MAX_EVENT_BYTES = 8 * 2**20
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
-class EventTooLarge(Exception):
+class TooLong(Exception):
     """An event went on for longer than is kept in memory."""
 
 
@@ -25,7 +25,7 @@ class EventSplitter:
     def push(self, piece: bytes) -> list[bytes]:
         """The events that this piece completes, with the blank lines that end them.
 
-        Raises EventTooLarge.
+        Raises TooLong.
         """
         # The blank line may have begun in an earlier piece; what was searched is not once more.
         searched = max(0, len(self._rest) - 3)
@@ -37,7 +37,7 @@ class EventSplitter:
             done = blank.end()
         del self._rest[:done]
         if len(self._rest) > self._max_event_bytes:
-            raise EventTooLarge
+            raise TooLong
         return events
 
     def rest(self) -> bytes:

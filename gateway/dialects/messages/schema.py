@@ -255,6 +255,11 @@ class Asked(msgspec.Struct):
     mcp_servers: list[Any] | None = None
     container: Any = None
 
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to tell what it took; in this dialect each does."""
+        return True
+
 
 _DECODER = msgspec.json.Decoder(Asked)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.sse import EventSplitter, EventTooLarge, data_of
+from gateway.dialects.sse import EventSplitter, TooLong, data_of
 
 _TEXT = b"event: a\ndata: 1\n\n: comment\n\nevent: b\ndata: {\ndata:2}\n\ndata: 3\n\n"
 
@@ -53,5 +53,5 @@ def test_it_holds_back_an_event_until_it_is_whole() -> None:
 def test_it_keeps_no_more_of_an_endless_event_than_it_may() -> None:
     splitter = EventSplitter(max_event_bytes=100)
     assert splitter.push(b"data: " + b"x" * 94) == []
-    with pytest.raises(EventTooLarge):
+    with pytest.raises(TooLong):
         splitter.push(b"x")
