@@ -153,6 +153,10 @@ def _may_touch(request: HttpRequest, key: ApiKey) -> bool:
 class ApiKeyAdmin(ConsoleAdmin):
     """Keys of the API. The key itself is shown once, right after it was made."""
 
+    empty_text = _(
+        "Programs sign in with API keys. Add one for each of them; it is shown once, when it is "
+        "made."
+    )
     form = ApiKeyForm
     list_display = [
         "name",

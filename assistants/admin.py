@@ -86,6 +86,10 @@ class AssistantForm(ConsoleForm):
 class AssistantAdmin(Autotested):
     """Who talks: prompt, models, voice, tools, and how turns are taken."""
 
+    empty_text = _(
+        "An assistant is who talks: its prompt, its models, its voice and its tools. Add the "
+        "first one."
+    )
     subject = Subject.ASSISTANT
     form = AssistantForm
     list_display = [

@@ -256,6 +256,8 @@ def _message_problems(since: dt.datetime) -> Iterator[Problem]:
     """What models answered to callers: a dead vendor shows here, though its calls went on."""
     failures = (
         Message.objects.exclude(error="")
+        # Of tasks, `_task_problems` tells.
+        .exclude(conversation__channel=Channel.TASK)
         .filter(created_at__gte=since)
         .values("error")
         .annotate(total=Count("pk"))

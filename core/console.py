@@ -102,9 +102,22 @@ class OperatorPermissions:
         return self.has_module_permission(request)
 
 
-class ConsoleAdmin(OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
-    """The base of every model page."""
+class Named:
+    """Rows under the names that pages call them by."""
 
+    def name_of(self, row: Any) -> str:
+        """The name: on the way to a row, and before it is deleted."""
+        return str(row)
+
+
+class ConsoleAdmin(Named, OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """The base of every model page.
+
+    `empty_text` is what a list without rows says: what will stand here, and how it comes to be
+    (templates/unfold/helpers/empty_results.html).
+    """
+
+    empty_text: Any = ""
     form = ConsoleForm
     compressed_fields = True
     warn_unsaved_form = True
@@ -123,6 +136,15 @@ class ConsoleAdmin(OperatorPermissions, ModelAdmin):  # type: ignore[misc]  # un
         field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
         return field
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        row: Any = super().get_object(request, object_id, from_field)
+        if row is not None:
+            # For templates/unfold/helpers/header_title.html, which gets nothing but the row.
+            row.console_name = self.name_of(row)
+        return row
+
     @display(description=_("owner"), ordering="owner")
     def show_owner(self, row: Any) -> Any:
         """Whose row it is, for lists of what users and the system have."""
@@ -138,11 +160,22 @@ class ReadOnlyAdmin(ConsoleAdmin):
     def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return False
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        # What nobody changes has no history.
+        context = {"show_history": False, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
 
 # --- Deleting ----------------------------------------------------------------------------------
 
 
-class CountedDeletion:
+class CountedDeletion(Named):
     """Says what goes with the rows by numbers; Django would load and name each row of it.
 
     Counted is what has a page of its own in the console: a document stands for its chunks.
@@ -166,7 +199,7 @@ class CountedDeletion:
             if count and not self._may_delete(model, request):
                 forbidden.add(str(model._meta.verbose_name))
         in_the_way = [f"{row._meta.verbose_name}: {row}" for row in cascade.in_the_way()]
-        return [str(row) for row in rows], figures, forbidden, in_the_way
+        return [self.name_of(row) for row in rows], figures, forbidden, in_the_way
 
     def _may_delete(self, model: type[models.Model], request: HttpRequest) -> bool:
         return self.admin_site.get_model_admin(model).has_delete_permission(request)

@@ -121,6 +121,10 @@ class VoiceForm(ModelRowForm):
 class ProviderAdmin(ConsoleAdmin):
     """Accounts at vendors, shared by several models."""
 
+    empty_text = _(
+        "An account at a vendor, with its key, that several models share. Add one, then models "
+        "that name it."
+    )
     form = ProviderForm
     list_display = ["name", "vendor", "base_url", "owner", "is_enabled"]
     list_filter = ["vendor", "is_enabled"]
@@ -202,6 +206,9 @@ class TypedLlmAdmin(ModelRowAdmin):
 
 @admin.register(Llm)
 class LlmAdmin(TypedLlmAdmin):
+    empty_text = _(
+        "Assistants think with a language model. Add one of a vendor, or of a server of your own."
+    )
     form = LlmForm
     type = LlmType.TEXT
     list_display = [
@@ -234,6 +241,10 @@ class LlmAdmin(TypedLlmAdmin):
 
 @admin.register(Embedder)
 class EmbedderAdmin(TypedLlmAdmin):
+    empty_text = _(
+        "Embedding models find what documents mean. Add one, and choose it on the page of a "
+        "knowledge base."
+    )
     form = EmbedderForm
     type = LlmType.EMBEDDING
     list_display = LlmAdmin.list_display
@@ -246,6 +257,10 @@ class EmbedderAdmin(TypedLlmAdmin):
 
 @admin.register(Reranker)
 class RerankerAdmin(TypedLlmAdmin):
+    empty_text = _(
+        "Rerank models put what a search found into a better order. Add one, and choose it on an "
+        "assistant's page."
+    )
     form = RerankerForm
     type = LlmType.RERANK
     list_display = LlmAdmin.list_display
@@ -258,6 +273,10 @@ class RerankerAdmin(TypedLlmAdmin):
 
 @admin.register(Asr)
 class AsrAdmin(ModelRowAdmin):
+    empty_text = _(
+        "Recognisers write down what is said in calls. Add one of a vendor, or of a server of "
+        "your own."
+    )
     form = AsrForm
     list_display = [
         "name",
@@ -281,6 +300,9 @@ class AsrAdmin(ModelRowAdmin):
 
 @admin.register(Voice)
 class VoiceAdmin(ModelRowAdmin):
+    empty_text = _(
+        "Assistants speak with a voice. Add one of a vendor, or of a server of your own."
+    )
     form = VoiceForm
     list_display = [
         "name",
@@ -334,6 +356,10 @@ class OutboundRuleForm(ConsoleForm):
 class OutboundRuleAdmin(ConsoleAdmin):
     """Private addresses that models and tools may be reached at."""
 
+    empty_text = _(
+        "Models and tools reach no private address unless it stands here. Add the narrowest "
+        "entry that will do."
+    )
     form = OutboundRuleForm
     list_display = ["network", "port", "note", "created_at"]
     search_fields = ["network", "note"]

@@ -19,6 +19,7 @@ from unfold.decorators import display
 
 from conversations.admin import drawing
 from conversations.admin.links import conversation_url, text_links, to_user
+from conversations.admin.names import first_words, name_of
 from conversations.admin.transcripts import transcript_of
 from conversations.chats.dialogs import delete_conversation
 from conversations.models import (
@@ -89,6 +90,10 @@ def add_figures(rows: Sequence[Any]) -> None:
 class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
     """Every conversation, the latest first, with its transcript."""
 
+    empty_text = _(
+        "Every call, chat and task stands here with its transcript, as soon as somebody talks to "
+        "an assistant."
+    )
     list_display = [
         "show_title",
         "show_owner",
@@ -132,12 +137,19 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
     class Media:
         js = ["console/live.js"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        rows: QuerySet[Conversation] = super().get_queryset(request)
+        return rows.annotate(words=first_words())
+
+    def name_of(self, row: Any) -> str:
+        return name_of(row, row.words)
+
     # --- the list --------------------------------------------------------------------------------
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ConversationList
 
     @display(description=_("conversation"))
-    def show_title(self, row: Conversation) -> str:
+    def show_title(self, row: Any) -> str:
         return format_html(
             '<div class="conversation-name"><span class="material-symbols-outlined" title="{}">{}'
             '</span><div><a class="document-name" href="{}">{}</a>'
@@ -145,8 +157,8 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
             row.get_channel_display(),
             CHANNEL_ICONS.get(Channel(row.channel), "forum"),
             conversation_url(row.pk),
-            row.title or row.assistant_name or row.pk,
-            row.assistant_name if row.title else row.pk,
+            self.name_of(row),
+            row.assistant_name,
         )
 
     @display(description=_("owner"), ordering="owner")
@@ -243,6 +255,7 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is not None:
             context |= {
+                "title": self.name_of(row),
                 "subtitle": None,
                 "transcript": transcript_of(row, _page(request)),
                 "todo": row.todo if isinstance(row.todo, list) else [],
@@ -269,7 +282,7 @@ class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
             try:
                 delete_conversation(row)
             except Conflict as error:
-                messages.error(request, f"{row}: {error.message}")
+                messages.error(request, f"{self.name_of(row)}: {error.message}")
 
 
 def _page(request: HttpRequest) -> int:

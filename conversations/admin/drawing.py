@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from conversations.models import Call, CallStatus, Channel, Message, Role, Run, RunStatus
 from conversations.reports import timeline
 from conversations.reports.timeline import Bar, Timeline
-from conversations.runs.steps import Steps, said_so_far, steps_of
+from conversations.runs.steps import Steps, ending, said_so_far, steps_of
 from tooling.admin.charts import duration_text
 
 MAX_KEYS = 100
@@ -146,6 +146,12 @@ def run_steps(run: Run) -> SafeString:
     return drawn(run_timeline(run, steps), is_open=not run.is_over)
 
 
+def run_figures(run: Run) -> SafeString:
+    """What the run has taken so far: time, tokens, events."""
+    context = {"run": run, "took": took_of(run), "is_open": not run.is_over}
+    return render_to_string("conversations/run_figures.html", context)
+
+
 def run_words(run: Run) -> SafeString:
     """What the run answers: as far as it is written, or as it was kept."""
     text = answer_of(run) if run.is_over else said_so_far(run.pk)
@@ -160,12 +166,17 @@ def answer_of(run: Run) -> str:
     ).exclude(text="")
     # Of an answer with many steps, the last words are the answer.
     texts = list(rows.order_by("-seq").values_list("text", flat=True)[:20])
-    return "\n\n".join(reversed(texts))[-MAX_ANSWER_CHARS:]
+    return ending("\n\n".join(reversed(texts)), MAX_ANSWER_CHARS)
 
 
 # --- Refreshing ----------------------------------------------------------------------------------
 
-DRAWINGS: Mapping[str, Any] = {"task": run_state, "steps": run_steps, "words": run_words}
+DRAWINGS: Mapping[str, Any] = {
+    "task": run_state,
+    "figures": run_figures,
+    "steps": run_steps,
+    "words": run_words,
+}
 
 
 def live(request: HttpRequest) -> JsonResponse:

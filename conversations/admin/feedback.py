@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTime
 from unfold.decorators import display
 
 from conversations.admin.links import message_url, text_link, to_user
+from conversations.admin.names import first_words, name_of
 from conversations.models import Feedback
 from core.console import ReadOnlyAdmin
 from tooling.admin.links import link_to
@@ -40,6 +41,10 @@ class OpinionFilter(admin.SimpleListFilter):
 class FeedbackAdmin(ReadOnlyAdmin):
     """Every opinion, the latest first, with the way to the answer."""
 
+    empty_text = _(
+        "What users liked and disliked stands here. It comes over the API, from the thumbs in a "
+        "chat."
+    )
     list_display = [
         "show_opinion",
         "show_question",
@@ -81,11 +86,13 @@ class FeedbackAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Feedback]:
         rows: QuerySet[Feedback] = super().get_queryset(request)
         # Of the message, its place is enough: what was said stands in the feedback.
+        rows = rows.annotate(words=first_words("message__conversation__"))
         return rows.select_related("owner", "message__conversation").only(
             *(field.attname for field in Feedback._meta.concrete_fields),
             "owner__username",
             "message__turn",
             "message__conversation__title",
+            "message__conversation__assistant_name",
         )
 
     @display(description=_("opinion"), label={"liked": "success", "disliked": "danger"})
@@ -111,11 +118,11 @@ class FeedbackAdmin(ReadOnlyAdmin):
         return format_html('<span class="cell-text">{}</span>', text)
 
     @display(description=_("message"))
-    def show_message(self, row: Feedback) -> Any:
+    def show_message(self, row: Any) -> Any:
         if row.message is None:
             return None
-        conversation = row.message.conversation
-        return text_link(message_url(row.message), conversation.title or _("In its conversation"))
+        name = name_of(row.message.conversation, row.words)
+        return text_link(message_url(row.message), name)
 
     @display(description=_("user"))
     def show_user(self, row: Feedback) -> Any:

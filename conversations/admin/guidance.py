@@ -84,6 +84,10 @@ class GuidanceAdmin(ConsoleAdmin):
 class PromptAdmin(GuidanceAdmin):
     """Instructions that users put before their tasks."""
 
+    empty_text = gettext_lazy(
+        "Instructions that users keep under a name, for their tasks. They come over the API; add "
+        "one for somebody here."
+    )
     fieldsets: ClassVar = [
         (
             None,
@@ -237,6 +241,10 @@ def _word(value: object) -> str:
 class PersonalizationAdmin(GuidanceAdmin):
     """How users want the agent of their tasks to speak and to work."""
 
+    empty_text = gettext_lazy(
+        "How users want the agent of their tasks to speak and work. They come over the API; add "
+        "one for somebody here."
+    )
     form = PersonalizationForm
     fieldsets: ClassVar = [
         (None, {"fields": [("name", "owner"), "enabled"]}),

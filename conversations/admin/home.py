@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, Q
+from django.db.models.fields.json import KT
+from django.db.models.functions import Left
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from conversations.admin.drawing import live_state
+from conversations.admin.names import MAX_CHARS, run_name
 from conversations.models import Feedback, Run, RunKind, RunStatus
 from tooling.admin.links import link_to
 
 # Whoever waits this long waits for a worker that is not there.
 LATE_AFTER = dt.timedelta(minutes=1)
 MAX_RUNNING = 5
+MAX_CAUSES = 3
 
 
 def cards(since: dt.datetime) -> Iterator[dict[str, Any]]:
@@ -52,14 +56,16 @@ def troubles(since: dt.datetime) -> Iterator[tuple[str, str]]:
     """What an operator should act on, and where: tasks that failed, and those nobody takes up."""
     runs_url = reverse("admin:conversations_run_changelist")
     tasks = Run.objects.filter(kind=RunKind.TASK)
-    failed = tasks.filter(status=RunStatus.FAILED, finished_at__gte=since).count()
-    if failed:
+    failures = tasks.filter(status=RunStatus.FAILED, finished_at__gte=since).order_by()
+    causes = failures.values("error_message").annotate(total=Count("pk")).order_by("-total")
+    for cause in causes[:MAX_CAUSES]:
         text = ngettext(
-            "%(n)d task failed in the last 24 hours.",
-            "%(n)d tasks failed in the last 24 hours.",
-            failed,
+            "%(n)d task failed in the last 24 hours: %(error)s",
+            "%(n)d tasks failed in the last 24 hours: %(error)s",
+            cause["total"],
         )
-        yield text % {"n": failed}, f"{runs_url}?kind__exact=task&state=failed"
+        said = text % {"n": cause["total"], "error": cause["error_message"]}
+        yield said, f"{runs_url}?kind__exact=task&state=failed"
     late = tasks.filter(
         status=RunStatus.PENDING, created_at__lt=timezone.now() - LATE_AFTER
     ).count()
@@ -75,12 +81,13 @@ def troubles(since: dt.datetime) -> Iterator[tuple[str, str]]:
 def running() -> list[dict[str, Any]]:
     """The tasks that go on, those that began last first."""
     rows = Run.objects.filter(kind=RunKind.TASK, status__in=RunStatus.active())
+    asked = rows.annotate(asked=Left(KT("request__message"), MAX_CHARS + 1))
     return [
         {
-            "name": str(run.conversation),
+            "name": run.conversation.title or run_name(run),
             "owner": run.owner,
             "url": link_to("conversations_run_change", str(run.pk)),
             "state": live_state(run),
         }
-        for run in rows.select_related("owner", "conversation").defer("request")[:MAX_RUNNING]
+        for run in asked.select_related("owner", "conversation").defer("request")[:MAX_RUNNING]
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from conversations.admin.names import name_of
 from conversations.models import Conversation, Message
 from tooling.admin.links import link_to
 
@@ -29,9 +30,11 @@ def page_of(turn: int) -> int:
     return turn // TURNS_PER_PAGE + 1
 
 
-def to_conversation(row: Conversation | None) -> SafeString:
-    """A conversation by its name, leading to it."""
-    return SafeString("-") if row is None else text_link(conversation_url(row.pk), row)
+def to_conversation(row: Conversation | None, words: str | None = None) -> SafeString:
+    """A conversation by its name, leading to it; `words` as `names.name_of` takes them."""
+    if row is None:
+        return SafeString("-")
+    return text_link(conversation_url(row.pk), name_of(row, words))
 
 
 def to_user(user: Any) -> SafeString:

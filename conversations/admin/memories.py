@@ -13,6 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTime
 from unfold.decorators import display
 
 from conversations.admin.links import text_link, to_conversation, to_user
+from conversations.admin.names import first_words
 from conversations.models import Memory
 from core.console import ReadOnlyAdmin
 from tooling.admin.links import link_to
@@ -22,6 +23,10 @@ from tooling.admin.links import link_to
 class MemoryAdmin(ReadOnlyAdmin):
     """Every fact, the one heard last first."""
 
+    empty_text = _(
+        "Facts that users told about themselves stand here, if their assistant is allowed to "
+        "remember."
+    )
     list_display = ["show_text", "owner", "assistant", "show_conversation", "updated_at"]
     list_display_links = None
     list_filter = [
@@ -73,8 +78,8 @@ class MemoryAdmin(ReadOnlyAdmin):
         return text_link(link_to("assistants_assistant_change", row.assistant_id), row.assistant)
 
     @display(description=_("learnt in"))
-    def show_conversation(self, row: Memory) -> Any:
-        return to_conversation(row.conversation)
+    def show_conversation(self, row: Any) -> Any:
+        return to_conversation(row.conversation, row.words)
 
     @display(description=_("found by"))
     def show_meaning(self, row: Memory) -> Any:
@@ -83,4 +88,4 @@ class MemoryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Memory]:
         rows: QuerySet[Memory] = super().get_queryset(request)
         # Vectors are long, and no list shows them.
-        return rows.defer("embedding", "lexemes")
+        return rows.defer("embedding", "lexemes").annotate(words=first_words("conversation__"))

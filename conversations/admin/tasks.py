@@ -22,6 +22,7 @@ from unfold.decorators import display
 from conversations.admin import drawing
 from conversations.admin.guidance import told
 from conversations.admin.links import conversation_url, page_of, to_user
+from conversations.admin.names import name_of, run_name
 from conversations.models import Run, RunKind, RunMode, RunStatus
 from conversations.runs import store
 from core.console import CountedDeletion, ReadOnlyAdmin
@@ -58,6 +59,10 @@ class StateFilter(admin.SimpleListFilter):
 class RunAdmin(CountedDeletion, ReadOnlyAdmin):
     """Every run that is still kept, the latest first."""
 
+    empty_text = _(
+        "Tasks and answers of chats stand here while they go on, and for a while after. They "
+        "begin with a message over the API."
+    )
     list_display = [
         "show_message",
         "show_kind",
@@ -102,7 +107,7 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
                 "fields": [
                     ("created_at", "started_at", "finished_at"),
                     ("show_attempt", "worker", "heartbeat_at"),
-                    ("has_acted", "error_code"),
+                    ("show_acted", "error_code"),
                     "id",
                 ],
             },
@@ -117,6 +122,7 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
         "show_prompt",
         "show_personalization",
         "show_attempt",
+        "show_acted",
     ]
 
     class Media:
@@ -137,8 +143,8 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
         return format_html(
             '<div><a class="document-name" href="{}">{}</a><span class="row-note">{}</span></div>',
             link_to("conversations_run_change", str(run.pk)),
-            run.asked or run.pk,
-            run.conversation,
+            run.asked or run_name(run),
+            run.conversation.title or run.conversation.assistant_name,
         )
 
     @display(description=_("kind"), ordering="kind", label={"task": "info", "chat": "default"})
@@ -160,6 +166,9 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
     @display(description=_("tokens"))
     def show_tokens(self, run: Run) -> Any:
         return run.input_tokens + run.output_tokens or "-"
+
+    def name_of(self, row: Any) -> str:
+        return run_name(row)
 
     # --- one run ---------------------------------------------------------------------------------
     @display(description=_("message"))
@@ -199,6 +208,10 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
     def show_attempt(self, run: Run) -> int:
         return run.attempt
 
+    @display(description=_("has acted"))
+    def show_acted(self, run: Run) -> Any:
+        return _("Yes, so it is not repeated") if run.has_acted else _("No")
+
     def change_view(
         self,
         request: HttpRequest,
@@ -211,12 +224,13 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
         if run is not None:
             place = f"{conversation_url(run.conversation_id)}?turns={page_of(run.turn)}"
             context |= {
-                "title": run.asked or run.pk,
+                "title": run_name(run),
                 "subtitle": None,
                 "state": drawing.run_state(run),
                 "steps": drawing.run_steps(run),
                 "words": drawing.run_words(run),
-                "took": drawing.took_of(run),
+                "figures": drawing.run_figures(run),
+                "conversation_name": name_of(run.conversation),
                 "conversation_url": f"{place}#turn-{run.turn}",
                 "owner_link": to_user(run.owner),
                 "todo": run.conversation.todo if run.kind == RunKind.TASK else [],
@@ -256,7 +270,7 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
             "title": _("Stop?"),
             "opts": self.opts,
             "runs": active,
-            "named": active[:MAX_NAMED],
+            "named": [(run, run_name(run)) for run in active[:MAX_NAMED]],
             "more": max(0, len(active) - MAX_NAMED),
             "checkbox": ACTION_CHECKBOX_NAME,
         }

@@ -17,8 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
+from conversations.admin.links import to_conversation
 from conversations.models import Message, Role, ToolUse
 from core.console import ReadOnlyAdmin
+from tooling.admin.charts import duration_text
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -85,6 +87,10 @@ def add_arguments(rows: Sequence[Any]) -> None:
 class ToolUseAdmin(ReadOnlyAdmin):
     """Every call of a tool, the latest first: what was asked, what came back, how long it took."""
 
+    empty_text = _(
+        "Each call of a tool stands here with its arguments, its result and its time, once an "
+        "assistant has made one."
+    )
     list_display = [
         "show_name",
         "show_code",
@@ -172,9 +178,8 @@ class ToolUseAdmin(ReadOnlyAdmin):
 
     @display(description=_("time"), ordering="tool_result__duration_ms")
     def show_duration(self, row: ToolUse) -> str:
-        return format_html(
-            '<span class="whitespace-nowrap">{} ms</span>', _outcome(row, "duration_ms")
-        )
+        took = duration_text(int(_outcome(row, "duration_ms") or 0))
+        return format_html('<span class="whitespace-nowrap">{}</span>', took)
 
     @display(description=_("tool"))
     def show_tool(self, row: ToolUse) -> Any:
@@ -191,11 +196,7 @@ class ToolUseAdmin(ReadOnlyAdmin):
 
     @display(description=_("conversation"))
     def show_conversation(self, row: ToolUse) -> str:
-        return format_html(
-            '<a class="text-link" href="{}">{}</a>',
-            reverse("admin:conversations_conversation_change", args=[row.conversation_id]),
-            row.conversation.assistant_name or row.conversation_id,
-        )
+        return to_conversation(row.conversation)
 
     @display(description=_("arguments"))
     def show_all_arguments(self, row: Any) -> str:
@@ -203,7 +204,9 @@ class ToolUseAdmin(ReadOnlyAdmin):
 
     @display(description=_("result"))
     def show_all_output(self, row: ToolUse) -> str:
-        return format_html('<pre class="code-block">{}</pre>', neat(row.text) or "-")
+        # A failure that says no more than its message says it once.
+        text = "" if row.text == _outcome(row, "message") else neat(row.text)
+        return format_html('<pre class="code-block">{}</pre>', text or "-")
 
 
 def _outcome(row: ToolUse, key: str) -> Any:

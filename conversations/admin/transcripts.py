@@ -41,7 +41,13 @@ class ShownCall:
 
     @property
     def output(self) -> str:
-        return neat(self.result.text) if self.result else ""
+        """What came back; a failure that says no more than its message says it once."""
+        text = self.result.text if self.result else ""
+        return "" if self.is_error and text == self.outcome.get("message") else neat(text)
+
+    @property
+    def took(self) -> str:
+        return duration_text(int(self.outcome.get("duration_ms") or 0))
 
     @property
     def is_error(self) -> bool:

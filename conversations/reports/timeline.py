@@ -28,6 +28,9 @@ SILENT = frozenset(
     {"tool_preparing", "conversation_resolved", "file_tree_update", "text_chunk", "thinking_chunk"}
 )
 
+# Ends that nobody wrote who worked on the run: its process was gone.
+LOST_CODES = frozenset({"worker_lost", "process_lost"})
+
 _ENDS = {
     "task_complete": gettext_lazy("Done"),
     "task_stopped": gettext_lazy("Stopped"),
@@ -37,6 +40,8 @@ _NOTICES = {
     "conversation_changed": gettext_lazy("The conversation was named"),
     "todo_updated": gettext_lazy("To-do list changed"),
     "system_message": gettext_lazy("Notice"),
+    "modify_payload": gettext_lazy("File written"),
+    "append_payload": gettext_lazy("File added to"),
 }
 # Where the time of a spoken turn goes until the first sound, one after the other, with the name
 # of each among the metrics of the answer.
@@ -51,10 +56,15 @@ _STAGES: tuple[tuple[str, Kind, Any], ...] = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedEvent:
-    """An event of a run's log, with those of its data that timelines show, shortened."""
+    """An event of a run's log, with those of its data that timelines show, shortened.
+
+    `before` is when what stands before it was written, where it matters: of events that say that
+    a process is gone. `status` is how a call went, or why the run failed.
+    """
 
     type: str
     at: datetime.datetime
+    before: datetime.datetime | None = None
     id: str = ""
     name: str = ""
     text: str = ""
@@ -150,6 +160,7 @@ class _Log:
         self._rows: list[Row] = []
         self._open: dict[str, int] = {}
         self._last_ms = 0
+        self._has_begun = False
         # What the next call of a tool is for, where the model said so.
         self._intent = ""
 
@@ -160,8 +171,9 @@ class _Log:
                 return
             case "user_message":
                 self._add(Row(kind="user", label=_("Asked"), start_ms=at, text=event.text))
-                self._begin("wait", Row(kind="wait", label=_("Waiting")), at)
+                self._wait(at)
             case "ai_message_start":
+                self._has_begun = True
                 self._end_wait(at)
                 # What an earlier attempt left open ended with its process.
                 self._end_all(at, outcome="bad")
@@ -178,10 +190,12 @@ class _Log:
             case "thinking_end" | "text_end":
                 self._end(event.type.removesuffix("_end"), at, text=event.text)
             case "stream_reset":
-                for key in ("thinking", "text", "model"):
-                    self._end(key, at, outcome="bad")
-                label = _("Broken off; what was said so far is void")
-                self._add(Row(kind="notice", label=label, start_ms=at, outcome="bad"))
+                self._broken_off(event, at)
+            case "system_message" if self._has_begun:
+                # Once a run has begun, notices are about its being begun anew.
+                self._lost(event, at)
+                row = Row(kind="notice", label=_("Restarted"), start_ms=at, text=event.message)
+                self._add(row)
             case "tool_intent":
                 self._intent = event.text
             case "tool_start":
@@ -195,9 +209,10 @@ class _Log:
             case "task_complete" | "task_stopped" | "error":
                 self._finished(event, at)
             case _:
-                label = str(_NOTICES.get(event.type, event.type))
+                label = str(_NOTICES.get(event.type) or _("Something else"))
+                note = "" if event.type in _NOTICES else event.type
                 text = event.message or event.text
-                self._add(Row(kind="notice", label=label, start_ms=at, text=text))
+                self._add(Row(kind="notice", label=label, start_ms=at, text=text, note=note))
 
     def timeline(self, now: datetime.datetime | None, *, is_cut: bool) -> Timeline:
         if now is None:
@@ -208,6 +223,31 @@ class _Log:
         return Timeline(tuple(self._rows), self._last_ms, is_cut)
 
     # --- Kinds of events ---------------------------------------------------------------------
+
+    def _wait(self, at: int) -> None:
+        self._begin("wait", Row(kind="wait", label=_("Waiting for a worker")), at)
+
+    def _broken_off(self, event: LoggedEvent, at: int) -> None:
+        """An answer is void: its model fell silent, or the process that read it is gone."""
+        if event.attempt == 1:
+            at = self._lost(event, at)
+        for key in ("thinking", "text", "model"):
+            self._end(key, at, outcome="bad")
+        text = _("What was said until then is void.")
+        row = Row(kind="notice", label=_("Broken off"), start_ms=at, text=text, outcome="bad")
+        # It happened before the waiting that it began.
+        self._insert_before_wait(row)
+
+    def _lost(self, event: LoggedEvent, at: int) -> int:
+        """Ends all with its process, from which on the run waits; when that was."""
+        if "wait" in self._open:
+            return at
+        gone = at if event.before is None else min(at, self._ms(event.before))
+        for key in list(self._open):
+            start = self._rows[self._open[key]].start_ms or 0
+            self._end(key, max(start, gone), outcome="bad")
+        self._wait(gone)
+        return gone
 
     def _model_asked(self, event: LoggedEvent, at: int) -> None:
         self._end_wait(at)
@@ -237,17 +277,28 @@ class _Log:
 
     def _tool_returned(self, event: LoggedEvent, at: int) -> None:
         is_bad = event.status == "failed"
+        took = event.duration_ms
         note = " ".join(part for part in (str(event.code or ""), event.message) if part)
         if event.status == "cancelled":
             note = _("cancelled")
         key = f"tool:{event.id}"
         if key in self._open:
+            index = self._open[key]
             self._end(key, at, outcome="bad" if is_bad else "", note=note if note != "200" else "")
+            self._measured(index, took)
             return
         # A call that was refused, and never ran.
         label = event.name or _("Tool")
         outcome: Outcome = "bad" if is_bad else ""
         self._add(Row(kind="tool", label=label, start_ms=at, note=note, outcome=outcome))
+
+    def _measured(self, index: int, took: int | None) -> None:
+        """Puts what was measured in the place of the time between two writings of the log."""
+        row = self._rows[index]
+        if took is not None:
+            end = (row.start_ms or 0) + (row.duration_ms or 0)
+            start = max(0, min(row.start_ms or 0, end - took))
+            self._rows[index] = dataclasses.replace(row, start_ms=start, duration_ms=took)
 
     def _searched(self, event: LoggedEvent, at: int) -> None:
         took = event.duration_ms or 0
@@ -262,6 +313,8 @@ class _Log:
         self._add(row)
 
     def _finished(self, event: LoggedEvent, at: int) -> None:
+        if event.status in LOST_CODES:
+            self._lost(event, at)
         self._end_wait(at)
         self._end_all(at)
         label = str(_ENDS[event.type])
@@ -276,6 +329,14 @@ class _Log:
 
     def _add(self, row: Row) -> None:
         self._rows.append(row)
+
+    def _insert_before_wait(self, row: Row) -> None:
+        index = self._open.get("wait")
+        if index is None:
+            self._add(row)
+            return
+        self._rows.insert(index, row)
+        self._open["wait"] = index + 1
 
     def _begin(self, key: str, row: Row, at: int) -> None:
         self._end(key, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,8 @@ from conversations.reports.timeline import SILENT, LoggedEvent
 
 # Of what was said, asked and returned, as much as a line shows.
 MAX_CHARS = 300
-MAX_ANSWER_CHARS = 4_000
+MAX_ANSWER_CHARS = 2_000
+_REST_OF_WORD = re.compile(r"\S{0,40}\s+(?=\S)")
 
 # The latest of each run: how it ended matters more than how it began. Sizes are cut in the
 # database, so that no result of a tool comes here as a whole.
@@ -26,12 +28,16 @@ select e.run_id, e.type, e.created_at,
     else coalesce(e.data->>'full_content', e.data->>'arguments', e.data->>'path',
       e.data->>'intent')
   end, ''), %(chars)s),
-  coalesce(e.data->>'status', ''),
+  coalesce(e.data->>'status', case e.type when 'error' then e.data->>'code' end, ''),
   case when e.type <> 'user_message' then left(e.data->>'message', %(chars)s) else '' end,
   (e.data->>'code'), (e.data->>'attempt'), (e.data->>'max_attempts'),
   (e.data->>'input_tokens'), (e.data->>'output_tokens'),
   case jsonb_typeof(e.data->'sources') when 'array' then jsonb_array_length(e.data->'sources') end,
-  (e.data->>'duration_ms')
+  (e.data->>'duration_ms'),
+  case when e.type in ('stream_reset', 'system_message', 'error') then (
+    select max(b.created_at) from conversations_runevent b
+    where b.run_id = e.run_id and b.seq = e.seq - 1
+  ) end
 from unnest(%(ids)s::uuid[]) as r(id)
 cross join lateral (
   select * from conversations_runevent
@@ -41,7 +47,8 @@ cross join lateral (
 order by e.run_id, e.seq
 """
 
-# The pieces after whatever began the text that is open, or voided the one before it.
+# The pieces after whatever began the text that is open, or voided the one before it. One character
+# more than is shown tells whether there were others before it.
 _SAYING = """
 select right(coalesce(string_agg(data->>'content', '' order by seq), ''), %(chars)s)
 from conversations_runevent
@@ -83,11 +90,12 @@ def steps_of(run_ids: Sequence[UUID], *, most: int) -> dict[UUID, Steps]:
 def _event(*columns: Any) -> LoggedEvent:
     kind, at, own_id, name, text, status, message = columns[:7]
     code, attempt, max_attempts, input_tokens, output_tokens, sources, duration_ms = (
-        _number(column) for column in columns[7:]
+        _number(column) for column in columns[7:14]
     )
     return LoggedEvent(
         type=kind,
         at=at,
+        before=columns[14],
         id=own_id,
         name=name,
         text=text,
@@ -110,10 +118,19 @@ def _number(column: str | int | None) -> int | None:
     return int(column) if column.isascii() and column.isdigit() and len(column) < 10 else None
 
 
+def ending(text: str, most: int) -> str:
+    """The end of a text, of so many characters at most: from a word on, and marked if it is cut."""
+    if len(text) <= most:
+        return text
+    cut = text[-most:]
+    # Scripts that put nothing between words may be cut anywhere.
+    broken = None if text[-most - 1].isspace() else _REST_OF_WORD.match(cut)
+    return f"… {cut[broken.end() :] if broken else cut.lstrip()}"
+
+
 def said_so_far(run_id: UUID) -> str:
     """The end of the text that the run is writing, or wrote last."""
     with connection.cursor() as cursor:
-        cursor.execute(_SAYING, {"id": run_id, "chars": MAX_ANSWER_CHARS})
+        cursor.execute(_SAYING, {"id": run_id, "chars": MAX_ANSWER_CHARS + 1})
         row = cursor.fetchone()
-    text = str(row[0]) if row else ""
-    return f"… {text}" if len(text) == MAX_ANSWER_CHARS else text
+    return ending(str(row[0]) if row else "", MAX_ANSWER_CHARS)

@@ -69,6 +69,10 @@ class TroubleFilter(admin.SimpleListFilter):
 class KnowledgeBaseAdmin(ConsoleAdmin):
     """Sets of documents: their settings, their vectors, and the way to their documents."""
 
+    empty_text = gettext_lazy(
+        "A knowledge base holds documents that assistants answer from. Add one, then drop files "
+        "on its page."
+    )
     form = BaseForm
     list_display = [
         "show_name",

@@ -149,6 +149,10 @@ class ChunkInline(PartInline):
 class DocumentAdmin(ConsoleAdmin):
     """What was put into bases, how far each file has come, and what to do about it."""
 
+    empty_text = _(
+        "Documents come here from the page of a knowledge base, or over the API; each shows how "
+        "far it has come."
+    )
     list_display = ["show_name", "show_base", "show_state", "show_chunks", "created_at", "buttons"]
     list_display_links = None
     list_filter = [

@@ -18,6 +18,10 @@ from knowledge.models import Upload
 class UploadAdmin(ReadOnlyAdmin):
     """What was uploaded, to be named in a later request by its link."""
 
+    empty_text = _(
+        "Files that clients send to /upload, to name them in a later message, stand here for a "
+        "while."
+    )
     list_display = ["name", "file_type", "show_size", "owner", "created_at"]
     list_filter = [("owner", AutocompleteSelectFilter), "file_type"]
     list_select_related = ["owner"]

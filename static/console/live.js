@@ -18,7 +18,7 @@
   const ADDRESSES = {
     document: KNOWLEDGE, base: KNOWLEDGE, spaces: KNOWLEDGE,
     run: RUNS, cases: RUNS,
-    task: TASKS, steps: TASKS, words: TASKS,
+    task: TASKS, figures: TASKS, steps: TASKS, words: TASKS,
   };
   let pause = PAUSE_MS;
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 from conversations.events import Citation
 from conversations.reports.timeline import LoggedEvent, Row, Timeline, bars, of_log, of_messages
 from conversations.types import MessageEntry, ToolOutcome
 
+ROOT = Path(__file__).resolve().parents[2]
 BEGAN = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 
 
@@ -118,8 +122,91 @@ def test_what_goes_on_is_open_up_to_now_and_ends_with_a_new_attempt() -> None:
         began_at=BEGAN,
     )
     assert row_of(again, "text").outcome == "bad"
-    assert row_of(again, "text").duration_ms == 550
+    assert row_of(again, "text").duration_ms == 450
+    assert row_of(again, "notice").label == "Restarted"
     assert row_of(again, "notice").text == "The task was restarted."
+
+
+def test_the_time_without_a_process_is_waiting_and_no_work_of_the_model() -> None:
+    gone = BEGAN + dt.timedelta(milliseconds=2000)
+    begun = [
+        at(0, "user_message"),
+        at(10, "ai_message_start"),
+        at(10, "api_request_start"),
+        at(50, "text_start"),
+    ]
+    void = at(47_000, "stream_reset", before=gone)
+    notice = at(47_000, "system_message", message="The task was restarted.")
+    again = [at(48_000, "ai_message_start"), at(48_000, "api_request_start")]
+    restarted = of_log([*begun, void, notice, *again, at(49_000, "task_complete")], began_at=BEGAN)
+    assert told(restarted) == [
+        ("user", 0, None, ""),
+        ("model", 10, 1990, "bad"),
+        ("text", 50, 1950, "bad"),
+        ("notice", 2000, None, "bad"),
+        ("wait", 2000, 46_000, ""),
+        ("notice", 47_000, None, ""),
+        ("model", 48_000, 1000, ""),
+        ("end", 49_000, None, ""),
+    ]
+    assert row_of(restarted, "wait").label == "Waiting for a worker"
+    # Before it has said anything, nothing of it is void.
+    silent = of_log([*begun[:3], dataclasses.replace(notice, before=gone), *again], began_at=BEGAN)
+    assert told(silent)[1:4] == [
+        ("model", 10, 1990, "bad"),
+        ("wait", 2000, 46_000, ""),
+        ("notice", 47_000, None, ""),
+    ]
+    # Where nobody may begin anew, nobody worked on it until that was found out.
+    lost = of_log([*begun, at(47_000, "error", status="worker_lost", before=gone)], began_at=BEGAN)
+    assert told(lost)[1:] == [
+        ("model", 10, 1990, "bad"),
+        ("text", 50, 1950, "bad"),
+        ("wait", 2000, 45_000, ""),
+        ("end", 47_000, None, "bad"),
+    ]
+    failed = of_log([*begun, at(47_000, "error", status="llm.failed", before=gone)], began_at=BEGAN)
+    assert row_of(failed, "text").duration_ms == 46_950
+
+
+def test_a_tool_took_as_long_as_was_measured() -> None:
+    def of(**measured: int) -> Row:
+        called = at(100, "tool_start", id="t", name="clock")
+        back = at(200, "update_action", id="t", status="completed", code=200, **measured)
+        return row_of(of_log([called, back], began_at=BEGAN), "tool")
+
+    assert (of().start_ms, of().duration_ms) == (100, 100)
+    assert (of(duration_ms=3).start_ms, of(duration_ms=3).duration_ms) == (100, 3)
+    # The log was written late: the call had begun before.
+    assert (of(duration_ms=150).start_ms, of(duration_ms=150).duration_ms) == (50, 150)
+
+
+def event_types() -> set[str]:
+    """The types of all events that the code appends to logs."""
+    found = set()
+    for file in ROOT.glob("conversations/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            is_event = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "NewEvent"
+            name = node.args[0] if is_event and node.args else None  # type: ignore[attr-defined]  # it is a call
+            if isinstance(name, ast.Constant):
+                found.add(str(name.value))
+            elif isinstance(name, ast.JoinedStr):
+                end = str(getattr(name.values[-1], "value", ""))
+                found |= {block + end for block in ("text", "thinking")}
+    # Written by way of a name.
+    return found | {"modify_payload", "append_payload"}
+
+
+def test_every_type_of_event_is_told_in_words() -> None:
+    types = event_types()
+    assert len(types) > 20
+    before = at(0, "ai_message_start")
+    for kind in types:
+        for row in of_log([before, at(1, kind, name="clock", id="t")], began_at=BEGAN).rows:
+            assert row.label not in {kind, "Something else"}, kind
+            assert row.note != kind
+    (other,) = of_log([at(1, "brand_new")], began_at=BEGAN).rows
+    assert (other.label, other.note) == ("Something else", "brand_new")
 
 
 def test_a_log_that_begins_in_the_middle_is_told_as_far_as_it_goes() -> None:

@@ -150,6 +150,10 @@ class WaitingFilter(admin.SimpleListFilter):
 class McpServerAdmin(Autotested):
     """Servers whose tools assistants can use."""
 
+    empty_text = gettext_lazy(
+        "The tools of an MCP server can be used like any other. Add its address, and they are "
+        "listed at once."
+    )
     subject = Subject.MCP
     form = McpServerForm
     list_display = [

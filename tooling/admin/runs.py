@@ -50,6 +50,10 @@ class StateFilter(admin.SimpleListFilter):
 class AutotestRunAdmin(ReadOnlyAdmin):
     """Every run, the latest first."""
 
+    empty_text = _(
+        "Press “Run autotest” on the page of a model, a tool or an assistant, or make a "
+        "schedule; each result stands here."
+    )
     list_display = [
         "show_subject",
         "show_state",

@@ -74,6 +74,10 @@ class ScenarioList(ChangeList):
 class ScenarioAdmin(ConsoleAdmin):
     """What to say to an assistant, and what has to come back. Its autotest runs them all."""
 
+    empty_text = _(
+        "What to say to an assistant, and what has to come back. Add one, and the assistant's "
+        "autotest runs it."
+    )
     form = ScenarioForm
     list_display = ["name", "show_assistant", "show_steps", "show_latest", "show_owner"]
     list_filter = [("owner", AutocompleteSelectFilter)]

@@ -80,6 +80,9 @@ def dress(rows: list[Any]) -> None:
 class AutotestScheduleAdmin(ConsoleAdmin):
     """Regular tests. Their failures show on the home page."""
 
+    empty_text = gettext_lazy(
+        "What is tested regularly stands here. Add a schedule; failures show on the home page."
+    )
     form = ScheduleForm
     list_display = [
         "show_subject",

@@ -48,6 +48,9 @@ class BackendForm(ConsoleForm):
 class ToolBackendAdmin(ConsoleAdmin):
     """Whom the tools for weather and search ask. Without one they say that they are not set up."""
 
+    empty_text = _(
+        "The tools for weather and search ask a service. Add one, with its address or its key."
+    )
     form = BackendForm
     list_display = ["show_tool", "vendor", "base_url", "is_enabled", "show_try"]
     list_display_links = ["show_tool"]

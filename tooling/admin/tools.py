@@ -122,6 +122,10 @@ class OriginFilter(admin.SimpleListFilter):
 class ToolAdmin(Autotested):
     """What assistants can do. Of the system's own tools only "enabled" can be changed."""
 
+    empty_text = gettext_lazy(
+        "Tools let assistants act: a request to your own service, for example. Add one with its "
+        "address."
+    )
     subject = Subject.TOOL
     form = ToolForm
     list_display = [

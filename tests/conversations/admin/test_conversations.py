@@ -131,6 +131,19 @@ def test_a_transcript_shows_tools_attachments_models_and_errors(
     assert page.count("<code>lookup</code>") == 3
 
 
+def test_a_failed_call_says_its_error_once(operator: Client, alice: User) -> None:
+    row = conversation(alice)
+    say(row, 1, Role.ASSISTANT, tool_calls=[{"id": "1", "name": "lookup", "arguments": "{}"}])
+    result = {"call_id": "1", "name": "lookup", "code": 502, "is_error": True, "duration_ms": 2087}
+    message = "The service was away."
+    answer = say(row, 1, Role.TOOL, message, tool_result={**result, "message": message})
+    for url in (page_of(row), reverse("admin:conversations_tooluse_change", args=[answer.pk])):
+        shown = text_of(operator.get(url)).partition("course-rows")[0]
+        assert shown.count(message) == 1, url
+    # As the timeline does.
+    assert "502 · 2.09 s" in text_of(operator.get(page_of(row)))
+
+
 def test_a_turn_has_the_timeline_of_its_run_and_the_way_to_it(
     operator: Client, alice: User
 ) -> None:

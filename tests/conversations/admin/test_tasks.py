@@ -12,7 +12,7 @@ from accounts.models import User
 from conversations.encoders.tasks import failed
 from conversations.models import Run, RunEvent, RunKind, RunStatus
 from conversations.runs import store
-from conversations.runs.steps import MAX_CHARS, said_so_far, steps_of
+from conversations.runs.steps import MAX_CHARS, ending, said_so_far, steps_of
 from conversations.runs.types import Claim, NewEvent
 from tests.conversations.admin.pages import queries_of, raw, text_of
 from tests.conversations.runs import asked, chunk, claimed, conversation, new_run
@@ -116,7 +116,7 @@ def test_a_page_shows_the_request_the_error_and_no_secrets(operator: Client, ali
 def test_it_is_refreshed_while_it_goes_on(operator: Client, alice: User) -> None:
     claim = claimed(conversation(alice))
     store.append(claim, [NewEvent("ai_message_start"), NewEvent("text_start"), chunk("Three eu")])
-    keys = [f"{kind}:{claim.run_id}" for kind in ("task", "steps", "words")]
+    keys = [f"{kind}:{claim.run_id}" for kind in ("task", "steps", "words", "figures")]
     drawings = operator.get(LIVE, {"key": keys}).json()
     assert set(drawings) == set(keys)
     assert all("data-open" in drawing for drawing in drawings.values())
@@ -150,8 +150,25 @@ def test_only_the_text_that_is_open_is_shown(alice: User) -> None:
         ],
     )
     assert said_so_far(claim.run_id) == "Three euros."
-    store.append(claim, [NewEvent("text_start"), chunk("x" * 9_000)])
-    assert len(said_so_far(claim.run_id)) < 5_000
+    store.append(claim, [NewEvent("text_start"), chunk("words upon words " * 900)])
+    said = said_so_far(claim.run_id)
+    assert len(said) < 5_000
+    assert said.startswith(("… words ", "… upon "))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one two", "one two"),
+        ("one two three", "… three"),
+        ("one tw three", "… three"),
+        ("one two 3 four", "… 3 four"),
+        # Scripts without spaces are cut where there is no room for more.
+        ("博物馆十点开门，周一闭馆。" * 20, f"… {('博物馆十点开门，周一闭馆。' * 20)[-7:]}"),
+    ],
+)
+def test_what_is_cut_begins_with_a_word_and_says_so(text: str, shown: str) -> None:
+    assert ending(text, 7) == shown
 
 
 def test_steps_are_read_without_pieces_of_text_and_long_results(alice: User, bob: User) -> None:
@@ -216,7 +233,9 @@ def test_home_tells_of_running_waiting_and_failed_tasks(
     page = text_of(operator.get("/admin/"))
     assert "Tour of the museum" in page
     assert "1 going on, 1 failed" in page
-    assert "1 task failed in the last 24 hours." in page
+    # Once, and why.
+    assert page.count("failed in the last 24 hours") == 1
+    assert "1 task failed in the last 24 hours: Broken." in page
     waiting = store.start_task(new_run(conversation(bob)))
     assert "waits too long" not in text_of(operator.get("/admin/"))
     Run.objects.filter(pk=waiting.pk).update(created_at="2026-01-01T00:00:00Z")

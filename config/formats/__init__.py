@@ -1,0 +1,1 @@
+"""How the console writes dates, where Django's own way takes too much room."""
