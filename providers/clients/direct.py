@@ -39,6 +39,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from core.errors import AppError, ProviderError
 from core.http import too_large
+from core.wire import WireError
 from providers.clients import failures, transport
 from providers.profiles import thinking_wire
 from providers.tokens import estimate_tokens, is_count
@@ -72,7 +73,7 @@ MAX_EVENT_BYTES = 128 * 1024
 # Reading stops there; each piece of arguments costs as much time as a word of text.
 MAX_ARGUMENT_CHARS = 40_000
 MAX_CALLS = 64
-_REST_S = 0.1
+REST_S = 0.1
 # Where thoughts are not streamed, a model that was told to think is silent meanwhile.
 THINKING_SILENCE_S = 180.0
 # A thought from marks in the text, which no vendor wants back.
@@ -105,9 +106,10 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
             extensions={"timeout": transport.TIMEOUT.as_dict()},
         )
         response = await transport.send(ours)
-        if response.is_success and is_no_api(response):
+        content_type = response.headers.get("content-type", "")
+        if response.is_success and is_no_api(content_type):
             await response.aclose()
-            raise failures.not_an_api(self._endpoint, response.headers["content-type"])
+            raise failures.not_an_api(self._endpoint, content_type)
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
@@ -116,10 +118,9 @@ class GuardedBridge(httpx2.AsyncBaseTransport):
         )
 
 
-def is_no_api(response: httpx.Response) -> bool:
+def is_no_api(content_type: str) -> bool:
     """Whether a page, a picture or a sound came where an API was expected."""
-    content_type: str = response.headers.get("content-type", "").lower()
-    return content_type.startswith(("text/html", "image/", "audio/"))
+    return content_type.lower().startswith(("text/html", "image/", "audio/"))
 
 
 class BoundedBody(httpx2.AsyncByteStream):
@@ -156,7 +157,7 @@ class BoundedBody(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         if any(last in self._tail for last in _LAST_EVENTS):
             with suppress(TimeoutError, httpx.HTTPError, httpx.StreamError):
-                async with asyncio.timeout(_REST_S):
+                async with asyncio.timeout(REST_S):
                     async for _rest in self._raw:
                         pass
         await self._response.aclose()
@@ -345,7 +346,10 @@ class DirectChat:
         reason = _reason(stream, has_calls=bool(calls))
         if reason == "stop" and not "".join(answer).strip():
             raise failures.empty(endpoint)
-        yield ChatEnd(reason, _usage(stream, request, "".join(answer)))
+        took = stream.usage
+        yield ChatEnd(
+            reason, counted(request, "".join(answer), took.input_tokens, took.output_tokens)
+        )
 
 
 def _part(event: object) -> TextPart | ThinkingPart | None:
@@ -402,9 +406,10 @@ def _reason(stream: StreamedResponse, *, has_calls: bool) -> FinishReason:
     return "tool_calls" if has_calls else _REASONS.get(stream.finish_reason or "stop", "stop")
 
 
-def _usage(stream: StreamedResponse, request: ChatRequest, answer: str) -> Usage:
+def counted(
+    request: ChatRequest, answer: str = "", read: object = None, written: object = None
+) -> Usage:
     """What the vendor counted; an estimate where it counts nothing, or nonsense."""
-    read, written = stream.usage.input_tokens, stream.usage.output_tokens
     if is_count(read) and is_count(written) and (read or written):
         return Usage(read, written)
     asked = sum(estimate_tokens(message.text) for message in request.messages)
@@ -433,6 +438,7 @@ def translated(endpoint: Endpoint) -> Iterator[None]:
         httpx.InvalidURL,
         httpx2.HTTPError,
         httpx2.InvalidURL,
+        WireError,
         ClosedResourceError,
         # SDKs build objects from whatever the vendor sent.
         ValueError,

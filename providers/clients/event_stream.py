@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import httpx
@@ -29,31 +29,37 @@ class EventReader:
         self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
+        # About how much came since the last event, or comment, ended.
+        self.held_bytes = 0
 
-    def push(self, piece: bytes) -> Iterator[ServerEvent]:
+    def push(self, piece: bytes) -> list[ServerEvent]:
         """The events that this piece completes."""
+        self.held_bytes += len(piece)
         self._rest.append(piece)
         # Joined only where a line ends: an endless one must not be copied for each piece.
-        if b"\n" in piece or b"\r" in piece:
-            *lines, rest = _LINE_END.split(b"".join(self._rest))
-            self._rest = [rest]
-            for line in lines:
-                yield from self._take(line)
+        if b"\n" not in piece and b"\r" not in piece:
+            return []
+        whole = b"".join(self._rest)
+        *lines, rest = _LINE_END.split(whole) if b"\r" in whole else whole.split(b"\n")
+        self._rest = [rest]
+        return self._taken(lines)
 
-    def flush(self) -> Iterator[ServerEvent]:
+    def flush(self) -> list[ServerEvent]:
         """An event that nothing ended."""
-        for line in (*_LAST_LINE_END.split(b"".join(self._rest)), b""):
-            yield from self._take(line)
+        return self._taken([*_LAST_LINE_END.split(b"".join(self._rest)), b""])
 
-    def _take(self, line: bytes) -> Iterator[ServerEvent]:
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-        elif line.startswith(b"event:"):
-            self._name = line[6:].strip().decode(errors="replace")
-        elif not line:
-            if self._data:
-                yield ServerEvent(self._name, b"\n".join(self._data))
-            self._name, self._data = "", []
+    def _taken(self, lines: Iterable[bytes]) -> list[ServerEvent]:
+        found: list[ServerEvent] = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip().decode(errors="replace")
+            elif not line:
+                if self._data:
+                    found.append(ServerEvent(self._name, b"\n".join(self._data)))
+                self._name, self._data, self.held_bytes = "", [], 0
+        return found
 
 
 async def events_of(

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core.errors import AppError, ProviderError
+from core.wire import WireError
 from providers.profiles import PROFILES
 from providers.types import Endpoint
 
@@ -179,8 +180,15 @@ def from_http(endpoint: Endpoint, error: httpx.HTTPError | httpx.InvalidURL) -> 
     return broken_off(endpoint)
 
 
+def from_wire(endpoint: Endpoint, error: WireError) -> ProviderError:
+    """The same of a request over `core.wire`."""
+    if error.is_timeout:
+        return late(endpoint)
+    return unreachable(endpoint) if error.stage == "connect" else broken_off(endpoint)
+
+
 def from_chain(endpoint: Endpoint, error: BaseException) -> ProviderError | None:
-    """What one of ours or of httpx raised, wherever in the causes an SDK has wrapped it."""
+    """What we, the wire or httpx raised, wherever in the causes an SDK has wrapped it."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -189,6 +197,8 @@ def from_chain(endpoint: Endpoint, error: BaseException) -> ProviderError | None
             return from_app_error(current)
         if isinstance(current, httpx.HTTPError | httpx.InvalidURL):
             return from_http(endpoint, current)
+        if isinstance(current, WireError):
+            return from_wire(endpoint, current)
         hidden = None if current.__suppress_context__ else current.__context__
         current = current.__cause__ or hidden
     return None

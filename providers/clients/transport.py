@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import httpx
+from django.utils.translation import gettext as _
 
-from core.errors import AppError, ProviderError
+from core.errors import AppError, InvalidRequest, ProviderError, ResponseTooLarge
 from core.http import shared_client, too_large
+from core.wire import Response, Timeouts, parse_origin, wire
 from providers.clients import failures
 from providers.types import Endpoint
 
@@ -51,6 +54,40 @@ async def send(request: httpx.Request) -> httpx.Response:
         return await client.send(request, stream=True)
     except _STALE:
         return await client.send(request, stream=True)
+
+
+async def send_json(
+    endpoint: Endpoint,
+    path: str,
+    body: object,
+    *,
+    headers: Mapping[str, str],
+    silence_s: float,
+) -> Response:
+    """The head of the answer, its body still to be read, over the wire that streams are fast on.
+
+    Raises WireError, ProviderError for an address that is none, and what the guard raises.
+    """
+    try:
+        origin = parse_origin(endpoint.base_url)
+    except InvalidRequest:
+        raise failures.bad_address(endpoint) from None
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    response = await wire().send(
+        "POST",
+        origin,
+        path,
+        headers=[
+            (b"content-type", b"application/json"),
+            *((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()),
+        ],
+        body=(content,),
+        timeouts=Timeouts(CONNECT_S, silence_s, silence_s, silence_s),
+    )
+    if (response.header(b"content-encoding") or b"identity").lower() != b"identity":
+        await response.aclose()
+        raise ResponseTooLarge(_("The server sent a compressed answer unasked."))
+    return response
 
 
 def headers_for(endpoint: Endpoint) -> dict[str, str]:

@@ -302,6 +302,7 @@ async def test_it_gives_up_on_a_vendor_that_falls_silent(
     kind, spec = protocol
     short = {"connect": 1.0, "read": 0.05, "write": 1.0, "pool": 1.0}
     monkeypatch.setattr(transport, "TIMEOUT", httpx.Timeout(**short))
+    monkeypatch.setattr(transport, "SILENCE_S", 0.05)
     upstream.script(kind, Step(text="One two three", hang_after=1), Step(wait_ms=60_000))
 
     in_the_middle = await failure(spec(upstream))
