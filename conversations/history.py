@@ -226,6 +226,7 @@ def stored_result(turn: int, result: ToolReturned) -> MessageEntry:
             code=result.code,
             message=result.message,
             duration_ms=result.duration_ms,
+            is_refused=result.refused_arguments is not None,
         ),
     )
 

@@ -25,7 +25,14 @@ from assistants.models import Assistant
 from assistants.runtime import AssistantRuntime
 from conversations.events import Citation
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
-from conversations.types import AttachmentRow, CitationRow, MessageEntry, ToolCallRow, ToolResultRow
+from conversations.types import (
+    AttachmentRow,
+    CitationRow,
+    MessageEntry,
+    ToolCallRow,
+    ToolOutcome,
+    ToolResultRow,
+)
 from core.db import in_db
 from core.loops import PerLoop
 
@@ -421,21 +428,12 @@ def _write_singly(batch: _Batch) -> None:
 
 
 def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
-    outcome = entry.outcome
     calls = [
         ToolCallRow(
             id=storable(call.id), name=storable(call.name), arguments=storable(call.arguments)
         )
         for call in entry.tool_calls
     ]
-    result = outcome and ToolResultRow(
-        call_id=storable(outcome.call_id),
-        name=storable(outcome.name),
-        code=outcome.code,
-        message=storable(outcome.message),
-        is_error=outcome.is_error,
-        duration_ms=outcome.duration_ms,
-    )
     return Message(
         conversation_id=call_id,
         turn=entry.turn,
@@ -445,7 +443,7 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         generated_text=storable(entry.generated_text),
         is_interrupted=entry.is_interrupted,
         tool_calls=calls,
-        tool_result=result,
+        tool_result=entry.outcome and _tool_result(entry.outcome),
         confidence=entry.confidence,
         start_ms=_milliseconds(entry.start_ms),
         end_ms=_milliseconds(entry.end_ms),
@@ -457,8 +455,23 @@ def _message(call_id: str, seq: int, entry: MessageEntry) -> Message:
         error=storable(entry.error)[:MAX_ERROR_CHARS],
         citations=[_citation(citation) for citation in entry.citations],
         knowledge_note=storable(entry.knowledge_note)[:MAX_ERROR_CHARS],
+        apology=entry.apology[:MAX_ERROR_CHARS],
         created_at=entry.at or timezone.now(),
     )
+
+
+def _tool_result(outcome: ToolOutcome) -> ToolResultRow:
+    row = ToolResultRow(
+        call_id=storable(outcome.call_id),
+        name=storable(outcome.name),
+        code=outcome.code,
+        message=storable(outcome.message),
+        is_error=outcome.is_error,
+        duration_ms=outcome.duration_ms,
+    )
+    if outcome.is_refused:
+        row["is_refused"] = True
+    return row
 
 
 def _citation(citation: Citation) -> CitationRow:

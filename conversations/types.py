@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from conversations.events import Citation
 from providers.types import ToolCall, Usage
@@ -96,6 +96,8 @@ class ToolResultRow(TypedDict):
     message: str
     is_error: bool
     duration_ms: int
+    # Of a call that never ran.
+    is_refused: NotRequired[bool]
 
 
 class CitationRow(TypedDict):
@@ -113,13 +115,17 @@ class CitationRow(TypedDict):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """Which call a tool message answers, and how it went (`code` as in HTTP)."""
+    """Which call a tool message answers, and how it went (`code` as in HTTP).
+
+    `is_refused`: the call never ran.
+    """
 
     call_id: str
     name: str
     code: int = 200
     message: str = "ok"
     duration_ms: int = 0
+    is_refused: bool = False
 
     @property
     def is_error(self) -> bool:
@@ -132,7 +138,8 @@ class MessageEntry:
 
     `start_ms` and `end_ms` count from the start of the call. `metrics` are times in milliseconds.
     `citations` are the passages that the answer may rest on; `knowledge_note` says what the search
-    for them went without. Without `at`, the moment of recording counts.
+    for them went without. `apology` is what was shown behind the text of an answer that failed;
+    models are not told it. Without `at`, the moment of recording counts.
     """
 
     turn: int
@@ -152,4 +159,5 @@ class MessageEntry:
     error: str = ""
     citations: tuple[Citation, ...] = ()
     knowledge_note: str = ""
+    apology: str = ""
     at: datetime.datetime | None = None

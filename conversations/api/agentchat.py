@@ -200,6 +200,9 @@ class HistoryShape(serializers.Serializer[Any]):
     role = serializers.ChoiceField(["user", "assistant", "system"])
     token_usage = serializers.IntegerField()
     events = EventShape(many=True)
+    is_failed = serializers.BooleanField(
+        help_text="Whether the answer failed; its content ends with the apology that was shown."
+    )
     create_time = serializers.DateTimeField()
     update_time = serializers.DateTimeField()
 
@@ -226,7 +229,8 @@ class DialogHistory:
         is_answer = spoken[-1].role == Role.ASSISTANT
         return {
             "id": str(spoken[-1].pk),
-            "content": "".join(message.text for message in spoken),
+            "content": _shown(spoken),
+            "is_failed": any(message.error for message in spoken),
             "dialog_id": self._dialog.pk,
             "role": spoken[-1].role,
             "token_usage": sum(each.input_tokens + each.output_tokens for each in spoken),
@@ -258,6 +262,12 @@ class DialogHistory:
         own = {spec.id: spec for spec in self._runtime.tools if spec.executor == "server"}
         search = Lookup(self._runtime).tool(own)
         self._search_id = search.id if search else SEARCH_TOOL
+
+
+def _shown(spoken: list[Message]) -> str:
+    """An answer as its stream showed it: what the model said, and the apology where it failed."""
+    text = "".join(message.text for message in spoken)
+    return "\n\n".join(part for part in (text, spoken[-1].apology) if part)
 
 
 def _has_events(message: Message) -> bool:

@@ -22,7 +22,7 @@ from accounts.standing import CHECK_EVERY_S, Standing
 from assistants.runtime import AssistantRuntime
 from conversations.chats import answering
 from conversations.chats.dialogs import access_dialog
-from conversations.encoders.agentchat import AgentChatEncoder
+from conversations.encoders.agentchat import AgentChatEncoder, apology_for
 from conversations.events import TurnEvent
 from conversations.files.attachments import read_link
 from conversations.lookup import Lookup
@@ -79,7 +79,7 @@ class ChatView(AsyncView):
             with naming("file_url"):
                 attachment = await read_link(principal_of(request), fields["file_url"])
             begun = await in_db(begin, (attachment,))
-        events = answering.exchange(begun)
+        events = answering.exchange(begun, apologise=apology_for)
         await anext(events)
         standing = chat_standing(principal_of(request))
         return sse.response(_encoded(events, begun.runtime, standing))

@@ -397,7 +397,7 @@ def _transcript(index: int, said: Said) -> dict[str, Any]:
         "turn_index": index,
         "turn": message.turn,
         "speaker": _SPEAKERS[Role(message.role)],
-        "content": message.text,
+        "content": message.shown_text,
         "generated_content": message.generated_text or None,
         "is_interrupted": message.is_interrupted,
         "confidence": message.confidence,
@@ -417,7 +417,7 @@ def _detail(message: Message, links: UploadLinks) -> dict[str, Any]:
     images = [each for each in attachments if each["kind"] == "image"]
     return {
         "role": message.role,
-        "content": message.text,
+        "content": message.shown_text,
         "audio_url": None,
         "image_urls": [each["url"] for each in images if each["url"]],
         "attachments": attachments,

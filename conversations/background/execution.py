@@ -117,7 +117,14 @@ class _Execution:
                 await self._finish(outcome_of(turn, before=self._encoder.close()))
                 return
             events = restarted(has_said=bool(turn.text or turn.thinking or turn.tool_calls))
-            if await in_db(store.give_back, self._claim, events, most_attempts=MOST_ATTEMPTS):
+            is_handed_on = await in_db(
+                store.give_back,
+                self._claim,
+                events,
+                most_attempts=MOST_ATTEMPTS,
+                spent=turn.usage,
+            )
+            if is_handed_on:
                 return
             stands = await in_db(store.append, self._claim, ())
             if stands is None:
@@ -200,8 +207,8 @@ def _may_change(name: str, tools: AgentTools, runtime: AssistantRuntime) -> bool
 
 
 def _prepared(claim: Claim) -> tuple[TaskSetup, Usage]:
-    """What the task needs, and the tokens that its conversation took before."""
+    """What the task needs, and the tokens that its conversation and earlier attempts took."""
     taken = Message.objects.filter(conversation_id=claim.conversation_id).aggregate(
         input_tokens=Sum("input_tokens", default=0), output_tokens=Sum("output_tokens", default=0)
     )
-    return prepare(claim), Usage(**taken)
+    return prepare(claim), Usage(**taken) + store.spent_before(claim)

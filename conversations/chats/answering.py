@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -50,6 +50,7 @@ SHUTDOWN_WAIT_S = 5.0
 # Where a prompt wants the earlier turns; with more braces it is a variable of that name.
 _HISTORY = re.compile(r"(?<!\{)\{history\}(?!\})")
 _HISTORY_VARIABLE = "conversation_history_"
+Apologise = Callable[[TurnFailed], str]
 WORKER = f"{socket.gethostname()}:{os.getpid()}"[:100]
 
 
@@ -165,14 +166,18 @@ def stop(conversation: Conversation) -> bool:
 # --- The answer -----------------------------------------------------------------------------------
 
 
-async def exchange(begun: Exchange) -> AsyncGenerator[TurnEvent, None]:
+async def exchange(
+    begun: Exchange, *, apologise: Apologise = lambda failed: ""
+) -> AsyncGenerator[TurnEvent, None]:
     """The events of the answer. Iterate it under `aclosing`.
+
+    `apologise` is what the surface shows behind an answer that failed; it is kept with it.
 
     Take the first event, a TurnStarted, at once: from then on the generator sees to it that the
     exchange ends, even if nobody goes on reading. Closing or cancelling it closes the model's
     stream and stores what was said as interrupted.
     """
-    record = _Record(begun)
+    record = _Record(begun, apologise)
     try:
         yield record.take(TurnStarted(begun.claim.turn))
         async with (
@@ -202,8 +207,8 @@ def _failure(message: str) -> TurnFailed:
 class _Record:
     """What is kept of an exchange: its events in the log, the answer as messages at the end."""
 
-    def __init__(self, begun: Exchange) -> None:
-        self._begun = begun
+    def __init__(self, begun: Exchange, apologise: Apologise) -> None:
+        self._begun, self._apologise = begun, apologise
         self._collector = Collector()
         self._encoder = TaskEncoder()
         self._log = RunLog(begun.claim, flush_every_s=LOG_EVERY_S)
@@ -235,7 +240,8 @@ class _Record:
     async def _finish(self) -> None:
         turn = self._collector.turn
         outcome = outcome_of(turn, before=tuple(self._encoder.close()))
-        outcome = dataclasses.replace(outcome, metrics=self._metrics())
+        apology = self._apologise(turn.error) if turn.error else ""
+        outcome = dataclasses.replace(outcome, metrics=self._metrics(), apology=apology)
         try:
             async with asyncio.timeout(FINISH_WITHIN_S):
                 await self._log.finish(outcome)

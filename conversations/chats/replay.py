@@ -31,9 +31,12 @@ def _events(entries: Sequence[MessageEntry], search_id: str) -> Iterator[TurnEve
     is_by_tool = any(entry.outcome and entry.outcome.name == search_id for entry in entries)
     if not is_by_tool:
         yield from cited
+    # As in the stream, a call that was refused has an end only, before those that ran.
+    refused = {e.outcome.call_id: e for e in entries if e.outcome and e.outcome.is_refused}
     for entry in entries:
-        yield from map(_called, entry.tool_calls)
-        if entry.outcome is not None:
+        yield from (_called(call) for call in entry.tool_calls if call.id not in refused)
+        yield from (_returned(refused[call.id]) for call in entry.tool_calls if call.id in refused)
+        if entry.outcome is not None and not entry.outcome.is_refused:
             yield _returned(entry)
             if entry.outcome.name == search_id:
                 yield from cited

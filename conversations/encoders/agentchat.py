@@ -69,6 +69,13 @@ def _by_name(name: str) -> Shown:
     return Shown(name, _("Running a tool: %(tool)s") % {"tool": name})
 
 
+def apology_for(failed: TurnFailed) -> str:
+    """What is said in place of the rest of an answer that failed."""
+    if failed.is_retryable:
+        return _("Sorry, I cannot answer right now. Please try again later.")
+    return _("Sorry, I cannot answer this.")
+
+
 class AgentChatEncoder:
     """Encodes one turn of an assistant with these tools; one may be the search in the knowledge.
 
@@ -149,9 +156,7 @@ class AgentChatEncoder:
         """The error first, so that nobody takes the apology for an answer."""
         model = Shown("", _("The model's call failed"))
         yield self._event("ERROR", model, failed.message)
-        apology = _("Sorry, I cannot answer this.")
-        if failed.is_retryable:
-            apology = _("Sorry, I cannot answer right now. Please try again later.")
+        apology = apology_for(failed)
         yield self._chunk(f"\n\n{apology}" if self._accumulated else apology)
 
     def _of(self, name: str) -> Shown:

@@ -97,7 +97,8 @@ class TaskEncoder:
             self._block, self._content = None, []
             yield NewEvent("stream_reset", attempts)
         self._has_said = False
-        yield NewEvent("api_request_start", attempts)
+        # What it reads, as far as can be told before it has: nobody tells it of a call that is cut.
+        yield NewEvent("api_request_start", {**attempts, "prompt_tokens": event.prompt_tokens})
 
     def _delta(self, block: _Block, text: str) -> Iterator[NewEvent]:
         if self._block != block:

@@ -130,6 +130,13 @@ class Message(models.Model):
         blank=True,
         help_text=_("What the search in the knowledge went without."),
     )
+    apology = models.CharField(
+        _("apology"),
+        max_length=500,
+        blank=True,
+        default="",
+        help_text=_("Of an answer that failed: what was shown behind its text."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -158,6 +165,11 @@ class Message(models.Model):
     def __str__(self) -> str:
         return f"{self.role}: {self.text[:80]}"
 
+    @property
+    def shown_text(self) -> str:
+        """All that was shown of an answer in a chat: its text, and the apology where it failed."""
+        return "\n\n".join(part for part in (self.text, self.apology) if part)
+
     def entry(self) -> MessageEntry:
         """The message without the row, as `conversations.history` reads it."""
         result = self.tool_result
@@ -174,6 +186,7 @@ class Message(models.Model):
                 code=result["code"],
                 message=result["message"],
                 duration_ms=result["duration_ms"],
+                is_refused=result.get("is_refused", False),
             )
             if result
             else None,
@@ -187,6 +200,7 @@ class Message(models.Model):
             error=self.error,
             citations=tuple(Citation(**row) for row in self.citations),
             knowledge_note=self.knowledge_note,
+            apology=self.apology,
             at=self.created_at,
         )
 

@@ -59,7 +59,7 @@ def said_in_writing(messages: Sequence[Message], *, since: datetime.datetime) ->
 
 def _is_said(message: Message) -> bool:
     is_by_somebody = message.role in (Role.USER, Role.ASSISTANT)
-    return is_by_somebody and bool(message.text or message.generated_text)
+    return is_by_somebody and bool(message.shown_text or message.generated_text)
 
 
 def _at(message: Message, since: datetime.datetime) -> Span:

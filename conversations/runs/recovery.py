@@ -49,7 +49,13 @@ def _told(kind: str, data: dict[str, Any]) -> Iterator[TurnEvent]:
     """The events of a turn that an event of its log stands for, as far as they matter here."""
     match kind:
         case "api_request_start":
-            yield ModelAsked(0, data["attempt"], data["max_attempts"], is_thinking=False)
+            yield ModelAsked(
+                0,
+                data["attempt"],
+                data["max_attempts"],
+                is_thinking=False,
+                prompt_tokens=data.get("prompt_tokens", 0),
+            )
         case "text_chunk":
             yield TextDelta(data["content"])
         case "thinking_chunk":

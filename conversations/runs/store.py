@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -36,6 +37,7 @@ from conversations.runs.types import (
 from conversations.runs.waking import wake_after_commit
 from conversations.types import MessageEntry
 from core.errors import Conflict, NotFound
+from providers.types import Usage
 
 __all__ = [
     "Appended",
@@ -56,6 +58,7 @@ __all__ = [
     "page_of",
     "read",
     "request_cancel",
+    "spent_before",
     "start_claimed",
     "start_task",
     "stopped",
@@ -64,6 +67,7 @@ __all__ = [
 MAX_ERROR_CHARS = 500
 MAX_WORKER_CHARS = 100
 PAGE_EVENTS = 1000
+_NOTHING = Usage()
 
 # --- Beginning ---------------------------------------------------------------------------------
 
@@ -338,6 +342,7 @@ def finish(
     again after an answer that never came, and only ends a log that nothing was appended to. With
     `silent_since`, the last sign of life that somebody else saw, also where there was another.
     """
+    outcome = _with_earlier_attempts(claim, outcome)
     try:
         with transaction.atomic():
             _keep_answer(claim, outcome)
@@ -345,6 +350,23 @@ def finish(
     except _Lost:
         return first is not None and _was_finished(claim, outcome, first)
     return True
+
+
+def spent_before(claim: Claim) -> Usage:
+    """What the attempts before this one took."""
+    if claim.attempt == 1:
+        return _NOTHING
+    rows = Run.objects.filter(pk=claim.run_id, status__in=RunStatus.owned(), attempt=claim.attempt)
+    taken = rows.values_list("input_tokens", "output_tokens").first()
+    return Usage(*taken) if taken else _NOTHING
+
+
+def _with_earlier_attempts(claim: Claim, outcome: Outcome) -> Outcome:
+    """The outcome with what the whole run took."""
+    if outcome.turn is None or claim.attempt == 1:
+        return outcome
+    usage = outcome.turn.usage + spent_before(claim)
+    return dataclasses.replace(outcome, turn=dataclasses.replace(outcome.turn, usage=usage))
 
 
 def _keep_answer(claim: Claim, outcome: Outcome) -> None:
@@ -374,6 +396,7 @@ def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
         metrics=outcome.metrics,
         # The run knows of errors that the turn does not: a process that ended.
         error=outcome.error_message or entries[last].error,
+        apology=outcome.apology,
     )
     return tuple(entries)
 
@@ -397,19 +420,28 @@ def _end(
     seq = held.values_list("next_seq", flat=True).first()
     if seq is None or first not in (None, seq):
         raise _Lost
-    usage = outcome.turn.usage if outcome.turn else None
     now = timezone.now()
     Run.objects.filter(pk=claim.run_id).update(
         status=outcome.status,
         next_seq=seq + len(outcome.events),
         error_code=outcome.error_code[:64],
         error_message=journal.storable(outcome.error_message)[:MAX_ERROR_CHARS],
-        input_tokens=journal.countable(usage.input_tokens) if usage else 0,
-        output_tokens=journal.countable(usage.output_tokens) if usage else 0,
+        **_taken(outcome),
         updated_at=now,
         finished_at=now,
     )
     _insert_events(claim.run_id, seq, outcome.events)
+
+
+def _taken(outcome: Outcome) -> dict[str, int]:
+    """The columns that say what the run took; what they hold stays where no answer was begun."""
+    if outcome.turn is None:
+        return {}
+    usage = outcome.turn.usage
+    return {
+        "input_tokens": journal.countable(usage.input_tokens),
+        "output_tokens": journal.countable(usage.output_tokens),
+    }
 
 
 def _is_silent(since: datetime.datetime | None) -> Q:
@@ -430,9 +462,12 @@ def give_back(
     events: Sequence[NewEvent],
     *,
     most_attempts: int,
+    spent: Usage = _NOTHING,
     silent_since: datetime.datetime | None = None,
 ) -> bool:
     """Has another worker begin the task anew, and wakes one. `events` say so in the log.
+
+    What the attempt `spent` is kept, and counts with what the next one takes.
 
     False where the attempt is lost, something was changed already, the user wants it to end, or
     so many attempts were made; with `silent_since`, the last sign of life that somebody else saw,
@@ -456,6 +491,8 @@ def give_back(
             next_seq=seq + len(events),
             heartbeat_at=None,
             worker="",
+            input_tokens=Least(F("input_tokens") + spent.input_tokens, journal.MAX_COUNT),
+            output_tokens=Least(F("output_tokens") + spent.output_tokens, journal.MAX_COUNT),
             updated_at=timezone.now(),
         )
         _insert_events(claim.run_id, seq, events)

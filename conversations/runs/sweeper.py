@@ -13,10 +13,11 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from conversations.encoders.tasks import failed, outcome_of
+from conversations.encoding import Turn
 from conversations.models import Run, RunEvent, RunKind, RunStatus
 from conversations.runs import store, waking
 from conversations.runs.recovery import restarted, turn_so_far
-from conversations.runs.types import Claim, Outcome, StoredEvent
+from conversations.runs.types import Outcome, StoredEvent
 
 logger = logging.getLogger(__name__)
 
@@ -87,15 +88,15 @@ def _recover(run: Run) -> bool:
         events = restarted(has_said=has_said)
         # Where there is a sign of life meanwhile, somebody is there.
         seen = run.heartbeat_at
+        turn = turn_so_far(_events(run), turn=claim.turn)
         return store.give_back(
-            claim, events, most_attempts=MOST_ATTEMPTS, silent_since=seen
-        ) or store.finish(claim, _outcome(run, claim), silent_since=seen)
+            claim, events, most_attempts=MOST_ATTEMPTS, spent=turn.usage, silent_since=seen
+        ) or store.finish(claim, _outcome(run, turn), silent_since=seen)
 
 
-def _outcome(run: Run, claim: Claim) -> Outcome:
-    turn = turn_so_far(_events(run), turn=claim.turn)
+def _outcome(run: Run, turn: Turn) -> Outcome:
     if run.status == RunStatus.CANCEL_REQUESTED:
-        return outcome_of(dataclasses.replace(turn, turn=claim.turn))
+        return outcome_of(dataclasses.replace(turn, turn=run.turn))
     if run.kind == RunKind.CHAT:
         return failed(
             _("The server was stopped while it answered."), code="process_lost", turn=turn

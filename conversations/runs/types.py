@@ -72,7 +72,7 @@ class Outcome:
     """How a run ends: its final status, its last event, and what was answered until then.
 
     `turn` is kept as the assistant's messages, None keeps none; `metrics` are times in
-    milliseconds that go with the last of them.
+    milliseconds that go with the last of them, as does the `apology` that was shown.
     """
 
     status: RunStatus
@@ -82,6 +82,7 @@ class Outcome:
     error_message: str = ""
     events_before: tuple[NewEvent, ...] = ()
     metrics: dict[str, int] = dataclasses.field(default_factory=dict)
+    apology: str = ""
 
     @property
     def events(self) -> tuple[NewEvent, ...]:

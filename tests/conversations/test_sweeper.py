@@ -9,9 +9,13 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from conversations.encoders.tasks import outcome_of
+from conversations.encoding import Collector
+from conversations.events import TextDelta, TurnFinished, TurnStarted
 from conversations.models import Conversation, Message, Run, RunEvent, RunKind, RunStatus
 from conversations.runs import store, sweeper, waking
 from conversations.runs.types import Claim, NewEvent, Outcome
+from providers.types import Usage
 from tests.conversations.runs import (
     WORKER,
     chunk,
@@ -50,6 +54,45 @@ def test_it_begins_a_task_anew_that_changed_nothing(talk: Conversation) -> None:
     again = store.claim(claim.run_id, worker=WORKER)
     assert again is not None
     assert (again.attempt, again.next_seq) == (2, 5)
+
+
+def test_it_counts_what_a_lost_attempt_took(talk: Conversation) -> None:
+    claim = claimed(talk)
+    said = chunk("word " * 100)
+    token_update = {
+        "input_tokens": 50, "output_tokens": 9, "model": "m", "current_context_tokens": 59
+    }  # fmt: skip
+    asked = NewEvent("api_request_start", {"attempt": 1, "max_attempts": 3, "prompt_tokens": 70})
+    began = [NewEvent("ai_message_start"), asked]
+    store.append(claim, [*began, NewEvent("token_update", token_update), asked, said])
+    die(claim)
+    assert sweeper.recover_lost() == 1
+    row = Run.objects.get(pk=claim.run_id)
+    assert row.input_tokens == 50 + 70
+    written = row.output_tokens
+    assert written > 9 + 50
+    again = store.claim(claim.run_id, worker=WORKER)
+    assert again is not None
+    collector = Collector()
+    for event in (TurnStarted(1), TextDelta("Hi"), TurnFinished("stop", Usage(7, 3))):
+        collector.push(event)
+    turn = collector.turn
+    assert store.finish(again, outcome_of(turn))
+    row.refresh_from_db()
+    assert (row.input_tokens, row.output_tokens) == (120 + 7, written + 3)
+    answer = Message.objects.get(role="assistant")
+    assert (answer.input_tokens, answer.output_tokens) == (120 + 7, written + 3)
+
+
+def test_it_keeps_what_was_taken_of_a_task_that_is_stopped_while_it_waits(
+    talk: Conversation,
+) -> None:
+    claim = claimed(talk)
+    spent = Usage(5, 4)
+    assert store.give_back(claim, [], most_attempts=2, spent=spent)
+    store.request_cancel(Run.objects.get(pk=claim.run_id))
+    row = Run.objects.get(pk=claim.run_id)
+    assert (row.status, row.input_tokens, row.output_tokens) == (RunStatus.CANCELED, 5, 4)
 
 
 def test_it_ends_a_task_that_died_twice(talk: Conversation) -> None:
@@ -153,7 +196,8 @@ def test_it_ends_a_run_whose_log_cannot_be_understood_and_the_others(
 
 def test_it_voids_calls_of_a_task_that_begins_anew(talk: Conversation) -> None:
     claim = claimed(talk)
-    store.append(claim, [NewEvent("ai_message_start"), NewEvent("tool_start")])
+    started = {"id": "tool_1", "preparing_id": "call_1", "name": "clock", "arguments": {}}
+    store.append(claim, [NewEvent("ai_message_start"), NewEvent("tool_start", started)])
     die(claim)
     assert sweeper.recover_lost() == 1
     assert kinds_of(claim)[-2:] == ["stream_reset", "system_message"]

@@ -108,7 +108,11 @@ def test_it_tells_a_whole_turn() -> None:
         "token_update",
     ]
     by_kind = {event.type: event.data for event in events[:14]}
-    assert by_kind["api_request_start"] == {"attempt": 1, "max_attempts": 3}
+    assert by_kind["api_request_start"] == {
+        "attempt": 1,
+        "max_attempts": 3,
+        "prompt_tokens": 0,
+    }
     assert by_kind["thinking_end"] == {"full_content": "Hmm."}
     assert by_kind["text_end"] == {"full_content": "Let me see."}
     assert by_kind["tool_start"]["arguments"] == {"expression": "6*7"}

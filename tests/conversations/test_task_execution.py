@@ -307,13 +307,20 @@ async def test_it_is_handed_on_when_the_process_stops(
     with pytest.raises(asyncio.CancelledError):
         await work
     assert (await kinds_of(claim))[-2:] == ["stream_reset", "system_message"]
+    broken = await in_db(Run.objects.get, pk=claim.run_id)
+    assert broken.input_tokens > 0
     again = await in_db(store.claim, claim.run_id, worker="other")
     assert again is not None
     await execute(again)
     page = await page_of(claim)
     check_log(page)
     assert page.status == RunStatus.SUCCEEDED
-    assert (await in_db(Message.objects.get, role="assistant")).text == "Anew."
+    answer = await in_db(Message.objects.get, role="assistant")
+    assert answer.text == "Anew."
+    # Both attempts were paid for, and both are counted, also in the sums along the way.
+    assert answer.input_tokens > broken.input_tokens
+    updates = [event.data for event in page.events if event.type == "token_update"]
+    assert updates[-1]["cumulative_input_tokens"] == answer.input_tokens
 
 
 async def test_it_is_not_done_again_when_only_its_title_is_missing(

@@ -81,6 +81,13 @@ TURNS: dict[str, list[TurnEvent]] = {
         TextDelta("Press it [1]."),
         DONE,
     ],
+    "a refused call": [
+        called("c1", "calculator", expression="1+1"),
+        ToolReturned("c2", "wether", "", "server", 404, "There is no tool.", 0, "{}"),
+        returned("c1", "calculator", "2"),
+        TextDelta("2"),
+        DONE,
+    ],
     "failure": [
         TextDelta("Let me"),
         TurnFailed("upstream", "The vendor is away.", is_retryable=True, usage=Usage(5, 1)),
@@ -129,8 +136,8 @@ class TestRows:
         ]
         assert [row["id"] for row in rows[:2]] == [str(first.pk), str(last.pk)]
         assert set(rows[0]) == {
-            "id", "content", "dialog_id", "role", "token_usage", "events", "create_time",
-            "update_time",
+            "id", "content", "dialog_id", "role", "token_usage", "events", "is_failed",
+            "create_time", "update_time",
         }  # fmt: skip
         assert {row["dialog_id"] for row in rows} == {dialog.pk}
 

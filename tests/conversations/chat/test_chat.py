@@ -145,6 +145,25 @@ async def test_it_apologises_behind_the_error_when_the_model_fails(
     assert apology["data"]["chunk"] not in assistant.text
     upstream.script("chat", Step(text="Here I am."))
     assert (await alices.chat(dialog, "Again")).text == "Here I am."
+    # Whoever reads on later sees what was shown; the model is not told its own excuse.
+    history = await alices.http.get("history", params={"dialog_id": dialog.pk})
+    _question, failed, _again, answered = history.json()["data"]
+    assert (failed["content"], failed["is_failed"]) == (stream.text, True)
+    assert failed["content"].endswith(apology["data"]["chunk"].strip())
+    assert (answered["content"], answered["is_failed"]) == ("Here I am.", False)
+    assert "Sorry" not in str(upstream.stats.last("chat")[-1]["body"]["messages"])
+
+
+async def test_a_failure_without_a_word_leaves_its_apology_in_the_history(
+    alices: Client, dialog: Conversation, upstream: FakeUpstream
+) -> None:
+    upstream.script("chat", Step(status=401, body={"error": {"message": "No."}}))
+    stream = await alices.chat(dialog, "Count")
+    assert stream.text
+    history = await alices.http.get("history", params={"dialog_id": dialog.pk})
+    assert history.json()["data"][-1]["content"] == stream.text
+    record = (await alices.http.get(f"history/{dialog.pk}")).json()["data"]
+    assert record["transcripts"][-1]["content"] == stream.text
 
 
 async def test_it_pings_while_the_model_is_silent(
