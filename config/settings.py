@@ -393,7 +393,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "StageEnum": "knowledge.models.Stage.choices",
         "CallStatusEnum": "conversations.models.CallStatus.choices",
         "TaskStatusEnum": "conversations.models.RunStatus.choices",
-        "ConversationStateEnum": "conversations.api.tasks_conversations.CONVERSATION_STATES",
+        "ConversationStateEnum": "conversations.api.tasks_serializers.CONVERSATION_STATES",
         "RunModeEnum": "conversations.background.guidance.RUN_MODES",
         "KnowledgeModeEnum": "assistants.models.KnowledgeMode.choices",
     },
