@@ -6,21 +6,18 @@ the limits are off and the API stays up: the log says so once a minute.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import math
 import secrets
 import time
-from functools import lru_cache
 from typing import Any
 
 import redis.exceptions
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.storage import RedisStorage
-from limits.strategies import MovingWindowRateLimiter
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -37,36 +34,135 @@ _outage = Outage("requests are not limited until it is back")
 _SKIP_AFTER_FAILURE_S = 5.0
 
 
-class Window:
-    """A moving window of requests: exact, one for all processes, with no burst at its edge."""
+# What was asked within the last period, oldest first, each with what it counts for; and their sum.
+# One step, so that processes cannot take the same room twice. The clock is the caller's.
+_TAKE = """
+local now, period = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, cost = tonumber(ARGV[3]), tonumber(ARGV[4])
+local taken = tonumber(redis.call('GET', KEYS[2]) or 0)
+local function of(entry)
+  local at, count = string.match(entry, '(%d+):(%d+)')
+  return tonumber(at), tonumber(count)
+end
+while true do
+  local oldest = redis.call('LINDEX', KEYS[1], 0)
+  if not oldest then taken = 0 break end
+  local at, count = of(oldest)
+  if at + period > now then break end
+  redis.call('LPOP', KEYS[1])
+  taken = taken - count
+end
+local wait, reset = 0, period
+if taken + cost <= limit then
+  taken = taken + cost
+  redis.call('RPUSH', KEYS[1], ARGV[1] .. ':' .. ARGV[4])
+else
+  wait = period
+  local missing = taken + cost - limit
+  if cost <= limit then
+    -- Each counts for one at least: so many of them are always enough.
+    for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, missing - 1)) do
+      local at, count = of(entry)
+      missing = missing - count
+      if missing <= 0 then wait = at + period - now break end
+    end
+  end
+  local newest = redis.call('LINDEX', KEYS[1], -1)
+  reset = newest and of(newest) + period - now or 0
+end
+redis.call('SET', KEYS[2], taken, 'PX', period)
+redis.call('PEXPIRE', KEYS[1], period)
+return {wait, math.max(0, limit - taken), reset}
+"""
+_MINUTE_S, _HOUR_S = 60, 3600
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether there was room: `wait_s` is None, or how long until there is enough.
+
+    `remaining` is the room that is left, `reset_s` how long until all of it is there again.
+    """
+
+    wait_s: float | None
+    remaining: int
+    reset_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Rate:
+    """So many within any period of that length."""
+
+    limit: int
+    period_s: int
+
+    @property
+    def open(self) -> Verdict:
+        """The verdict of nobody: Redis is away."""
+        return Verdict(None, self.limit, 0.0)
+
+
+class _Windows:
+    """Moving windows: exact, one for all processes, with no burst at an edge."""
 
     def __init__(self) -> None:
         self._skip_until = 0.0
 
-    def hit(self, item: RateLimitItem, *identifiers: str) -> int | None:
-        """Counts one request; the seconds to wait when it is one too many, else None."""
-        if time.monotonic() < self._skip_until:
-            return None
+    def take(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
+        """Takes room for `cost`, or none where there is not enough. Never raises."""
+        if self._is_away():
+            return rate.open
         try:
-            if _limiter().hit(item, *identifiers):
-                return None
-            stats = _limiter().get_window_stats(item, *identifiers)
+            script = redis_sync().register_script(_TAKE)
+            return _verdict(script(*_arguments(rate, name, cost)))
         except redis.exceptions.RedisError as error:
-            self._skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
-            _outage.report(error)
-            return None
-        return max(1, math.ceil(stats.reset_time - time.time()))
+            return self._without(rate, error)
+
+    async def take_async(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
+        """As `take`, on the event loop."""
+        if self._is_away():
+            return rate.open
+        try:
+            script = redis_async().register_script(_TAKE)
+            return _verdict(await script(*_arguments(rate, name, cost)))
+        except redis.exceptions.RedisError as error:
+            return self._without(rate, error)
+
+    def _is_away(self) -> bool:
+        return time.monotonic() < self._skip_until
+
+    def _without(self, rate: _Rate, error: Exception) -> Verdict:
+        self._skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
+        _outage.report(error)
+        return rate.open
 
 
-@lru_cache(maxsize=1)
-def _limiter() -> MovingWindowRateLimiter:
-    pool = redis_sync().connection_pool
-    return MovingWindowRateLimiter(
-        RedisStorage(settings.REDIS_URL, connection_pool=pool, key_prefix="limits")
-    )
+def _arguments(rate: _Rate, name: str, cost: int) -> tuple[list[str], list[int]]:
+    """Keys and values of the script; times are in milliseconds."""
+    key = f"limits:{name}:{rate.period_s}"
+    now_ms = int(time.time() * 1000)
+    return [key, f"{key}:sum"], [now_ms, rate.period_s * 1000, rate.limit, cost]
 
 
-_window = Window()
+def _verdict(answer: Any) -> Verdict:
+    wait_ms, remaining, reset_ms = answer
+    return Verdict(wait_ms / 1000 if wait_ms else None, remaining, reset_ms / 1000)
+
+
+_windows = _Windows()
+
+
+async def hit(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
+    """Counts a request of somebody, or what else it costs, against a limit a minute.
+
+    Groups are counted apart. What is refused does not count. Without Redis nothing is refused.
+    """
+    return await _windows.take_async(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
+
+
+def hit_sync(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
+    """As `hit`, for synchronous code; both count together."""
+    return _windows.take(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
 
 
 def _requests_per_minute(principal: Principal) -> int:
@@ -81,7 +177,7 @@ class CredentialThrottle(BaseThrottle):
     group, factor = "api", 1
 
     def __init__(self) -> None:
-        self._wait_s: int | None = None
+        self._wait_s: float | None = None
 
     def allow_request(self, request: Request, view: Any) -> bool:
         principal = request.auth
@@ -89,12 +185,11 @@ class CredentialThrottle(BaseThrottle):
             return True
         who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
         group = "gateway" if family_for(request.path_info) is Gateway else self.group
-        item = RateLimitItemPerMinute(self.factor * _requests_per_minute(principal))
-        self._wait_s = _window.hit(item, group, who)
+        self._wait_s = hit_sync(group, who, self.factor * _requests_per_minute(principal)).wait_s
         return self._wait_s is None
 
     def wait(self) -> float | None:
-        return self._wait_s
+        return None if self._wait_s is None else math.ceil(self._wait_s)
 
 
 class PollThrottle(CredentialThrottle):
@@ -105,16 +200,22 @@ class PollThrottle(CredentialThrottle):
 
 # --- Attempts to sign in or up -----------------------------------------------------------------
 
-_LOGINS = (RateLimitItemPerMinute(20), RateLimitItemPerHour(200))
+_LOGINS = (_Rate(20, _MINUTE_S), _Rate(200, _HOUR_S))
 # Guesses at one account from many addresses.
-_LOGINS_TO_ACCOUNT = (RateLimitItemPerMinute(40), RateLimitItemPerHour(100))
-_REGISTRATIONS = (RateLimitItemPerHour(30),)
+_LOGINS_TO_ACCOUNT = (_Rate(40, _MINUTE_S), _Rate(100, _HOUR_S))
+_REGISTRATIONS = (_Rate(30, _HOUR_S),)
 
 
-def _limit(items: tuple[RateLimitItem, ...], action: str, who: str) -> None:
-    for item in items:
-        if wait_s := _window.hit(item, action, who):
-            raise RateLimited(_("Too many attempts; try again later."), retry_after=wait_s)
+def _limit(rates: tuple[_Rate, ...], action: str, who: str) -> None:
+    for rate in rates:
+        wait_s = _windows.take(rate, f"{action}:{who}").wait_s
+        if wait_s is not None:
+            raise _too_many(wait_s)
+
+
+def _too_many(wait_s: float) -> RateLimited:
+    text = _("Too many attempts; try again later.")
+    return RateLimited(text, retry_after=math.ceil(wait_s))
 
 
 def limit_logins(address: str, user_name: str) -> None:
@@ -151,9 +252,9 @@ def limit_connects(principal: Principal | None, address: str) -> None:
     who = f"address:{address}"
     if principal is not None:
         who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
-    item = RateLimitItemPerMinute(6 * settings.VOICE_SOCKETS_PER_USER)
-    if wait_s := _window.hit(item, "voice", who):
-        raise RateLimited(_("Too many attempts; try again later."), retry_after=wait_s)
+    wait_s = hit_sync("voice", who, 6 * settings.VOICE_SOCKETS_PER_USER).wait_s
+    if wait_s is not None:
+        raise _too_many(wait_s)
 
 
 # One step, so that two sockets cannot both take the last slot; the clock is Redis's own.

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from limits import RateLimitItemPerMinute
 from rest_framework.test import APIClient
 
 from accounts import limits, tickets
-from accounts.limits import VoiceSlots, Window
+from accounts.limits import VoiceSlots, _Rate, _Windows
 from accounts.models import User
 from accounts.principals import Principal, principal_for_user
 from config.supervisor.process import free_port
@@ -40,8 +39,7 @@ def redis_away(settings: Any) -> Iterator[None]:
 
     def forget() -> None:
         redis_sync.cache_clear()
-        limits._limiter.cache_clear()
-        limits._window._skip_until = 0.0
+        limits._windows._skip_until = 0.0
 
     original = settings.REDIS_URL
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
@@ -110,13 +108,59 @@ def test_it_lets_requests_in_again_as_the_window_moves(
     assert statuses == [200, 200, 200, 200, 200, 429, 200, 429]
 
 
-def test_it_counts_over_processes() -> None:
-    item, waits = RateLimitItemPerMinute(3), []
-    for _request in range(4):
-        limits._limiter.cache_clear()  # another process has its own objects
-        waits.append(Window().hit(item, "who"))
-    assert waits[:3] == [None, None, None]
-    assert waits[3] is not None
+async def test_it_counts_what_all_ask_in_any_way_together() -> None:
+    verdicts = [await limits.hit("group", "who", 3), limits.hit_sync("group", "who", 3)]
+    # Another process has its own objects.
+    verdicts += [_Windows().take(_Rate(3, 60), "group:who"), await limits.hit("group", "who", 3)]
+    assert [(each.wait_s is None, each.remaining) for each in verdicts] == [
+        (True, 2),
+        (True, 1),
+        (True, 0),
+        (False, 0),
+    ]
+    assert (await limits.hit("group", "somebody else", 3)).wait_s is None
+    assert (await limits.hit("another group", "who", 3)).wait_s is None
+
+
+async def test_it_lets_no_more_in_than_there_is_room_for_in_a_race() -> None:
+    verdicts = await asyncio.gather(*(limits.hit("group", "who", 20) for _number in range(50)))
+    assert sum(each.wait_s is None for each in verdicts) == 20
+
+
+def test_it_weighs_what_is_asked_and_says_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.time()
+
+    def at(seconds: float, cost: int) -> tuple[float | None, int, float]:
+        monkeypatch.setattr("time.time", lambda: now + seconds)
+        verdict = limits.hit_sync("tokens", "who", 1000, cost=cost)
+        wait_s = None if verdict.wait_s is None else round(verdict.wait_s)
+        return wait_s, verdict.remaining, round(verdict.reset_s)
+
+    assert at(0, 600) == (None, 400, 60)
+    assert at(10, 300) == (None, 100, 60)
+    # For a little the first has to go, for more the second too; what is refused takes nothing.
+    assert at(20, 200) == (40, 100, 50)
+    assert at(20, 700) == (40, 100, 50)
+    assert at(20, 701) == (50, 100, 50)
+    assert at(20, 1001) == (60, 100, 50)
+    assert at(20, 100) == (None, 0, 60)
+    assert at(60.5, 600) == (None, 0, 60)
+    assert at(200, 1000) == (None, 0, 60)
+
+
+def test_it_keeps_nothing_of_who_asks_no_more() -> None:
+    limits.hit_sync("group", "who", 3)
+    keys = list(redis_sync().scan_iter("limits:*"))
+    assert len(keys) == 2
+    assert all(0 < redis_sync().pttl(key) <= 60_000 for key in keys)
+
+
+@pytest.mark.usefixtures("redis_away")
+async def test_it_refuses_nobody_without_redis() -> None:
+    verdicts = [await limits.hit("group", "who", 1) for _number in range(3)]
+    assert {(each.wait_s, each.remaining) for each in verdicts} == {(None, 1)}
 
 
 @pytest.mark.usefixtures("redis_away")
