@@ -1,0 +1,188 @@
+"""What requests took: on disk before the answer ends, in the database soon after, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from accounts.models import User
+from core.db import in_db
+from gateway import metering
+from gateway.metering import Journal, Meter, write_lines, write_parts
+from gateway.models import PublicModel, Route, UsageDay, UsageRecord
+from gateway.types import Metered, Target
+from providers.models import Llm
+from providers.types import Endpoint, LlmSpec
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SPEC = LlmSpec(Endpoint("row", "openai_compatible", "http://127.0.0.1:9/v1", "", "m"), "m")
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    settings.GATEWAY_JOURNAL_DIR = tmp_path / "journal"
+    folder: Path = settings.GATEWAY_JOURNAL_DIR
+    return folder
+
+
+def metered(number: int, **values: Any) -> Metered:
+    fields = {
+        "endpoint": "messages",
+        "key_id": 7,
+        "owner_id": 1,
+        "started_at": 1_790_000_000.0,
+        "model": "fast",
+        "status": 200,
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "cost": Decimal("0.25"),
+    }
+    return Metered(request_id=f"req_{number}", **{**fields, **values})
+
+
+async def test_it_writes_requests_and_their_sums() -> None:
+    meter = Meter()
+    meter.record(metered(1))
+    meter.record(metered(2, status=502, error_type="upstream_error", output_tokens=0))
+    meter.record(metered(3, model="slow"))
+    await meter.flush()
+    rows = await in_db(lambda: list(UsageRecord.objects.order_by("request_id")))
+    assert [row.request_id for row in rows] == ["req_1", "req_2", "req_3"]
+    assert (rows[0].cost, rows[0].key_id) == (Decimal("0.25"), 7)
+    (day, *_) = await in_db(lambda: list(UsageDay.objects.order_by("model")))
+    assert (day.requests, day.errors, day.input_tokens, day.output_tokens) == (2, 1, 20, 5)
+    await meter.close()
+
+
+async def test_a_request_that_is_written_twice_counts_once(folder: Path) -> None:
+    meter = Meter()
+    meter.record(metered(1))
+    await meter.flush()
+    line = metering._encode(metered(1))
+    await in_db(write_lines, [line, metering._encode(metered(2))])
+    (day,) = await in_db(lambda: list(UsageDay.objects.all()))
+    assert day.requests == 2
+    await meter.close()
+
+
+async def test_what_a_killed_process_put_down_is_written_by_the_next(folder: Path) -> None:
+    script = (
+        "import fcntl, sys, time, pathlib\n"
+        "from gateway.metering import Journal\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]))\n"
+        "journal.append(sys.stdin.buffer.readline())\n"
+        "print('written', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    setup = "import django; django.setup()\n" + script
+    process = subprocess.Popen(
+        [sys.executable, "-c", setup, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"},
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(metering._encode(metered(1)) + b"\n")
+        process.stdin.flush()
+        assert await asyncio.to_thread(process.stdout.readline) == b"written\n"
+        await in_db(write_parts, folder)
+        # It lives, and its journal is its own.
+        assert await in_db(UsageRecord.objects.count) == 0
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    await in_db(write_parts, folder)
+    assert await in_db(UsageRecord.objects.count) == 1
+    assert list(folder.iterdir()) == []
+
+
+async def test_nothing_is_lost_while_the_database_is_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_lines: list[bytes]) -> None:
+        raise OperationalError("away")
+
+    meter = Meter()
+    with monkeypatch.context() as patch:
+        patch.setattr(metering, "write_lines", away)
+        for number in range(3):
+            meter.record(metered(number))
+            with pytest.raises(OperationalError):
+                await meter.flush()
+    await meter.flush()
+    assert await in_db(UsageRecord.objects.count) == 3
+    await meter.close()
+
+
+async def test_a_line_that_was_cut_off_does_not_hold_up_the_others(folder: Path) -> None:
+    journal = Journal(folder)
+    journal.append(metering._encode(metered(1)) + b"\n")
+    journal.append(metering._encode(metered(2))[:40])
+    journal.close()
+    await in_db(write_parts, folder)
+    assert await in_db(UsageRecord.objects.count) == 1
+
+
+async def test_a_full_disk_keeps_requests_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_line: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    meter = Meter()
+    with monkeypatch.context() as patch:
+        patch.setattr(meter._journal, "append", full)
+        meter.record(metered(1))
+    await meter.flush()
+    assert await in_db(UsageRecord.objects.count) == 1
+    await meter.close()
+
+
+async def test_failures_of_upstreams_are_shown_on_their_rows(alice: User) -> None:
+    def make() -> Route:
+        llm = Llm.objects.create(name="m", vendor="openai_compatible", owner=alice)
+        model = PublicModel.objects.create(name="public")
+        return Route.objects.create(model=model, llm=llm)
+
+    route = await in_db(make)
+    target = Target(
+        row_id=route.llm_id,
+        route_id=route.pk,
+        dialect="chat_completions",
+        origin=None,
+        model_name="m",
+        spec=SPEC,
+    )
+    meter = Meter()
+    meter.note_failure(target, "The key was refused.", is_lasting=True)
+    await meter.flush()
+    await in_db(route.refresh_from_db)
+    assert route.last_error == "The key was refused."
+    llm = await in_db(lambda: Llm.objects.get(pk=route.llm_id))
+    assert (llm.last_check_ok, llm.last_check_message) == (False, "The key was refused.")
+    await meter.close()
+
+
+async def test_parts_are_cut_so_that_no_writer_and_reader_meet(folder: Path) -> None:
+    """Many cuts, with somebody writing parts all the time: every line arrives once."""
+    meter = Meter()
+    deadline = time.monotonic() + 60
+    for number in range(40):
+        meter.record(metered(number))
+        await asyncio.gather(in_db(write_parts, folder), meter.flush())
+        assert time.monotonic() < deadline
+    await meter.flush()
+    (day,) = await in_db(lambda: list(UsageDay.objects.all()))
+    assert day.requests == 40
+    await meter.close()
