@@ -22,6 +22,7 @@ Feature = Literal[
     "presence_penalty", "logit_bias", "logprobs", "response_format", "reasoning_effort", "thinking",
     "tool_choice", "parallel_tools", "strict_tools", "server_tools", "documents", "image_urls",
     "tool_result_images", "images", "tools", "prefill", "user", "modalities", "prediction",
+    "verbosity", "moderation",
 ]  # fmt: skip
 
 

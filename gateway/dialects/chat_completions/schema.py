@@ -214,7 +214,7 @@ class Asked(Struct):
         return bool(self.is_streamed)
 
     @property
-    def include_usage(self) -> bool:
+    def wants_usage(self) -> bool:
         """Whether the client wants the chunk with the usage at a stream's end."""
         options = self.stream_options
         return isinstance(options, StreamOptions) and bool(options.include_usage)

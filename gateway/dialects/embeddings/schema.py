@@ -31,13 +31,11 @@ class Asked(Struct):
         return self.encoding_format == "base64"
 
     @property
-    def texts(self) -> list[str]:
-        """The texts to embed, for models that read no tokens. Raises InvalidRequest."""
+    def texts(self) -> list[str] | None:
+        """The texts to embed; None where tokens were given, which only some models read."""
         given = [self.input] if isinstance(self.input, str) else self.input
         texts = [item for item in given if isinstance(item, str)]
-        if len(texts) < len(given):
-            raise invalid(_("This model reads texts, not tokens."), "input")
-        return texts
+        return texts if len(texts) == len(given) else None
 
     @property
     def count(self) -> int:

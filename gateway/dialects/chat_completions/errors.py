@@ -1,0 +1,81 @@
+"""Errors, as OpenAI and those who imitate it tell them and as their clients expect them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from gateway.dialects.failures import failure
+from gateway.neutral import Failed
+
+# What vendors say in streams, where there is no status: by a part of the code or the type.
+_STATUSES = {
+    "rate_limit": 429,
+    "overloaded": 529,
+    "unavailable": 503,
+    "invalid_request": 400,
+    "authentication": 401,
+    "permission": 403,
+    "api_key": 401,
+}
+# Some vendors answer 400 to a wrong key, which is ours.
+_ABOUT_KEYS = re.compile(r"api[ _-]?key|credential|authenticat|unauthori[sz]ed", re.I)
+
+
+def of_answer(status: int, body: bytes) -> Failed:
+    """The failure that an error answer of an upstream is."""
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = None
+    return _failed(status, _message(said))
+
+
+def of_event(error: Any) -> Failed:
+    """The failure that an error in the middle of a stream is."""
+    return _failed(_status(error), _message(error))
+
+
+def error_json(
+    error_type: str, message: str, *, param: str | None, code: str | None, request_id: str
+) -> bytes:
+    """The error object that clients of both dialects read."""
+    error = {"type": error_type, "message": message, "param": param, "code": code}
+    body: dict[str, Any] = {"type": "error", "error": error}
+    if request_id:
+        body["request_id"] = request_id
+    return msgspec.json.encode(body)
+
+
+def _failed(status: int, message: str) -> Failed:
+    is_ours = status in (400, 422) and _ABOUT_KEYS.search(message)
+    return failure(401 if is_ours else status, message)
+
+
+def _message(said: Any) -> str:
+    """What the error says, wherever the vendor puts it."""
+    if isinstance(said, list) and said:
+        return _message(said[0])
+    if isinstance(said, dict):
+        for name in ("error", "message", "detail", "msg"):
+            if said.get(name):
+                return _message(said[name])
+        return ""
+    return said if isinstance(said, str) else ""
+
+
+def _status(error: Any) -> int:
+    if not isinstance(error, dict):
+        return 500
+    if isinstance(error.get("error"), dict):
+        return _status(error["error"])
+    for name in ("code", "status", "type"):
+        word = str(error.get(name) or "").lower()
+        if word.isdigit() and 400 <= int(word) < 600:
+            return int(word)
+        for part, status in _STATUSES.items():
+            if part in word:
+                return status
+    return 500
