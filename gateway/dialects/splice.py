@@ -44,6 +44,15 @@ def with_members(
     for name, value in optional.items():
         found = value_spans(text, name)
         changes += [(start, end, value) for start, end in found] or [_addition(text, name, value)]
+    return _changed(text, changes)
+
+
+def with_value(text: Text, path: tuple[str, ...], value: bytes) -> list[Piece]:
+    """The text in pieces with this value in the member at the end of a path, where there is one."""
+    return _changed(text, [(start, end, value) for start, end in value_spans(text, *path)])
+
+
+def _changed(text: Text, changes: list[tuple[int, int, bytes]]) -> list[Piece]:
     view = memoryview(text)
     pieces: list[Piece] = []
     done = 0
@@ -67,8 +76,11 @@ def known_spans(text: Text, name: str) -> list[Span]:
     return value_spans(text, name)
 
 
-def value_spans(text: Text, name: str) -> list[Span]:
-    """Where the values of this name stand at the top level, without the spaces around them."""
+def value_spans(text: Text, name: str, *inner: str) -> list[Span]:
+    """Where the values of this name stand at the top level, without the spaces around them.
+
+    With more names: those of the last, in the objects that are the values of the ones before.
+    """
     spans = []
     depth = 0
     for token in _TOKEN.finditer(text):
@@ -79,7 +91,13 @@ def value_spans(text: Text, name: str) -> list[Span]:
             depth -= 1
         elif depth == 1 and _spells(token, name) and (colon := _COLON.match(text, token.end())):
             spans.append(_value_span(text, colon.end()))
-    return spans
+    if not inner:
+        return spans
+    return [
+        (start + first, start + last)
+        for start, end in spans
+        for first, last in value_spans(text[start:end], *inner)
+    ]
 
 
 def _spells(token: re.Match[bytes], name: str) -> bool:

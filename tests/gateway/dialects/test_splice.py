@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.splice import value_spans, with_members
+from gateway.dialects.splice import value_spans, with_members, with_value
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["model", '"model"']),
@@ -61,3 +61,14 @@ def test_it_copies_nothing_of_a_large_text() -> None:
     text = b'{"data":"' + b"A" * 1_000_000 + b'","model":"a"}'
     views = [p for p in with_members(text, {"model": b'"z"'}) if isinstance(p, memoryview)]
     assert all(view.obj is text for view in views)
+
+
+def test_it_replaces_inside_of_another_value() -> None:
+    text = b'{"model":"a","message":{"model":"b","usage":{"model":"c"}},"type":"message"}'
+    pieces = with_value(text, ("message", "model"), b'"z"')
+    assert b"".join(pieces) == text.replace(b'"b"', b'"z"')
+
+
+@pytest.mark.parametrize("text", [b'{"message":null}', b'{"message":[{"model":1}]}', b"{}", b"5"])
+def test_it_leaves_alone_what_has_no_such_member(text: bytes) -> None:
+    assert b"".join(with_value(text, ("message", "model"), b'"z"')) == text
