@@ -22,6 +22,8 @@ OPEN: dict[str, Any] = {
 }
 
 urlpatterns = [
+    # Patterns are tried one after another: first what is asked several times a second.
+    path("api/v1/", include("conversations.api.tasks_urls")),
     path("", RedirectView.as_view(url="/admin/")),
     path("favicon.ico", RedirectView.as_view(url="/static/favicon.svg")),
     path("health", health),

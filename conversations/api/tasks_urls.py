@@ -24,11 +24,12 @@ from conversations.api.tasks_runs import (
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    # The one that is polled comes first of all.
+    path("tasks/<str:task_id>", TaskView.as_view()),
     path("conversations", ConversationsView.as_view()),
     path("conversations/<str:conversation_id>", ConversationView.as_view()),
     path("messages", MessagesView.as_view()),
     path("tasks", TasksListView.as_view()),
-    path("tasks/<str:task_id>", TaskView.as_view()),
     path("tasks/<str:task_id>/events", TaskEventsView.as_view()),
     path("tasks/<str:task_id>/cancel", TaskCancelView.as_view()),
     path("prompts", PromptsView.as_view()),

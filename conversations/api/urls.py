@@ -1,10 +1,10 @@
-"""Routes of conversations, by family. `stats` is no call's id."""
+"""Routes of conversations, by family, but for tasks_urls. `stats` is no call's id."""
 
 from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from conversations.api import agentchat, chat, files, memory, tasks_urls, workspace
+from conversations.api import agentchat, chat, files, memory, workspace
 from conversations.api.platform import CallViewSet
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -39,8 +39,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("workspace/session", workspace.SessionsView.as_view()),
     path("workspace/session/<str:session_id>", workspace.SessionView.as_view()),
     path("workspace/simple/chat", workspace.SimpleChatView.as_view()),
-    # Tasks: conversations, messages, tasks, guidance, models
-    *tasks_urls.urlpatterns,
     # Tasks: files
     path("files", files.FilesView.as_view()),
     path("files/upload", files.FileUploadView.as_view()),
