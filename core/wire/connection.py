@@ -226,6 +226,7 @@ class Connection(asyncio.Protocol):
                 self._flaw = self._flaw or "the server sent what is no HTTP"
         self._weigh(data)
         if self._flaw:
+            self._has_head = had_head
             self._fail(WireError(self._flaw, stage=self._stage))
             return
         self._hand_over(response, had_head=had_head)

@@ -35,7 +35,9 @@ def head_of(
     Raises WireError for a header that would frame the message anew, for one that is ours to send,
     and for bytes that no head may have.
     """
-    lines = [f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\n".encode("latin-1", "replace")]
+    # Whatever is not ASCII becomes bytes that the check below refuses.
+    start = f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\n"
+    lines = [start.encode("utf-8", "surrogatepass")]
     lines += [b"%b: %b\r\n" % header for header in headers]
     names = {name.lower() for name, _value in headers}
     if b"accept-encoding" not in names:
