@@ -105,8 +105,9 @@ class RunAdmin(CountedDeletion, ReadOnlyAdmin):
             {
                 "classes": ["collapse"],
                 "fields": [
-                    ("created_at", "started_at", "finished_at"),
-                    ("show_attempt", "worker", "heartbeat_at"),
+                    ("created_at", "started_at"),
+                    ("finished_at", "heartbeat_at"),
+                    ("show_attempt", "worker"),
                     ("show_acted", "error_code"),
                     "id",
                 ],

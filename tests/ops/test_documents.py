@@ -38,6 +38,15 @@ def test_the_chinese_readme_lists_the_same_variables_with_the_same_defaults() ->
         assert (rows[name]["default"] or "") == variable.default
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-hans.md"])
+def test_the_readme_uses_the_first_port_throughout(name: str) -> None:
+    first = KNOWN["PORTS"].default.split(",")[0]
+    text = (ROOT / name).read_text(encoding="utf-8")
+    # 9000 is a service of the reader's own, 11434 another product.
+    ports = set(re.findall(r"(?:localhost|127\.0\.0\.1):(80\d\d)\b", text))
+    assert ports == {first}
+
+
 @pytest.mark.parametrize("target", ["setup", "run", "test", "check", "bench"])
 def test_make_offers_what_the_documents_name(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.M)
