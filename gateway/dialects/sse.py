@@ -27,6 +27,9 @@ class EventSplitter:
 
         Raises TooLong.
         """
+        if not self._rest and piece[-2:] == b"\n\n" and b"\r" not in piece:
+            # As most come: whole events, one or some.
+            return [event + b"\n\n" for event in piece[:-2].split(b"\n\n")]
         # The blank line may have begun in an earlier piece; what was searched is not once more.
         searched = max(0, len(self._rest) - 3)
         self._rest += piece

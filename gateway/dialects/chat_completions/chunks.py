@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gateway.dialects.chat_completions import errors
 from gateway.neutral import Failed, Usage
@@ -89,6 +89,11 @@ class Chunk(Struct):
     code: Any = None
     message: Any = None
     type: Any = None
+    model: Any = UNSET
+
+    @property
+    def has_model(self) -> bool:
+        return self.model is not UNSET
 
     @property
     def choice(self) -> Choice | None:
@@ -121,7 +126,8 @@ class Unreadable(Exception):
     """What came is no chunk of any kind."""
 
 
-_DECODER = msgspec.json.Decoder(Chunk)
+# Not strict: some write numbers as strings.
+_DECODER = msgspec.json.Decoder(Chunk, strict=False)
 
 
 def read_chunk(data: bytes) -> Chunk:

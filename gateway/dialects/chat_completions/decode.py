@@ -68,7 +68,7 @@ OTHERS: Mapping[Feature, tuple[str, ...]] = {
     "moderation": ("moderation",),
 }
 # Values that ask for nothing.
-_NOTHING: tuple[object, ...] = (None, 0, False, {}, ["text"])
+_NOTHING: tuple[object, ...] = (0, False, {}, ["text"])
 
 
 def decode_request(asked: schema.Asked) -> Request:
@@ -255,19 +255,19 @@ def _response_format(
 
 
 def _others(asked: schema.Asked) -> dict[Feature, Any]:
-    """What else was asked for: for each feature the fields as the client wrote them."""
+    """What else was asked for, as the client wrote it; by field where a feature has several."""
     others: dict[Feature, Any] = {}
     for feature, names in OTHERS.items():
-        fields = {name: getattr(asked, name) for name in names}
-        # A seed of 0 is a seed.
-        wanted = {
-            name: value
-            for name, value in fields.items()
-            if value not in _NOTHING or (name == "seed" and value is not None)
-        }
+        values = {name: getattr(asked, name) for name in names}
+        wanted = {name: value for name, value in values.items() if _is_asked(name, value)}
         if wanted:
-            others[feature] = wanted
+            others[feature] = wanted if len(names) > 1 else wanted[names[0]]
     return others
+
+
+def _is_asked(name: str, value: object) -> bool:
+    # A seed of 0 is a seed.
+    return value is not None and (name == "seed" or value not in _NOTHING)
 
 
 # --- Answers -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from core.ids import prefixed_id
 from gateway.dialects.chat_completions.decode import OTHERS
 from gateway.dialects.chat_completions.errors import error_json
 from gateway.neutral import (
@@ -122,8 +123,8 @@ def encode_request(
     body |= _thinking(request.thinking) if thinking_fields is None else thinking_fields
     if request.response_format is not None:
         body["response_format"] = _response_format(request.response_format)
-    for feature, fields in request.others.items():
-        body |= _other(feature, fields)
+    for feature, value in request.others.items():
+        body |= _other(feature, value)
     if request.user:
         body["user"] = request.user
     if request.is_streamed:
@@ -172,11 +173,11 @@ def _tool_choice(choice: ToolChoice) -> str | Json:
 
 
 def _thinking(thinking: Thinking | None) -> Json:
-    if thinking is None:
+    if thinking is None or not (thinking.is_on or thinking.effort == "none"):
         return {}
     if thinking.effort:
         return {"reasoning_effort": thinking.effort}
-    if not thinking.is_on or thinking.budget_tokens is None:
+    if thinking.budget_tokens is None:
         return {}
     for below, effort in EFFORTS:
         if thinking.budget_tokens < below:
@@ -195,12 +196,13 @@ def _response_format(wanted: ResponseFormat) -> Json:
     return {"type": "json_schema", "json_schema": named}
 
 
-def _other(feature: Feature, fields: object) -> Json:
-    """A feature that the other dialect has no place for, if it came from this one."""
+def _other(feature: Feature, value: Any) -> Json:
+    """A feature without a place of its own, where it came from this dialect."""
     names = OTHERS.get(feature, ())
-    if isinstance(fields, dict) and fields and fields.keys() <= set(names):
-        return fields
-    raise Inexpressible(feature)
+    # Tools that run at a vendor are no other vendor's.
+    if not names or feature == "server_tools":
+        raise Inexpressible(feature)
+    return {names[0]: value} if len(names) == 1 else dict(value)
 
 
 # --- Messages ------------------------------------------------------------------------------------
@@ -393,7 +395,8 @@ class StreamEncoder:
         index = self._calls[event.call] = len(self._calls)
         self._empty_calls.add(index)
         function = {"name": event.name, "arguments": ""}
-        call = {"index": index, "id": event.id, "type": "function", "function": function}
+        id_ = event.id or prefixed_id("call")
+        call = {"index": index, "id": id_, "type": "function", "function": function}
         return self._chunk(_json({"tool_calls": [call]}))
 
     def _arguments(self, event: CallArguments) -> bytes:
@@ -425,7 +428,7 @@ class StreamEncoder:
 def encode_answer(answer: Answer, *, request_id: str, model: str, created: int) -> bytes:
     """The whole answer's body."""
     calls = [
-        _call(block.id, block.name, block.arguments)
+        _call(block.id or prefixed_id("call"), block.name, block.arguments)
         for block in answer.blocks
         if isinstance(block, ToolUse)
     ]
