@@ -1,4 +1,4 @@
-"""The ASGI entry point: HTTP to Django, WebSockets to the voice consumers.
+"""The ASGI entry point: `/v1` to the gateway, other HTTP to Django, WebSockets to the consumers.
 
 Who may open a socket is decided by the consumers: an origin check here would shut out programs, and
 browsers cannot read why a handshake failed.
@@ -18,6 +18,7 @@ django.setup(set_prefix=False)
 from config.lifespan import lifespan  # noqa: E402
 from core.asgi import limit_body  # noqa: E402
 from core.handler import Handler  # noqa: E402
+from gateway import router  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(

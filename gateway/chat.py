@@ -37,6 +37,7 @@ from gateway.neutral import (
 )
 from gateway.request import GatedRequest
 from gateway.types import PublicModel, Target
+from providers.profiles import thinking_wire
 from providers.tokens import estimate_tokens
 from providers.types import LlmSpec
 
@@ -44,6 +45,8 @@ PING_EVERY_S = 15.0
 # Where a client of a dialect without the rule asks a model of one that needs a number.
 DEFAULT_MAX_TOKENS = 4096
 _CHARS_PER_TOKEN = 4
+# Its models that think know the limit of an answer by a name of their own.
+_OPENAI = "openai"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,7 +167,6 @@ class _Asking:
         pieces = dialect.relay_request(self._body, asked, model=target.model_name)
         response = await upstream.send(
             target,
-            dialect.path,
             pieces,
             headers=self._passed_headers(),
             timeouts=upstream.STREAMED if asked.stream else upstream.WHOLE,
@@ -188,10 +190,10 @@ class _Asking:
             self.neutral,
             model=target.model_name,
             default_max_tokens=self._default_max_tokens(target),
+            **self._vendors_words(target),
         )
         response = await upstream.send(
             target,
-            theirs.path,
             [body],
             timeouts=upstream.STREAMED if self._asked.stream else upstream.WHOLE,
             decode_error=theirs.decode_error,
@@ -250,6 +252,20 @@ class _Asking:
         model = self._request.model
         cap = model.max_tokens_cap if model is not None else None
         return min(own, cap) if cap is not None else own
+
+    def _vendors_words(self, target: Target) -> dict[str, Any]:
+        """What the target's vendor calls otherwise than its dialect does."""
+        if target.dialect != "chat_completions":
+            return {}
+        endpoint = target.spec.endpoint
+        words: dict[str, Any] = {}
+        if endpoint.vendor == _OPENAI:
+            words["max_tokens_name"] = "max_completion_tokens"
+        thinking = self.neutral.thinking
+        wire = thinking_wire(endpoint)
+        if thinking is not None and wire.on is not None:
+            words["thinking_fields"] = wire.on if thinking.is_on else wire.off
+        return words
 
     def _input_tokens(self) -> int:
         """A guess from the request's text, for answers that were never counted."""

@@ -53,10 +53,10 @@ async def _count(target: Target, asked: Any, body: bytes | bytearray) -> int:
         return estimate(MESSAGES.decode_request(asked))
     response = await upstream.send(
         target,
-        f"{MESSAGES.path}/count_tokens",
         MESSAGES.relay_request(body, asked, model=target.model_name),
         timeouts=upstream.WHOLE,
         decode_error=MESSAGES.decode_error,
+        below="/count_tokens",
     )
     try:
         counted = msgspec.json.decode(await upstream.read(response), type=_Counted)

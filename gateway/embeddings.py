@@ -48,7 +48,6 @@ async def _passed(
 ) -> tuple[bytes, Usage | None]:
     response = await upstream.send(
         target,
-        "/embeddings",
         relay.relay_request(body, asked, model=target.model_name),
         timeouts=upstream.WHOLE,
         decode_error=decode.decode_error,

@@ -120,21 +120,24 @@ async def _may_repeat(last: Failing) -> bool:
 
 async def send(
     target: Target,
-    path: str,
     body: Sequence[bytes | memoryview],
     *,
     headers: Sequence[tuple[bytes, bytes]] = (),
     timeouts: Timeouts,
     decode_error: Callable[[int, bytes], Failed],
+    below: str = "",
 ) -> Response:
-    """The head of a good answer. Raises Failing."""
+    """The head of a good answer. `below` goes on the target's path, `headers` before its own.
+
+    Raises Failing.
+    """
     assert target.origin is not None
     try:
         response = await wire().send(
             "POST",
             target.origin,
-            path,
-            headers=[*_JSON_HEADERS, *target.headers, *headers],
+            target.path + below,
+            headers=_headers(target, headers),
             body=body,
             timeouts=timeouts,
         )
@@ -146,6 +149,14 @@ async def send(
     if 200 <= response.status < 300:
         return response
     raise await _refused(response, decode_error)
+
+
+def _headers(target: Target, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    if not headers:
+        return [*_JSON_HEADERS, *target.headers]
+    said = {name for name, _value in headers}
+    own = [(name, value) for name, value in target.headers if name not in said]
+    return [*_JSON_HEADERS, *own, *headers]
 
 
 _JSON_HEADERS = ((b"content-type", b"application/json"), (b"accept", b"*/*"))
