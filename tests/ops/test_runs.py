@@ -18,7 +18,7 @@ from bench.users import Users, make_users
 from conversations.chats.answering import LOG_EVERY_S
 from providers.fakes import FakeUpstream
 from tests.conversations.counting import CountingService
-from tests.conversations.runs import check_log
+from tests.conversations.made import check_log
 from tests.ops.product import Product, eventually
 
 pytestmark = pytest.mark.processes

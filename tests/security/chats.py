@@ -32,8 +32,8 @@ from conversations.runs.types import NewEvent, Outcome
 from knowledge.links import signed_url
 from knowledge.models import KnowledgeBase
 from providers.models import Llm
+from tests.conversations.made import claimed, conversation
 from tests.conversations.memory.conftest import known
-from tests.conversations.runs import claimed, conversation
 from tests.knowledge.api.conftest import make_base, make_upload
 from tests.upstream import SECRET
 from tooling.models import McpServer, Tool

@@ -33,7 +33,7 @@ from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.accounts.test_doors import OPEN, OWN_GUARD, routes
 from tests.conftest import make_key
-from tests.conversations.runs import claimed, conversation
+from tests.conversations.made import claimed, conversation
 from tests.security.chats import API, Answer, ask
 
 # What streams or waits reads the database in threads of its own.

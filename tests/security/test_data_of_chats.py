@@ -36,8 +36,8 @@ from providers.models import Llm
 from tests.conftest import make_key
 from tests.conversations.admin.pages import ATTACK, assert_harmless
 from tests.conversations.files.test_paths import HOSTILE
+from tests.conversations.made import conversation
 from tests.conversations.memory.conftest import known
-from tests.conversations.runs import conversation
 from tests.knowledge.api.conftest import make_upload
 from tests.security.chats import API, SITE, ask, fetched
 from tests.upstream import SECRET

@@ -20,7 +20,7 @@ from conversations.models import Conversation, Message, Run, RunEvent
 from providers.fakes import FakeUpstream, Step
 from providers.types import BrainKind, BrainSpec
 from tests.conftest import make_key
-from tests.conversations.runs import conversation
+from tests.conversations.made import conversation
 from tests.conversations.scripted import assistant
 from tests.conversations.test_brain import answer, asked
 from tests.security.chats import API, ask

@@ -22,7 +22,7 @@ from tests.conversations.admin.pages import (
     raw,
     text_of,
 )
-from tests.conversations.runs import claimed, conversation
+from tests.conversations.made import claimed, conversation
 
 pytestmark = pytest.mark.django_db
 

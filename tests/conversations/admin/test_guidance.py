@@ -24,7 +24,7 @@ from conversations.models import (
     Role,
 )
 from tests.conversations.admin.pages import ATTACK, assert_harmless, queries_of, raw, text_of
-from tests.conversations.runs import conversation
+from tests.conversations.made import conversation
 
 pytestmark = pytest.mark.django_db
 

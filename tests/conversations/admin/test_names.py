@@ -12,7 +12,7 @@ from conversations.admin.names import MAX_CHARS, name_of
 from conversations.models import Channel, Conversation, Memory, Message, Role, Run
 from conversations.runs import store
 from tests.conversations.admin.pages import text_of
-from tests.conversations.runs import claimed, conversation, new_run
+from tests.conversations.made import claimed, conversation, new_run
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from conversations.runs import store
 from conversations.runs.steps import MAX_CHARS, ending, said_so_far, steps_of
 from conversations.runs.types import Claim, NewEvent
 from tests.conversations.admin.pages import queries_of, raw, text_of
-from tests.conversations.runs import asked, chunk, claimed, conversation, new_run
+from tests.conversations.made import asked, chunk, claimed, conversation, new_run
 
 pytestmark = pytest.mark.django_db
 

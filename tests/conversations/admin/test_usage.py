@@ -15,7 +15,7 @@ from conversations.admin.charts import Day, day_chart, short
 from conversations.models import Conversation, Message, Role
 from conversations.reports.figures import Taken, figures_of
 from tests.conversations.admin.pages import queries_of, text_of
-from tests.conversations.runs import conversation
+from tests.conversations.made import conversation
 
 NOON = timezone.localtime().replace(hour=12, minute=0)
 

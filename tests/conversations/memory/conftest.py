@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
+import datetime
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from accounts.models import User
 from assistants.models import Assistant
 from conversations.memory.notes import digest
 from conversations.memory.tasks import remember
-from conversations.models import Call, Conversation, Memory, Message
-from core.redis import redis_sync
+from conversations.models import Call, Conversation, Lesson, Memory, Message
 from knowledge.chunks import unit_vectors
 from knowledge.lexemes import vector_literal
 from knowledge.spaces import fingerprint
@@ -112,19 +112,15 @@ def add(text: str) -> dict[str, Any]:
 
 
 def queued() -> list[list[Any]]:
-    """Takes what waits for a worker, and gives its arguments."""
-    store, found = redis_sync(), []
-    while (raw := store.lpop("chat")) is not None:
-        assert isinstance(raw, str | bytes)
-        message = json.loads(raw)
-        if message["headers"]["task"] == remember.name:
-            found.append(json.loads(base64.b64decode(message["body"]))[0])
-    return found
+    """The lessons that wait for a worker: of which conversation, and which turn."""
+    rows = Lesson.objects.order_by("conversation", "turn")
+    return [list(row) for row in rows.values_list("conversation_id", "turn")]
 
 
 def work() -> int:
-    """Does as a worker what waits for one; how many tasks there were."""
-    tasks = queued()
-    for arguments in tasks:
-        remember(*arguments)
-    return len(tasks)
+    """Does as a worker what waits for one, as if it was due by now; how many lessons it was."""
+    waiting = queued()
+    Lesson.objects.update(due_at=timezone.now() - datetime.timedelta(minutes=1))
+    for conversation_id, turn in waiting:
+        remember(conversation_id, turn)
+    return len(waiting)

@@ -13,9 +13,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from assistants.models import Assistant
-from conversations.memory import learning
-from conversations.memory.tasks import remember_after
-from conversations.models import Call, Memory
+from conversations.memory import learning, lessons
+from conversations.memory.lessons import note
+from conversations.memory.tasks import remember, remember_after
+from conversations.models import Call, Lesson, Memory, Message
+from conversations.runs import waking
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.conversations.memory.conftest import (
@@ -51,7 +53,7 @@ def test_it_keeps_what_the_user_said_of_themselves(
 ) -> None:
     dialog = talk(alice, ada, "I live in Berlin with two cats.", "How nice!")
     upstream.script("chat", proposing(add(BERLIN), add("The user has two cats.")))
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     assert work() == 1
     assert facts_of(alice) == ["The user has two cats.", BERLIN]
     row = Memory.objects.get(text=BERLIN)
@@ -69,7 +71,7 @@ def test_it_reads_the_turn_or_the_whole_call(
 ) -> None:
     dialog = talk(alice, ada, "I live in Berlin.", "Ah.", "And I like tea.", "Good.")
     upstream.script("chat", *[proposing()] * 2)
-    remember_after(dialog.pk, 2)
+    note(dialog.pk, 2)
     work()
     assert [line["text"] for line in asked(upstream)["said"]] == ["And I like tea.", "Good."]
     remember_after(dialog.pk)
@@ -94,7 +96,7 @@ def test_it_updates_and_forgets_what_is_known(
 ) -> None:
     known(alice, ada, BERLIN, "The user likes coffee.")
     dialog = talk(alice, ada, "I moved to Paris, and forget what I said about coffee.", "Sure.")
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     (arguments,) = queued()
     # The numbers by which the model knows them are not the ids.
     upstream.script("chat", proposing())
@@ -214,12 +216,12 @@ def test_it_keeps_nothing_of_an_answer_that_it_cannot_read(
 ) -> None:
     dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
     upstream.script("chat", Step(text=answer), proposing(add(BERLIN)))
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     work()
     assert facts_of(alice) == []
     assert "cannot be read" in note_on(dialog.pk)
     assert queued() == []
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     work()
     assert (facts_of(alice), note_on(dialog.pk)) == ([BERLIN], "")
 
@@ -251,10 +253,10 @@ def test_a_failing_model_is_asked_again_a_few_times_and_noted(
 ) -> None:
     dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
     upstream.script("chat", *[Step(status=503, body={})] * 3, Step(status=401, body={}))
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     assert [work() for _number in range(4)] == [1, 1, 1, 0]
     assert "503" in note_on(dialog.pk)
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     assert [work() for _number in range(2)] == [1, 0]
     assert "API key" in note_on(dialog.pk)
     assert SECRET not in note_on(dialog.pk)
@@ -270,7 +272,7 @@ def test_it_waits_for_the_database(
 ) -> None:
     dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
     upstream.script("chat", *[proposing(add(BERLIN))] * 2)
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
 
     def failing(*_arguments: Any) -> Any:
         raise failure
@@ -293,10 +295,83 @@ def test_a_conversation_ends_in_peace_where_nothing_can_be_asked(
 
     with monkeypatch.context() as patch:
         patch.setattr(QuerySet, "exists", failing)
-        remember_after(dialog.pk, 1)
+        remember_after(dialog.pk)
     assert queued() == []
-    remember_after(dialog.pk, 1)
-    assert queued() == [[dialog.pk, 1, 1]]
+    remember_after(dialog.pk)
+    assert queued() == [[dialog.pk, lessons.WHOLE]]
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What workers are told."""
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(waking, "send", lambda *message: told.append(message))
+    return told
+
+
+def test_a_lesson_outlives_a_lost_message_and_a_dead_worker(
+    alice: User,
+    ada: Assistant,
+    upstream: FakeUpstream,
+    woken: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
+    upstream.script("chat", *[proposing(add(BERLIN))] * 2)
+    note(dialog.pk, 1)
+    note(dialog.pk, 1)
+    assert woken == [(remember.name, dialog.pk, 1)] * 2
+
+    class Killed(BaseException):
+        pass
+
+    def dying(*_arguments: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(learning, "_apply", dying)
+        remember(dialog.pk, 1)
+    # It is held for a while, and nobody else takes it.
+    remember(dialog.pk, 1)
+    assert lessons.wake_due() == 0
+    assert facts_of(alice) == []
+    Lesson.objects.update(due_at=timezone.now() - datetime.timedelta(minutes=1))
+    woken.clear()
+    assert lessons.wake_due() == 1
+    assert woken == [(remember.name, dialog.pk, 1)]
+    remember(dialog.pk, 1)
+    assert (facts_of(alice), queued()) == ([BERLIN], [])
+
+
+def test_a_lesson_that_kills_its_workers_is_given_up(
+    alice: User, ada: Assistant, woken: list[tuple[Any, ...]]
+) -> None:
+    dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
+    note(dialog.pk, 1)
+    old = timezone.now() - datetime.timedelta(minutes=1)
+    Lesson.objects.update(due_at=old, attempts=lessons.MAX_ATTEMPTS - 1)
+    assert lessons.wake_due() == 1
+    Lesson.objects.update(attempts=lessons.MAX_ATTEMPTS)
+    assert lessons.wake_due() == 0
+    assert queued() == []
+
+
+def test_what_it_took_counts_with_the_answer(
+    alice: User, ada: Assistant, upstream: FakeUpstream
+) -> None:
+    dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
+    answer = Message.objects.filter(role="assistant")
+    answer.update(model_name="m", input_tokens=10, output_tokens=4)
+    usage = {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37}
+    step = proposing(add(BERLIN))
+    step.usage = usage
+    unreadable = Step(text="Noted!", usage=usage)
+    upstream.script("chat", step, unreadable)
+    for _time in range(2):
+        note(dialog.pk, 1)
+        work()
+    row = answer.get()
+    assert (row.input_tokens, row.output_tokens) == (10 + 2 * 30, 4 + 2 * 7)
 
 
 def test_a_failing_embedding_model_leaves_facts_to_their_words(
@@ -323,11 +398,11 @@ def test_it_learns_nothing_where_that_is_not_wanted(
     dialog = talk(alice, ada, "I live in Berlin.", "Ah.")
     stranger = talk(None, ada, "I live in Berlin.", "Ah.")
     silent = talk(alice, ada, "", "Hello!")
-    remember_after(stranger.pk, 1)
+    note(stranger.pk, 1)
     assert queued() == []
     assert learning.learn(stranger.pk, 1) == learning.learn(silent.pk, 1) == 0
     Assistant.objects.update(enable_memory=False)
-    remember_after(dialog.pk, 1)
+    note(dialog.pk, 1)
     assert queued() == []
     assert learning.learn(dialog.pk, 1) == 0
     assert upstream.stats.of("chat").requests == 0

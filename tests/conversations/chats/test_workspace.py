@@ -12,7 +12,7 @@ from conversations.models import Conversation, Message
 from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
-from tests.conversations.chat.conftest import Client, Stream
+from tests.conversations.chats.conftest import Client, Stream
 from tooling.catalogue import sync_builtin_tools
 from tooling.models import McpServer
 

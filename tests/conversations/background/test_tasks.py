@@ -23,7 +23,7 @@ from conversations.runs.log import follow
 from conversations.runs.types import Claim, NewEvent, Outcome, Page
 from core.db import in_db
 from tests.conftest import client_with, make_key
-from tests.conversations.tasks.conftest import make_llm, ok, refused
+from tests.conversations.background.conftest import make_llm, ok, refused
 
 PATH = "/api/v1/tasks"
 UNKNOWN = "60322db3-f884-4a1e-a9b3-6eeb07fbab47"

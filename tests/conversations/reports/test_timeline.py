@@ -12,7 +12,7 @@ from conversations.events import Citation
 from conversations.reports.timeline import LoggedEvent, Row, Timeline, bars, of_log, of_messages
 from conversations.types import MessageEntry, ToolOutcome
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BEGAN = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 
 

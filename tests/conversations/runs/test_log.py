@@ -19,7 +19,7 @@ from conversations.runs import hints, store
 from conversations.runs.log import LostRun, RunLog, follow
 from conversations.runs.types import Claim, NewEvent, Outcome, StoredEvent
 from core.db import in_db
-from tests.conversations.runs import chunk, claimed, conversation
+from tests.conversations.made import chunk, claimed, conversation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,7 @@ from conversations.runs import pulse, store
 from conversations.runs.pulse import Guard, beating
 from conversations.runs.types import Claim
 from core.db import in_db
-from tests.conversations.runs import claimed, conversation
+from tests.conversations.made import claimed, conversation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from conversations.models import Conversation, Message, Run, RunEvent, RunKind, 
 from conversations.runs import store, sweeper, waking
 from conversations.runs.types import Claim, NewEvent, Outcome
 from providers.types import Usage
-from tests.conversations.runs import (
+from tests.conversations.made import (
     WORKER,
     chunk,
     claimed,

@@ -19,7 +19,7 @@ from conversations.background.actions import save_personalization, save_prompt
 from conversations.models import Channel, Conversation, Message, Run, RunKind
 from providers.models import Llm
 from tests.conftest import client_with, make_key
-from tests.conversations.tasks.conftest import make_llm, ok, refused
+from tests.conversations.background.conftest import make_llm, ok, refused
 from tooling.catalogue import sync_builtin_tools
 
 PATH = "/api/v1/conversations"

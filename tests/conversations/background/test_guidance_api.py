@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from conversations.models import Personalization, Prompt
 from providers.models import Llm, LlmType
-from tests.conversations.tasks.conftest import make_llm, ok, refused
+from tests.conversations.background.conftest import make_llm, ok, refused
 
 PROMPTS, PERSONALIZATIONS = "/api/v1/prompts", "/api/v1/personalizations"
 CONTENT: dict[str, Any] = {PROMPTS: "Be short.", PERSONALIZATIONS: {"tone": "幽默"}}

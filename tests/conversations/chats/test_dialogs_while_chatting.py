@@ -11,7 +11,7 @@ from assistants.models import Assistant
 from conversations.models import Conversation, Run
 from core.db import in_db
 from providers.fakes import FakeUpstream, Step
-from tests.conversations.chat.conftest import PATIENCE_S, Client
+from tests.conversations.chats.conftest import PATIENCE_S, Client
 from tooling.catalogue import sync_builtin_tools
 from tooling.models import Tool
 

@@ -14,7 +14,7 @@ from core.db import in_db
 from knowledge.links import signed_url
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
-from tests.conversations.chat.conftest import Client, until_over
+from tests.conversations.chats.conftest import Client, until_over
 from tests.conversations.files.test_attachments import picture
 from tests.knowledge.api.conftest import make_upload
 

@@ -16,9 +16,15 @@ from conversations.runs.host import Host
 from conversations.tasks import close_lost_calls
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
+from tests.conversations.background.conftest import ok
+from tests.conversations.background.test_end_to_end import (
+    carried_out,
+    followed,
+    host,
+    quiet,
+    vendor,
+)
 from tests.conversations.files.test_attachments import picture
-from tests.conversations.tasks.conftest import ok
-from tests.conversations.tasks.test_end_to_end import carried_out, followed, host, quiet, vendor
 from tests.rest import data_of, error_of
 
 __all__ = ["host", "vendor"]

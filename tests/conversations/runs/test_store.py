@@ -26,7 +26,7 @@ from conversations.runs import store
 from conversations.runs.types import Claim, NewEvent, Outcome
 from core.errors import Conflict, NotFound
 from providers.types import Usage
-from tests.conversations.runs import (
+from tests.conversations.made import (
     WORKER,
     chunk,
     claimed,

@@ -22,7 +22,7 @@ from conversations.files.folder import UserFolder
 from conversations.models import Conversation, Message, Run, RunEvent
 from providers.models import Llm
 from tests.conftest import client_with
-from tests.conversations.tasks.conftest import make_llm, ok, refused
+from tests.conversations.background.conftest import make_llm, ok, refused
 
 PATH = "/api/v1/messages"
 

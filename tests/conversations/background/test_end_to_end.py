@@ -17,8 +17,8 @@ from conversations.background.actions import save_personalization, save_prompt
 from conversations.files.folder import UserFolder
 from conversations.runs.host import Host
 from providers.fakes import FakeUpstream, Step
-from tests.conversations.tasks.conftest import make_llm, ok
-from tests.conversations.tasks.test_messages import SAMPLE
+from tests.conversations.background.conftest import make_llm, ok
+from tests.conversations.background.test_messages import SAMPLE
 from tooling.catalogue import sync_builtin_tools
 
 pytestmark = pytest.mark.django_db(transaction=True)

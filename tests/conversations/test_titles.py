@@ -9,7 +9,7 @@ import pytest
 from accounts.models import User
 from conversations import titles
 from providers.fakes import FakeUpstream, Step
-from tests.conversations.runs import conversation
+from tests.conversations.made import conversation
 from tests.conversations.scripted import assistant
 from tests.upstream import llm_spec
 

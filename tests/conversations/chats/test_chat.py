@@ -21,7 +21,7 @@ from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.conftest import make_key
-from tests.conversations.chat.conftest import (
+from tests.conversations.chats.conftest import (
     Client,
     ClientFor,
     dialog_with,

@@ -20,8 +20,8 @@ from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.conversations.counting import CountingService
-from tests.conversations.runs import asked, claimed, conversation
-from tests.conversations.runs import check_log as check_events
+from tests.conversations.made import asked, claimed, conversation
+from tests.conversations.made import check_log as check_events
 from tooling.models import Category, Tool
 
 pytestmark = pytest.mark.django_db(transaction=True)

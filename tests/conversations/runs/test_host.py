@@ -19,7 +19,7 @@ from conversations.runs import host, store
 from conversations.runs.host import Host
 from conversations.runs.types import Claim, NewEvent, Outcome
 from core.db import in_db
-from tests.conversations.runs import conversation, new_run
+from tests.conversations.made import conversation, new_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from conversations.models import Conversation, Memory, Message, RunStatus
 from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.types import BrainKind
-from tests.conversations.chat.conftest import Client, dialog_with, until_over
+from tests.conversations.chats.conftest import Client, dialog_with, until_over
 from tests.conversations.memory.conftest import add, proposing, work
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -22,8 +22,8 @@ from conversations.runs import store
 from conversations.types import MessageEntry
 from knowledge.models import KnowledgeBase
 from providers.models import Llm
-from tests.conversations.tasks.conftest import make_llm, ok
-from tests.conversations.tasks.test_messages import png
+from tests.conversations.background.conftest import make_llm, ok
+from tests.conversations.background.test_messages import png
 from tooling.catalogue import sync_builtin_tools
 
 pytestmark = pytest.mark.django_db
