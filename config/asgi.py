@@ -21,10 +21,12 @@ from core.handler import Handler  # noqa: E402
 from gateway import router  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": limit_body(Handler()),
-        "websocket": URLRouter(websocket_urlpatterns),
-        "lifespan": lifespan,
-    }
+application = router.before(
+    ProtocolTypeRouter(
+        {
+            "http": limit_body(Handler()),
+            "websocket": URLRouter(websocket_urlpatterns),
+            "lifespan": lifespan,
+        }
+    )
 )
