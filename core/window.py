@@ -75,7 +75,7 @@ class Grant(NamedTuple):
     """What was granted, and how the window stands then.
 
     `left` is negative where more was counted than allowed. `wait_s`: until what was wanted at least
-    is free, 0 where it is. `reset_s`: until the oldest is forgotten. `second`: to which permits that
+    is free, 0 where it is. `reset_s`: until the oldest is forgotten. `second`: to which those that
     were not used are given back.
     """
 
