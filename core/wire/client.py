@@ -61,9 +61,9 @@ class Wire:
         allowed. Being cancelled closes the connection.
         """
         size = sum(map(_size, body)) if body else 0
-        head = head_of(method, origin.prefix + path, origin.authority, headers, size)
-        writes = writes_of(head, body, size)
         pool = self._pool(origin)
+        head = head_of(method, origin.prefix + path, pool.authority, headers, size)
+        writes = writes_of(head, body, size)
         self.stats.requests += 1
         connection = pool.take_idle() or await pool.take(timeouts.connect_s, fresh=False)
         self.stats.reused += connection.is_reused

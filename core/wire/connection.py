@@ -19,6 +19,7 @@ _NEVER = float("inf")
 # Event loops round their timers to milliseconds.
 _TICK_S = 0.002
 _BODILESS = frozenset({204, 304})
+_TOO_LARGE = "the head of the answer is too large"
 
 
 class Owner(Protocol):
@@ -59,7 +60,6 @@ class Connection(asyncio.Protocol):
 
     def _begin_message(self) -> None:
         self._headers: Headers = []
-        self._head_bytes = 0
         # Bytes that brought nothing of a body: heads, extensions of chunks, trailers.
         self._barren_bytes = 0
         self._bodies: list[bytes] = []
@@ -224,21 +224,24 @@ class Connection(asyncio.Protocol):
             self._can_stay = False
             if not self._is_parsed:
                 self._flaw = self._flaw or "the server sent what is no HTTP"
-        self._weigh(data)
+        if self._bodies or self._is_parsed:
+            # Only a read that is larger than a head may be can have brought one that is too large.
+            if not had_head and self._barren_bytes + len(data) > MAX_HEAD_BYTES:
+                self._weigh_head()
+            self._barren_bytes = 0
+        else:
+            self._barren_bytes += len(data)
+            if self._barren_bytes > MAX_HEAD_BYTES:
+                self._flaw = self._flaw or _TOO_LARGE
         if self._flaw:
             self._has_head = had_head
             self._fail(WireError(self._flaw, stage=self._stage))
             return
         self._hand_over(response, had_head=had_head)
 
-    def _weigh(self, data: bytes) -> None:
-        """Bounds what comes without being a body."""
-        if self._bodies or self._is_parsed:
-            self._barren_bytes = 0
-            return
-        self._barren_bytes += len(data)
-        if self._barren_bytes > MAX_HEAD_BYTES:
-            self._flaw = self._flaw or "the head of the answer is too large"
+    def _weigh_head(self) -> None:
+        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
+            self._flaw = self._flaw or _TOO_LARGE
 
     def _hand_over(self, response: Response, *, had_head: bool) -> None:
         """What a read brought, to the answer and its reader."""
@@ -308,13 +311,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which is dropped."""
-        if self._has_head:
-            return
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_HEADERS:
-            self._flaw = "the head of the answer is too large"
-            return
-        self._headers.append((name.lower(), value))
+        if not self._has_head:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The end of a head, which may be one that only announces another."""
@@ -327,6 +325,8 @@ class Connection(asyncio.Protocol):
                 self._flaw = "the server changed the protocol unasked"
             self._headers.clear()
             return
+        if len(self._headers) > MAX_HEADERS:
+            self._flaw = _TOO_LARGE
         self._has_head = True
         self._status = status
         self._can_stay = self._parser.should_keep_alive()

@@ -23,6 +23,7 @@ class Pool:
         self, origin: Origin, *, limits: Limits, stats: Stats, secure: SecureContext
     ) -> None:
         self._origin = origin
+        self.authority = origin.authority
         self._limits = limits
         self._stats = stats
         self._secure = secure
