@@ -376,8 +376,7 @@ class _AnswerDecoder:
                 yield neutral.ThoughtHidden(block.data or "")
             case "tool_use":
                 yield from self._stop(index)
-                whole = bytes(block.input) if block.input is not None else b""
-                call = self._calls[index] = _Call(self._call_count, whole)
+                call = self._calls[index] = _Call(self._call_count, bytes(block.input))
                 self._call_count += 1
                 yield neutral.CallStarted(call.number, block.id or "", block.name or "")
             case _:

@@ -77,7 +77,7 @@ class BlockTold(msgspec.Struct):
     data: str | None = None
     id: str | None = None
     name: str | None = None
-    input: msgspec.Raw | None = None
+    input: msgspec.Raw = msgspec.Raw(b"")
 
 
 class DeltaTold(msgspec.Struct):

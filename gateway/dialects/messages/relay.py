@@ -93,9 +93,9 @@ class StreamRelay:
         assert event.error is not None
         self.failed = event.error.failed()
         self._estimate()
-        words = event.error.message or ""
-        is_harmless = event.type == "error" and event.error.type == self.failed.type
-        return raw if is_harmless and without_secrets(words) == words else _error(self.failed)
+        kind, words = event.error.type, event.error.message or ""
+        is_theirs = event.type == "error" and kind in (self.failed.type, "api_error")
+        return raw if is_theirs and without_secrets(words) == words else _error(self.failed)
 
     def _estimate(self) -> None:
         """Of what broke off the vendor has told at most what it read."""
