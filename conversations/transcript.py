@@ -20,12 +20,12 @@ MAX_IMAGES = 10
 def load_history(conversation_id: str, *, before_turn: int) -> tuple[ChatMessage, ...]:
     """What was said before that turn, with what users sent along: a unit of database work."""
     rows = Message.objects.filter(conversation_id=conversation_id, turn__lt=before_turn)
-    # The conversation's owner is the one whose files they are.
-    latest = list(rows.select_related("conversation").order_by("-seq")[:MAX_MESSAGES])
-    if not latest:
-        return ()
+    latest = list(rows.order_by("-seq")[:MAX_MESSAGES])
     entries = [row.entry() for row in reversed(latest)]
-    owner_id = latest[0].conversation.owner_id
+    owner_id = None
+    if any(entry.attachments for entry in entries):
+        # The conversation's owner is the one whose files they are.
+        owner_id = latest[0].conversation.owner_id
     return tuple(_messages(entries, owner_id, _shown_images(entries)))
 
 

@@ -106,7 +106,8 @@ def begin(
     request = TurnRequest(
         turn=claim.turn,
         text=text,
-        history=load_history(conversation.pk, before_turn=claim.turn),
+        # A chat begins with its first turn.
+        history=load_history(conversation.pk, before_turn=claim.turn) if claim.turn > 1 else (),
         variables={},
         conversation_id=conversation.pk,
         remote_id=conversation.remote_id,
