@@ -194,7 +194,8 @@ class Quotas:
         now = time.monotonic()
         if account.token_limit is None or now < self._skip_until or _has_tokens(account, now):
             return
-        if now - account.counted_at >= _REFUSED_FOR_S:
+        is_refusal_known = account.tokens_free_at > now
+        if not is_refusal_known or now - account.counted_at >= _REFUSED_FOR_S:
             try:
                 await self._count_tokens(record.key_id, account, account.token_limit)
             except redis.exceptions.RedisError as error:
