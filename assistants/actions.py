@@ -27,11 +27,15 @@ from core.errors import Conflict, InvalidRequest
 from knowledge.access import visible_knowledge_bases
 from providers.access import visible_asrs, visible_llms, visible_voices
 from providers.models import LlmType
-from providers.validation import checked_picture, checked_url
+from providers.validation import (
+    checked_picture,
+    checked_url,
+    require_allowed,
+    require_key_of_host,
+)
 from tooling.access import visible_tools
 from tooling.catalogue import normalise_tool_id
 from tooling.mcp_access import visible_mcp_servers
-from tooling.placeholders import host_of
 
 # What apps above this one keep of an assistant and its owner, and lose together with it where the
 # owner says so. They add to it when they are loaded.
@@ -265,11 +269,25 @@ def _check_brain(row: Assistant, given: dict[str, Any], problems: _Problems) -> 
 
 
 def _check_brain_key(row: Assistant, given: dict[str, Any], problems: _Problems) -> None:
-    """A key that was entered for one host is not sent to another: who moves it has to know it."""
-    url = "" if "api_url" in problems.details else given.get("api_url", "")
-    is_kept = bool(row.api_key) and is_masked(given.get("api_key", MASK))
-    if is_kept and url and not (row.api_url and host_of(url) == host_of(row.api_url)):
-        problems.add("api_key", _("The key belongs to another host; enter the one of this host."))
+    if "api_url" in problems.details or not given.get("api_url"):
+        return
+    is_kept = is_masked(given.get("api_key", MASK))
+    try:
+        check_brain_address(row, given["api_url"], is_key_kept=is_kept)
+    except InvalidRequest as error:
+        problems.add(error.param or "api_url", error.message)
+
+
+def check_brain_address(row: Assistant, api_url: str, *, is_key_kept: bool) -> None:
+    """Raises InvalidRequest, naming the field, for an address that the row must not get.
+
+    Nothing may be sent to it, or the key that is kept was entered for another host.
+    """
+    if api_url == row.api_url:
+        return
+    require_allowed(api_url, param="api_url")
+    if row.api_key and is_key_kept:
+        require_key_of_host(before=row.api_url, after=api_url, param="api_key")
 
 
 def check_brain(config_mode: str, api_url: str) -> None:

@@ -17,7 +17,12 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
 from assistants.access import bases_for, mcp_servers_for, tools_for
-from assistants.actions import check_brain, checked_origins, speak_opener_after_commit
+from assistants.actions import (
+    check_brain,
+    check_brain_address,
+    checked_origins,
+    speak_opener_after_commit,
+)
 from assistants.models import Assistant, OpenerAudio
 from core.console import ConsoleForm
 from core.errors import InvalidRequest
@@ -67,6 +72,8 @@ class AssistantForm(ConsoleForm):
         if {"config_mode", "api_url"} <= cleaned.keys():
             try:
                 check_brain(cleaned["config_mode"], cleaned["api_url"])
+                is_kept = "api_key" not in self.changed_data
+                check_brain_address(self.instance, cleaned["api_url"], is_key_kept=is_kept)
             except InvalidRequest as error:
                 self.add_error(error.param, error.message)
         for field, given_to in _GIVEN_TO.items():

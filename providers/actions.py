@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TypedDict, TypeVar, cast
 
+from django.db import transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from accounts.principals import Principal
-from core.crypto import is_masked
+from core.crypto import MASK, is_masked
 from core.errors import AppError, Conflict, InvalidRequest
 from core.loops import wait_for
 from providers import trials
-from providers.models import Asr, Llm, LlmType, ModelRow, Voice
+from providers.models import Asr, Llm, LlmType, ModelRow, Provider, Voice
 from providers.profiles import Kind
-from providers.specs import asr_spec, embedder_spec, llm_spec, reranker_spec, voice_spec
+from providers.specs import (
+    asr_spec,
+    destination_of,
+    embedder_spec,
+    llm_spec,
+    reranker_spec,
+    voice_spec,
+)
 from providers.types import AsrSpec, LlmSpec, VoiceSpec
-from providers.validation import checked_url, require_endpoint, vendor_named
+from providers.validation import (
+    checked_url,
+    require_allowed,
+    require_endpoint,
+    require_key_of_host,
+    vendor_named,
+)
 
 R = TypeVar("R", bound=ModelRow)
 S = TypeVar("S", LlmSpec, AsrSpec, VoiceSpec)
@@ -98,6 +114,7 @@ def save_voice(row: Voice, values: VoiceValues) -> Voice:
 
 
 def _save(row: R, values: ModelValues, *, kind: Kind) -> R:
+    before = Saved.of(row)
     for field, value in values.items():
         if field == "api_key" and is_masked(str(value)):
             continue
@@ -107,12 +124,71 @@ def _save(row: R, values: ModelValues, *, kind: Kind) -> R:
     row.base_url = checked_url(row.base_url, param="base_url")
     if row.provider_id is None:
         require_endpoint(profile, base_url=row.base_url, api_key=row.api_key)
-    if row._state.adding:
-        row.save()
-    else:
-        # What a test notes on the row meanwhile is kept.
-        row.save(update_fields=[*values, "vendor", "base_url", "updated_at"])
+    check_changes(row, before, is_key_sent=not is_masked(values.get("api_key", MASK)))
+    with name_kept_free(row, before):
+        if row._state.adding:
+            row.save()
+        else:
+            # What a test notes on the row meanwhile is kept.
+            row.save(update_fields=[*values, "vendor", "base_url", "updated_at"])
     return row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Saved:
+    """What a row says that is stored, or nothing yet, as far as a change of it needs a check."""
+
+    base_url: str
+    address: str
+    key: str = dataclasses.field(repr=False)
+    named: tuple[object, ...] | None
+
+    @classmethod
+    def of(cls, row: ModelRow | Provider) -> Saved:
+        if row._state.adding:
+            return cls("", "", "", None)
+        address, key = destination_of(row)
+        return cls(row.base_url, address, key, _named(row) if isinstance(row, Llm) else None)
+
+
+def check_changes(row: ModelRow | Provider, before: Saved, *, is_key_sent: bool) -> None:
+    """Raises InvalidRequest where a row that is about to be stored would send what it must not.
+
+    To where nothing may be sent, or a key that is kept to another host than it was entered for.
+    """
+    if row.base_url != before.base_url:
+        require_allowed(row.base_url, param="base_url")
+    address, key = destination_of(row)
+    if before.key and key == before.key and not is_key_sent:
+        require_key_of_host(before=before.address, after=address, param="api_key")
+
+
+@contextmanager
+def name_kept_free(row: ModelRow | Provider, before: Saved) -> Iterator[None]:
+    """Keeps the name of a language model free for it, to be stored inside. Raises Conflict.
+
+    Clients choose models by their names: of one owner, two that are enabled must not share one.
+    Those that do already stay as they are, until they are named, enabled or given away.
+    """
+    if not isinstance(row, Llm) or not row.is_enabled or _named(row) == before.named:
+        yield
+        return
+    with transaction.atomic():
+        # Two requests of one user must not both find the name free.
+        if row.owner_id is not None:
+            User.objects.select_for_update(no_key=True).get(pk=row.owner_id)
+        same = Llm.objects.filter(
+            owner_id=row.owner_id, type=row.type, name=row.name, is_enabled=True
+        )
+        if same.exclude(pk=row.pk).exists():
+            text = _("There is an enabled model of this name already; choose another name.")
+            raise Conflict(text, code="MODEL_NAME_TAKEN", param="name")
+        yield
+
+
+def _named(row: Llm) -> tuple[object, ...]:
+    """What a model is chosen by."""
+    return row.owner_id, row.type, row.name, row.is_enabled
 
 
 def delete_model(row: ModelRow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django import forms
@@ -13,9 +14,9 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from core.console import ConsoleAdmin, ConsoleForm
-from core.errors import InvalidRequest
+from core.errors import Conflict, InvalidRequest
 from core.http import parse_rule
-from providers.actions import check_model
+from providers.actions import Saved, check_changes, check_model, name_kept_free
 from providers.models import (
     Asr,
     Embedder,
@@ -31,6 +32,8 @@ from providers.profiles import PROFILES, VENDOR_CHOICES, Kind, VendorProfile
 from providers.validation import checked_url, require_endpoint, vendor_named
 
 MAX_TESTED = 10
+# Of the fields of a form, those that say where something goes, and how a model is chosen.
+_CHECKED = frozenset({"vendor", "base_url", "api_key", "provider", "owner", "name", "is_enabled"})
 CONNECTION = (
     _("Connection"),
     {
@@ -44,8 +47,8 @@ LAST_TEST = (
 )
 
 
-class ProviderForm(ConsoleForm):
-    """An address that can be one; what the vendor needs is checked on the models."""
+class AddressForm(ConsoleForm):
+    """An address that can be one, and to which may be sent what is sent there."""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -55,8 +58,33 @@ class ProviderForm(ConsoleForm):
             self.add_error(error.param, error.message)
         return cleaned
 
+    def check_changes(self, cleaned: dict[str, Any], **more: Any) -> None:
+        """Checks what the API checks of a change: where requests and a kept key would go."""
+        if self.errors:
+            return
+        row: Any = copy(self.instance)
+        before = Saved.of(row)
+        for field, value in (cleaned | more).items():
+            if field in _CHECKED or field in more:
+                setattr(row, field, value)
+        try:
+            check_changes(row, before, is_key_sent="api_key" in self.changed_data)
+            with name_kept_free(row, before):
+                pass
+        except (InvalidRequest, Conflict) as error:
+            self.add_error(error.param, error.message)
 
-class ModelRowForm(ProviderForm):
+
+class ProviderForm(AddressForm):
+    """What the vendor needs is checked on the models."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        self.check_changes(cleaned)
+        return cleaned
+
+
+class ModelRowForm(AddressForm):
     """A model's vendor comes from its provider, or is chosen here with what it needs."""
 
     kind: Kind
@@ -88,6 +116,8 @@ class ModelRowForm(ProviderForm):
             self._check(vendor_named(name, self.kind), cleaned)
         except InvalidRequest as error:
             self.add_error(error.param, error.message)
+        more = {"type": LlmType(self.kind)} if isinstance(self.instance, Llm) else {}
+        self.check_changes(cleaned, vendor=name, **more)
         return {**cleaned, "vendor": name}
 
     def _check(self, profile: VendorProfile, cleaned: dict[str, Any]) -> None:

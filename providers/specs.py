@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
-from providers.models import Asr, AsrLanguage, Llm, LlmType, ModelRow, Voice
+from providers.models import Asr, AsrLanguage, Llm, LlmType, ModelRow, Provider, Voice
 from providers.profiles import PROFILES
 from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 
@@ -28,6 +28,15 @@ def _endpoint(row: ModelRow, model_name: str) -> Endpoint:
         api_key=api_key,
         model_name=model_name,
     )
+
+
+def destination_of(row: ModelRow | Provider) -> tuple[str, str]:
+    """The address that requests go to, empty for what runs here, and the key sent with them."""
+    if isinstance(row, Provider):
+        profile = PROFILES.get(row.vendor)
+        return row.base_url or (profile.base_url if profile else ""), row.api_key
+    endpoint = _endpoint(row, "")
+    return endpoint.base_url, endpoint.api_key
 
 
 def llm_spec(row: Llm) -> LlmSpec:
