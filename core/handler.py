@@ -34,10 +34,11 @@ class Handler(ASGIHandler):
             set_script_prefix(get_script_prefix(scope))
             signals.request_started.send(sender=self.__class__, scope=scope)
             request, refused = self.create_request(scope, body)
-            if request is None:
+            if refused is not None:
                 await self.send_response(refused, send)
                 await _in_its_thread(refused.close)
                 return
+            assert request is not None
             response = await self._answer(request, receive, send)
             await _in_its_thread(response.close if response else self._finished)
         finally:

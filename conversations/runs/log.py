@@ -33,6 +33,8 @@ _DELTAS = frozenset({"text_chunk", "thinking_chunk"})
 CHUNK_CHARS_PER_S = 64 / 0.05
 # Logs that have to be written within this time are written together.
 TOGETHER_S = 0.01
+# For so long after a write, logs gather for the next; an idle writer writes at once.
+REST_S = 0.02
 MAX_WAITING_CHARS = 8_000_000
 _EVENT_CHARS = 200
 RETRY_FIRST_S = 0.1
@@ -206,6 +208,7 @@ class _Writer:
     def __init__(self) -> None:
         self._due: dict[RunLog, float] = {}
         self._sooner = asyncio.Event()
+        self._rests_until = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     def note(self, log: RunLog, *, within_s: float) -> None:
@@ -220,9 +223,12 @@ class _Writer:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         while self._due:
+            if (rest_s := self._rests_until - clock()) > 0:
+                await asyncio.sleep(rest_s)
             soon = clock() + TOGETHER_S
             if due := [log for log, at in self._due.items() if at <= soon]:
                 await self._write(due)
+                self._rests_until = clock() + REST_S
                 continue
             self._sooner.clear()
             try:
