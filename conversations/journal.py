@@ -193,6 +193,12 @@ def begin_turn(
     return turn
 
 
+def count_conversation(conversation_id: str) -> None:
+    """Counts a chat or a conversation of tasks with its assistant, as calls are."""
+    talks = Conversation.objects.filter(pk=conversation_id).values("assistant_id")
+    Assistant.objects.filter(pk__in=talks).update(call_count=F("call_count") + 1)
+
+
 def add(conversation_id: str, entries: Sequence[MessageEntry]) -> list[Message] | None:
     """Writes messages behind those that are there, in the caller's transaction.
 

@@ -11,6 +11,7 @@ from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from conversations.memory import lessons
 from conversations.models import Call, CallStatus, Channel, Message
 from conversations.runs import host, sweeper, waking
 
@@ -37,9 +38,10 @@ def run(run_id: str) -> None:
 
 @shared_task(name="conversations.sweep_runs")
 def sweep_runs() -> None:
-    """Recovers runs whose process is gone, and announces forgotten ones again."""
+    """Recovers runs whose process is gone; announces forgotten ones, and lessons, again."""
     sweeper.recover_lost()
     sweeper.wake_forgotten()
+    lessons.wake_due()
 
 
 @shared_task(name="conversations.delete_old_runs")

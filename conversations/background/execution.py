@@ -19,7 +19,6 @@ from conversations.encoders.tasks import TaskEncoder, failed, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, ToolCalled, TurnEvent, TurnStarted
 from conversations.files.tools import AgentTools
-from conversations.memory.tasks import remember_after
 from conversations.models import Message, RunStatus
 from conversations.runs import store
 from conversations.runs.log import LostRun, RunLog
@@ -103,9 +102,8 @@ class _Execution:
         if guard.is_lost:
             raise LostRun
         outcome = outcome_of(self._collector.turn, before=self._encoder.close())
-        await self._finish(outcome)
-        if remembers and outcome.status == RunStatus.SUCCEEDED:
-            await in_db(remember_after, self._claim.conversation_id, self._claim.turn)
+        is_to_be_learnt = remembers and outcome.status == RunStatus.SUCCEEDED
+        await self._finish(dataclasses.replace(outcome, is_to_be_learnt=is_to_be_learnt))
 
     async def leave(self) -> None:
         """Hands the task on to another worker, if it may begin anew; else it ends."""

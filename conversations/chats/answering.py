@@ -27,7 +27,6 @@ from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
 from conversations.files.attachments import documents_of, images_of
-from conversations.memory.tasks import remember_after
 from conversations.models import Conversation, Run, RunKind, RunStatus
 from conversations.runs import store
 from conversations.runs.log import LostRun, RunLog
@@ -36,7 +35,6 @@ from conversations.runs.types import Claim, NewRun
 from conversations.transcript import load_history
 from conversations.turn import MAX_MODEL_CALLS, TurnRequest, run_turn
 from conversations.types import AttachmentRow, RunRequestRow
-from core.db import in_db
 from core.errors import NotFound, ProviderError
 from core.loops import PerLoop
 from providers.types import AssistantMessage, ChatMessage, Usage, UserMessage
@@ -242,7 +240,12 @@ class _Record:
         turn = self._collector.turn
         outcome = outcome_of(turn, before=tuple(self._encoder.close()))
         apology = self._apologise(turn.error) if turn.error else ""
-        outcome = dataclasses.replace(outcome, metrics=self._metrics(), apology=apology)
+        outcome = dataclasses.replace(
+            outcome,
+            metrics=self._metrics(),
+            apology=apology,
+            is_to_be_learnt=self._begun.runtime.remembers and turn.reason == "stop",
+        )
         try:
             async with asyncio.timeout(FINISH_WITHIN_S):
                 await self._log.finish(outcome)
@@ -251,9 +254,6 @@ class _Record:
         except (DatabaseFailure, TimeoutError):
             # The sweeper ends it: nobody says any more that it lives.
             logger.exception("Run %s could not be ended", self._begun.claim.run_id)
-        else:
-            if self._begun.runtime.remembers and turn.reason == "stop":
-                await in_db(remember_after, self._begun.claim.conversation_id, turn.turn)
 
     def _metrics(self) -> dict[str, int]:
         first = {} if self._first_text_ms is None else {"first_text_ms": self._first_text_ms}

@@ -15,11 +15,13 @@ from typing import Literal, cast
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
+from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from assistants.runtime import load_runtime
+from conversations.journal import MAX_COUNT
 from conversations.memory import notes
 from conversations.memory.notes import Change, Line
 from conversations.memory.recall import Fact, Vector, Whose, relevant
@@ -31,7 +33,7 @@ from knowledge.embedding import embed
 from knowledge.lexemes import vector_literal
 from knowledge.spaces import fingerprint_of
 from providers.registry import chat_model, embedding_model
-from providers.types import ChatRequest, EmbedderSpec, LlmSpec, TextPart
+from providers.types import ChatEnd, ChatRequest, EmbedderSpec, LlmSpec, TextPart, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +83,18 @@ class _Lesson:
 def learn(conversation_id: str, turn: int | None = None) -> int:
     """Learns from a turn, or from a whole conversation; how many facts were kept or changed.
 
+    What the model took for it counts with the answer that it learns from.
     Raises ProviderError where the model fails. A failing embedding model leaves facts to their
     words.
     """
     lesson = _prepare(conversation_id, turn)
     if lesson is None:
         return 0
-    changes = wait_for(_proposed(lesson))
+    spent: list[Usage] = []
+    try:
+        changes = wait_for(_proposed(lesson, spent))
+    finally:
+        _count(conversation_id, turn, sum(spent, Usage()))
     vectors = wait_for(_vectors(lesson.embedder, [change.text for change in changes]))
     with transaction.atomic():
         done = _apply(lesson, list(zip(changes, vectors, strict=True)))
@@ -139,8 +146,8 @@ def _said(conversation_id: str, turn: int | None) -> list[Line]:
     return [Line(cast(Literal["user", "assistant"], role), text) for role, text in said]
 
 
-async def _proposed(lesson: _Lesson) -> list[Change]:
-    """What the model would change, judged."""
+async def _proposed(lesson: _Lesson, spent: list[Usage]) -> list[Change]:
+    """What the model would change, judged; what it took goes to `spent`."""
     known = await _known(lesson)
     today = timezone.localdate()
     asked = ChatRequest(
@@ -157,6 +164,8 @@ async def _proposed(lesson: _Lesson) -> list[Change]:
             chat_model(lesson.llm).stream(asked) as parts,
         ):
             async for part in parts:
+                if isinstance(part, ChatEnd):
+                    spent.append(part.usage)
                 answer += part.text if isinstance(part, TextPart) else ""
                 if len(answer) > MAX_ANSWER_CHARS:
                     break
@@ -167,6 +176,18 @@ async def _proposed(lesson: _Lesson) -> list[Change]:
     except notes.Unreadable:
         text = _("The model's notes on the user cannot be read.")
         raise ProviderError(text, is_permanent=True) from None
+
+
+def _count(conversation_id: str, turn: int | None, usage: Usage) -> None:
+    """Adds to what the answer took, which the sums of its conversation and its owner hold."""
+    answers = Message.objects.filter(conversation_id=conversation_id, role=Role.ASSISTANT)
+    if turn is not None:
+        answers = answers.filter(turn=turn)
+    last = answers.exclude(model_name="").order_by("-seq").values("pk")[:1]
+    Message.objects.filter(pk__in=list(last.values_list("pk", flat=True))).update(
+        input_tokens=Least(F("input_tokens") + usage.input_tokens, MAX_COUNT),
+        output_tokens=Least(F("output_tokens") + usage.output_tokens, MAX_COUNT),
+    )
 
 
 async def _known(lesson: _Lesson) -> list[Fact]:

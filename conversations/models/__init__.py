@@ -10,7 +10,7 @@ from conversations.models.conversation import (
     ToolUse,
 )
 from conversations.models.guidance import Personalization, Prompt
-from conversations.models.memory import Feedback, Memory
+from conversations.models.memory import Feedback, Lesson, Memory
 from conversations.models.run import Run, RunEvent, RunKind, RunMode, RunStatus
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Channel",
     "Conversation",
     "Feedback",
+    "Lesson",
     "Memory",
     "Message",
     "Personalization",

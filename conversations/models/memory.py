@@ -61,6 +61,26 @@ class Memory(Timestamped):
         return self.text
 
 
+class Lesson(models.Model):
+    """Something said that nobody has learnt from yet: a turn, or, as turn 0, a whole call."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="lessons")
+    turn = models.PositiveIntegerField(_("turn"))
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    # From then on a worker may take it; while one has it, when another may.
+    due_at = models.DateTimeField(_("due"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("lesson")
+        verbose_name_plural = _("lessons")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["conversation", "turn"], name="lesson_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.conversation_id} {self.turn}"
+
+
 class Feedback(models.Model):
     """What a user thought of one answer."""
 

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from conversations import history, journal
 from conversations.access import RunState, run_state
 from conversations.encoding import Turn
+from conversations.memory import lessons
 from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
 from conversations.runs.types import (
     Appended,
@@ -107,6 +108,8 @@ def _start(new: NewRun, run: Run) -> Run:
             if turn is None:
                 raise NotFound(_("Conversation not found."), code="CONVERSATION_NOT_FOUND")
             run.turn = turn
+            if turn == 1:
+                journal.count_conversation(new.conversation_id)
             run.save(force_insert=True)
             _insert_events(run.pk, 0, events)
             journal.note_call(new.conversation_id)
@@ -377,6 +380,8 @@ def _keep_answer(claim: Claim, outcome: Outcome) -> None:
         rows = Conversation.objects.filter(pk=claim.conversation_id)
         remote_id = journal.storable(outcome.turn.remote_id)[: journal.MAX_REMOTE_ID_CHARS]
         rows.update(remote_id=remote_id)
+    if outcome.is_to_be_learnt:
+        lessons.note(claim.conversation_id, claim.turn)
     journal.note_call(
         claim.conversation_id,
         error_code=outcome.error_code,

@@ -73,6 +73,7 @@ class Outcome:
 
     `turn` is kept as the assistant's messages, None keeps none; `metrics` are times in
     milliseconds that go with the last of them, as does the `apology` that was shown.
+    `is_to_be_learnt`: whoever remembers the user is to look through it.
     """
 
     status: RunStatus
@@ -83,6 +84,7 @@ class Outcome:
     events_before: tuple[NewEvent, ...] = ()
     metrics: dict[str, int] = dataclasses.field(default_factory=dict)
     apology: str = ""
+    is_to_be_learnt: bool = False
 
     @property
     def events(self) -> tuple[NewEvent, ...]:

@@ -1,4 +1,7 @@
-"""Waking a worker for a run. A hint, no more: what waits is in Postgres, and hosts look for it."""
+"""Waking a worker for a run or a lesson. A hint, no more: what waits is in Postgres.
+
+Hosts look for runs by themselves; what else was not taken up is announced again by sweepers.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,13 @@ _ROOM = threading.BoundedSemaphore(MOST_WAITING)
 
 def wake(run_id: UUID) -> None:
     """Has a worker take the run up. Returns at once, and never fails."""
+    send(TASK, str(run_id))
+
+
+def send(task: str, *arguments: str | int) -> None:
+    """Has a worker do the task of that name. Returns at once, and never fails."""
     if _ROOM.acquire(blocking=False):
-        _SENDER.submit(_send, run_id)
+        _SENDER.submit(_send, task, arguments)
 
 
 def wake_after_commit(run_id: UUID) -> None:
@@ -32,11 +40,11 @@ def wake_after_commit(run_id: UUID) -> None:
     transaction.on_commit(lambda: wake(run_id))
 
 
-def _send(run_id: UUID) -> None:
+def _send(task: str, arguments: tuple[str | int, ...]) -> None:
     try:
-        # By its name: the task's module calls this one. What nobody took in time, a host found.
-        current_app.send_task(TASK, [str(run_id)], retry=False, expires=60)
+        # By its name: the task's module calls this one. What nobody took in time is found.
+        current_app.send_task(task, arguments, retry=False, expires=60)
     except (BrokerAway, OSError) as error:
-        logger.warning("Run %s waits for a host: the broker is away (%s)", run_id, error)
+        logger.warning("%s %s has to wait: the broker is away (%s)", task, arguments, error)
     finally:
         _ROOM.release()

@@ -145,6 +145,8 @@ async def test_it_apologises_behind_the_error_when_the_model_fails(
     assert apology["data"]["chunk"] not in assistant.text
     upstream.script("chat", Step(text="Here I am."))
     assert (await alices.chat(dialog, "Again")).text == "Here I am."
+    agent = await in_db(Assistant.objects.get, pk=dialog.assistant_id)
+    assert agent.call_count == 1
     # Whoever reads on later sees what was shown; the model is not told its own excuse.
     history = await alices.http.get("history", params={"dialog_id": dialog.pk})
     _question, failed, _again, answered = history.json()["data"]

@@ -328,9 +328,10 @@ def test_a_lesson_outlives_a_lost_message_and_a_dead_worker(
     def dying(*_arguments: Any) -> Any:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(learning, "_apply", dying)
-        remember(dialog.pk, 1)
+        with pytest.raises(Killed):
+            remember(dialog.pk, 1)
     # It is held for a while, and nobody else takes it.
     remember(dialog.pk, 1)
     assert lessons.wake_due() == 0
