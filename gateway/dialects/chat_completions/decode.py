@@ -64,7 +64,6 @@ OTHERS: Mapping[Feature, tuple[str, ...]] = {
     "verbosity": ("verbosity",),
     "modalities": ("modalities", "audio"),
     "prediction": ("prediction",),
-    "server_tools": ("web_search_options",),
     "moderation": ("moderation",),
 }
 # Values that ask for nothing.
@@ -262,6 +261,9 @@ def _others(asked: schema.Asked) -> dict[Feature, Any]:
         wanted = {name: value for name, value in values.items() if _is_asked(name, value)}
         if wanted:
             others[feature] = wanted if len(names) > 1 else wanted[names[0]]
+    # Without any options, too, it asks for a search.
+    if asked.web_search_options is not None:
+        others["server_tools"] = {"web_search_options": asked.web_search_options}
     return others
 
 

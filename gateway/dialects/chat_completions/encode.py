@@ -198,9 +198,7 @@ def _response_format(wanted: ResponseFormat) -> Json:
 
 def _other(feature: Feature, value: Any) -> Json:
     """A feature without a place of its own, where it came from this dialect."""
-    names = OTHERS.get(feature, ())
-    # Tools that run at a vendor are no other vendor's.
-    if not names or feature == "server_tools":
+    if not (names := OTHERS.get(feature)):
         raise Inexpressible(feature)
     return {names[0]: value} if len(names) == 1 else dict(value)
 

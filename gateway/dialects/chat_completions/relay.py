@@ -100,7 +100,8 @@ class StreamRelay:
         passed = self._passed(rest) if _is_whole(rest) else b""
         if self.is_complete or self._has_finished:
             self.is_complete = True
-            return passed
+            # Beside an event, the other half of a last "\r\n".
+            return passed or (b"" if data_of(rest) else rest)
         if self.failed is None:
             passed += (b"\n\n" if passed else b"") + self._fail(failures.broken_off())
         return passed
