@@ -103,10 +103,10 @@ class OperatorPermissions:
 
 
 class Named:
-    """Rows under the names that pages call them by."""
+    """Rows under the names that people know them by."""
 
     def name_of(self, row: Any) -> str:
-        """The name: on the way to a row, and before it is deleted."""
+        """The name, also of a row that has none of its own."""
         return str(row)
 
 
@@ -135,15 +135,6 @@ class ConsoleAdmin(Named, OperatorPermissions, ModelAdmin):  # type: ignore[misc
             )
         field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
         return field
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> Any:
-        row: Any = super().get_object(request, object_id, from_field)
-        if row is not None:
-            # For templates/unfold/helpers/header_title.html, which gets nothing but the row.
-            row.console_name = self.name_of(row)
-        return row
 
     @display(description=_("owner"), ordering="owner")
     def show_owner(self, row: Any) -> Any:

@@ -84,7 +84,8 @@ def day_chart(days: Sequence[Day], *, kinds: Sequence[str]) -> DayChart:
                 is_last=index == len(days) - 1,
             )
         )
-    shares = (0.5, 1.0) if most > 1 else (1.0,)
+    # There is no half of an answer.
+    shares = (0.5, 1.0) if most % 2 == 0 else (1.0,)
     lines = tuple(
         Line(round(HEIGHT - BOTTOM - room * share, 1), short(round(most * share)))
         for share in shares

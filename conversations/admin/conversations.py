@@ -19,7 +19,7 @@ from unfold.decorators import display
 
 from conversations.admin import drawing
 from conversations.admin.links import conversation_url, text_links, to_user
-from conversations.admin.names import first_words, name_of
+from conversations.admin.names import CalledByWords, first_words, name_of
 from conversations.admin.transcripts import transcript_of
 from conversations.chats.dialogs import delete_conversation
 from conversations.models import (
@@ -87,7 +87,7 @@ def add_figures(rows: Sequence[Any]) -> None:
 
 
 @admin.register(Conversation)
-class ConversationAdmin(CountedDeletion, ReadOnlyAdmin):
+class ConversationAdmin(CalledByWords, CountedDeletion, ReadOnlyAdmin):
     """Every conversation, the latest first, with its transcript."""
 
     empty_text = _(

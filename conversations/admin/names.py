@@ -9,10 +9,12 @@ from typing import Any
 
 from django.db.models import Case, OuterRef, Subquery, Value, When
 from django.db.models.functions import Coalesce, Left
+from django.http import HttpRequest
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from conversations.models import Conversation, Message, Role
+from core.console import Named
 
 MAX_CHARS = 80
 
@@ -40,6 +42,19 @@ def name_of(conversation: Conversation, words: str | None = None) -> str:
         rows = Conversation.objects.filter(pk=conversation.pk)
         words = rows.values_list(first_words(), flat=True).first()
     return shortened(words or "") or _without_words(conversation)
+
+
+class CalledByWords(Named):
+    """Pages of rows that have no name of their own."""
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        # What unfold and Django write of the row, they write of its `str`.
+        row: Any = super().get_object(request, object_id, from_field)  # type: ignore[misc]  # a mixin of ModelAdmin
+        if row is not None:
+            row.shown_name = self.name_of(row)
+        return row
 
 
 def run_name(run: Any) -> str:

@@ -22,7 +22,7 @@ from unfold.decorators import display
 from conversations.admin import drawing
 from conversations.admin.guidance import told
 from conversations.admin.links import conversation_url, page_of, to_user
-from conversations.admin.names import name_of, run_name
+from conversations.admin.names import CalledByWords, name_of, run_name
 from conversations.models import Run, RunKind, RunMode, RunStatus
 from conversations.runs import store
 from core.console import CountedDeletion, ReadOnlyAdmin
@@ -56,7 +56,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Run)
-class RunAdmin(CountedDeletion, ReadOnlyAdmin):
+class RunAdmin(CalledByWords, CountedDeletion, ReadOnlyAdmin):
     """Every run that is still kept, the latest first."""
 
     empty_text = _(

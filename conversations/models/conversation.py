@@ -66,6 +66,9 @@ class Conversation(Timestamped):
     next_turn = models.PositiveIntegerField(default=1, editable=False)
     next_seq = models.PositiveIntegerField(default=1, editable=False)
 
+    # What people know one without a title by, where that was read with it.
+    shown_name: str = ""
+
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
@@ -83,7 +86,7 @@ class Conversation(Timestamped):
         ]
 
     def __str__(self) -> str:
-        return self.title or self.id
+        return self.title or self.shown_name or self.id
 
 
 class Role(models.TextChoices):

@@ -84,6 +84,9 @@ class Run(models.Model):
     started_at = models.DateTimeField(_("started"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, editable=False)
 
+    # What people know it by, where that was read with it.
+    shown_name: str = ""
+
     class Meta:
         verbose_name = _("task")
         verbose_name_plural = _("tasks")
@@ -103,7 +106,7 @@ class Run(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.pk)
+        return self.shown_name or str(self.pk)
 
     @property
     def is_over(self) -> bool:

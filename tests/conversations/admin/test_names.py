@@ -54,6 +54,7 @@ def test_no_page_names_what_has_no_title_by_its_id(
     for url in (
         "/admin/conversations/run/",
         run_page,
+        *([reverse("admin:conversations_run_delete", args=[run.pk])] if is_stopped else []),
         "/admin/conversations/conversation/",
         reverse("admin:conversations_conversation_change", args=[ID]),
         reverse("admin:conversations_conversation_delete", args=[ID]),
@@ -63,6 +64,7 @@ def test_no_page_names_what_has_no_title_by_its_id(
         page = text_of(operator.get(url))
         assert "Tell me of the museum" in page, url
         assert f">{ID}<" not in page.replace(" ", "").replace("\n", ""), url
+        assert f'"{run.pk}"?' not in page, url
     way = text_of(operator.get(run_page)).split("way-part")
     assert any("Tell me of the museum" in part for part in way[1:])
     assert Run.objects.get().is_over is is_stopped
