@@ -100,7 +100,7 @@ def create_own_api_key(principal: Principal, wanted: NewKey) -> tuple[ApiKey, st
     if owner.api_keys.count() >= MAX_KEYS_PER_USER:
         raise Conflict(_("There are %d keys already; delete some.") % MAX_KEYS_PER_USER)
     maker = _maker(principal)
-    if maker is not None and maker.monthly_token_budget is not None:
+    if maker is not None and _has_sum_to_spend(maker):
         # Each further key would bring a budget of its own.
         raise Forbidden(_("A key with a token budget cannot make keys."))
     scopes = principal.scopes if wanted.scopes is None else frozenset(wanted.scopes)
@@ -116,6 +116,11 @@ def create_own_api_key(principal: Principal, wanted: NewKey) -> tuple[ApiKey, st
         row.allowed_models = maker.allowed_models
         row.save(update_fields=["allowed_models"])
     return row, key
+
+
+def _has_sum_to_spend(key: ApiKey) -> bool:
+    sums = (key.tokens_per_minute, key.monthly_token_budget, key.monthly_cost_budget)
+    return any(each is not None for each in sums)
 
 
 def _maker(principal: Principal) -> ApiKey | None:

@@ -177,7 +177,15 @@ class ApiKeyAdmin(ConsoleAdmin):
         (None, {"fields": ["name", "owner", "scopes", "is_enabled", "expires_at"]}),
         (
             _("Limits"),
-            {"fields": ["requests_per_minute", "allowed_models", "monthly_token_budget"]},
+            {
+                "fields": [
+                    "requests_per_minute",
+                    "tokens_per_minute",
+                    "allowed_models",
+                    "monthly_token_budget",
+                    "monthly_cost_budget",
+                ]
+            },
         ),
         (_("Use"), {"fields": ["show_prefix", "last_used_at", "created_at"]}),
     ]

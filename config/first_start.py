@@ -16,6 +16,7 @@ from assistants.models import Assistant
 from assistants.task_agent import TASK_AGENT_ID, create_task_agent
 from config.supervisor.secrets import write_private
 from config.vendors import add_named_vendors, named_vendors
+from gateway.first_models import create_first_models
 from providers.catalogue import sync_builtin_models
 from tooling.catalogue import sync_builtin_tools
 from tooling.mcp.stdio_file import sync_stdio_servers
@@ -24,6 +25,8 @@ OPERATOR = "admin"
 LOGIN_FILE = "first-login.txt"
 VENDORS_FILE = "named-vendors.txt"
 ROWS_FILE = "added-rows.txt"
+# How the gateway's first names are noted there.
+GATEWAY_ROWS = "gateway-models"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +40,15 @@ class Prepared:
 def prepare() -> Prepared:
     """Brings the built-in rows up to date; on an empty database also makes the operator.
 
-    Vendors that the environment names are added once, and so is the agent of tasks: which of them
-    were, is kept in files, so that what was deleted does not come back.
+    Vendors that the environment names are added once, and so are the agent of tasks and the first
+    names of the gateway: which of them were, is kept in files, so that what was deleted does not
+    come back.
     """
     vendors, rows = _noted(VENDORS_FILE), _noted(ROWS_FILE)
     prepared = _prepare(vendors, rows)
     # After the rows are committed: a vendor that is noted but not there would never be added.
     _note(VENDORS_FILE, vendors, {vendor.slug for vendor in named_vendors() if vendor.is_wanted})
-    _note(ROWS_FILE, rows, {TASK_AGENT_ID})
+    _note(ROWS_FILE, rows, {TASK_AGENT_ID, GATEWAY_ROWS})
     return prepared
 
 
@@ -69,6 +73,8 @@ def _prepare(known_vendors: frozenset[str], known_rows: frozenset[str]) -> Prepa
     sync_builtin_models()
     if TASK_AGENT_ID not in known_rows:
         create_task_agent()
+    if GATEWAY_ROWS not in known_rows:
+        create_first_models()
     added = add_named_vendors(known_vendors)
     lines = [f"added {vendor.name}, named by the environment" for vendor in added]
     if not User.objects.filter(is_staff=True).exists():

@@ -191,7 +191,7 @@ def _public(row: models.PublicModel, targets: tuple[Target, ...]) -> PublicModel
         name=row.name,
         kind="chat" if row.kind == models.Kind.CHAT else "embedding",
         targets=targets,
-        display_name=row.description or row.name,
+        display_name=row.name,
         created=int(row.created_at.timestamp()),
         max_tokens_cap=row.max_tokens_cap,
         price=Price(row.price_input, row.price_output, row.price_cache_read),

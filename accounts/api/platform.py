@@ -36,10 +36,13 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
         model = ApiKey
         fields: ClassVar = [
             "id", "user_id", "name", "prefix", "scopes", "enabled", "expires_at",
-            "requests_per_minute", "allowed_models", "monthly_token_budget", "last_used_at",
-            "created_at",
+            "requests_per_minute", "tokens_per_minute", "allowed_models", "monthly_token_budget",
+            "monthly_cost_budget", "last_used_at", "created_at",
         ]  # fmt: skip
-        read_only_fields: ClassVar = ["prefix", "allowed_models", "monthly_token_budget"]
+        read_only_fields: ClassVar = [
+            "prefix", "tokens_per_minute", "allowed_models", "monthly_token_budget",
+            "monthly_cost_budget",
+        ]  # fmt: skip
 
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
         shown = super().to_representation(instance)

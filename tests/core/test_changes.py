@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection, transaction
 
+from config.supervisor import postgres
+from config.supervisor.process import free_port
 from core import changes
 from core.db import in_db
 
@@ -97,6 +101,51 @@ async def test_it_does_not_listen_while_it_cannot_connect(monkeypatch: pytest.Mo
     assert fruit.gaps == 1
     monkeypatch.setattr(changes, "_parameters", lambda: good)
     await until(lambda: fruit.gaps == 2)
+
+
+class Server:
+    """A Postgres of this test's own, which can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.parameters: dict[str, Any] = {
+            **{"host": "127.0.0.1", "port": self.port, "user": "app", "password": "test"},
+            **{"dbname": "postgres", "autocommit": True},
+        }
+
+    def start(self) -> None:
+        if self.folder.exists():
+            postgres.clear_the_way(self.folder)
+        self.process = postgres.start(self.folder, port=self.port, password="test")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "postgres")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.mark.processes
+async def test_it_comes_back_after_postgres_was_killed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_parameters", lambda: server.parameters)
+    fruit = Heard("fruit")
+    await until(changes.is_listening)
+    await asyncio.to_thread(server.kill)
+    await until(lambda: not changes.is_listening())
+    await asyncio.to_thread(server.start)
+    await until(changes.is_listening, within_s=60)
+    assert fruit.gaps == 2
+    async with await psycopg.AsyncConnection.connect(**server.parameters) as other:
+        await other.execute("NOTIFY changes, 'fruit:late'")
+    await until(lambda: fruit.words == ["late"])
 
 
 @pytest.mark.django_db(transaction=True)

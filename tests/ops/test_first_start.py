@@ -12,6 +12,7 @@ from accounts.models import ApiKey, User, hash_key
 from assistants.models import Assistant
 from assistants.task_agent import TASK_AGENT_ID
 from config.first_start import prepare
+from gateway.models import PublicModel, Route
 from providers.models import Llm, OutboundRule, Provider
 from providers.specs import default_llm
 from tooling.models import Tool
@@ -93,6 +94,18 @@ def test_an_installation_without_the_agent_of_tasks_gets_it_once(folder: Path) -
     Assistant.objects.get(pk=TASK_AGENT_ID).delete()
     assert prepare().lines == []
     assert not Assistant.objects.filter(pk=TASK_AGENT_ID).exists()
+
+
+def test_the_gateway_offers_its_first_names_until_they_are_deleted() -> None:
+    prepare()
+    routes = Route.objects.values_list("model__name", "model__kind", "llm_id")
+    assert set(routes) == {
+        ("xiaoai-chat-v1", "chat", "builtin-demo"),
+        ("xiaoai-embed-v1", "embedding", "builtin-hashing"),
+    }
+    PublicModel.objects.get(name="xiaoai-chat-v1").delete()
+    prepare()
+    assert [model.name for model in PublicModel.objects.all()] == ["xiaoai-embed-v1"]
 
 
 def test_a_vendor_that_the_environment_names_is_added_once_and_preferred(
