@@ -49,6 +49,8 @@ _GIVEN_TO: dict[str, Callable[[Any], models.QuerySet[Any]]] = {
 class AssistantForm(ConsoleForm):
     """Checks what the API checks."""
 
+    instance: Assistant
+
     def clean_allowed_origins(self) -> list[str]:
         try:
             return checked_origins(self.cleaned_data["allowed_origins"] or [])
