@@ -116,6 +116,7 @@ class StreamEvent(msgspec.Struct):
 
 class AnswerTold(msgspec.Struct):
     content: list[BlockTold]
+    model: str | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: StopDetails | None = None
@@ -160,7 +161,8 @@ def read_event(data: bytes) -> StreamEvent | None:
 class Tally:
     """Usage, told in parts: each part replaces what was told before.
 
-    A zero replaces nothing: some vendors write one where they only mean to say no more.
+    Nothing of what was read is taken back by a zero: some vendors write one at the end where they
+    mean to say no more about it.
     """
 
     told: UsageTold | None = None
@@ -172,7 +174,7 @@ class Tally:
         details = usage.output_tokens_details or old.output_tokens_details
         self.told = UsageTold(
             usage.input_tokens or old.input_tokens,
-            usage.output_tokens or old.output_tokens,
+            old.output_tokens if usage.output_tokens is None else usage.output_tokens,
             usage.cache_read_input_tokens or old.cache_read_input_tokens,
             usage.cache_creation_input_tokens or old.cache_creation_input_tokens,
             details,

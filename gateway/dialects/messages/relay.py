@@ -119,8 +119,8 @@ def relay_answer(body: bytes, *, public_model: str) -> tuple[bytes, Usage | None
         return body, None
     tally = Tally()
     tally.add(told.usage)
-    renamed = with_value(body, ("model",), msgspec.json.encode(public_model))
-    return b"".join(renamed), tally.usage()
+    names = {} if told.model is None else {"model": msgspec.json.encode(public_model)}
+    return b"".join(with_members(body, names)), tally.usage()
 
 
 def relay_request(body: Text, asked: Asked, *, model: str) -> list[Piece]:

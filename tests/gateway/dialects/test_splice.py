@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.splice import value_spans, with_members, with_value
@@ -23,6 +23,7 @@ def joined(text: bytes, *members: dict[str, bytes]) -> bytes:
     return b"".join(bytes(piece) for piece in with_members(text, *members))
 
 
+@settings(deadline=None, max_examples=40)
 @given(_members, _json, st.booleans(), st.sampled_from([None, 2]))
 def test_it_replaces_what_is_there_and_nothing_else(
     members: dict[str, Any], old: Any, is_ascii: bool, indent: int | None
@@ -34,6 +35,7 @@ def test_it_replaces_what_is_there_and_nothing_else(
     assert new == text[: spans[0][0]] + b'"other"' + text[spans[0][1] :]
 
 
+@settings(deadline=None, max_examples=40)
 @given(_members, st.booleans())
 def test_it_adds_what_is_not_there(members: dict[str, Any], is_ascii: bool) -> None:
     text = json.dumps(members, ensure_ascii=is_ascii).encode()

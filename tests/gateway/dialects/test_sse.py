@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.sse import EventSplitter, TooLong, data_of
@@ -25,6 +25,7 @@ def data_in(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [data for event in events if (data := data_of(event))]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([b"\n", b"\r\n", b"\r"]),
     st.lists(st.integers(min_value=0, max_value=len(_TEXT)), max_size=len(_TEXT)),

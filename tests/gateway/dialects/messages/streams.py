@@ -12,7 +12,7 @@ def event(kind: str, **members: Any) -> str:
 
 
 def start(**usage: int) -> str:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_01Up",
         "type": "message",
         "role": "assistant",

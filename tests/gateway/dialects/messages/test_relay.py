@@ -125,6 +125,11 @@ def test_a_whole_answer_changes_its_models_name_only() -> None:
     assert usage == Usage(2, 3)
 
 
+def test_an_answer_without_its_models_name_is_passed_on_as_it_is() -> None:
+    body = b'{"content":[{"type":"text","model":"x"}],"usage":{"input_tokens":2}}'
+    assert relay_answer(body, public_model="mine") == (body, Usage(2))
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"type":"error","error":{}}'])
 def test_what_is_no_answer_has_no_usage(body: bytes) -> None:
     assert relay_answer(body, public_model="mine") == (body, None)
