@@ -414,7 +414,12 @@ async def _messages(exchange: Exchange) -> None:
     message: dict[str, Any] = {"id": "msg_fake", "type": "message", "role": "assistant"}
     message |= {"model": exchange.body.get("model", ""), "content": []}
     message |= {"stop_reason": None, "stop_sequence": None}
+    reason = step.finish_reason or ("tool_use" if step.tool_calls else "end_turn")
     await exchange.until(behaviour.llm_first_ms)
+    if not exchange.body.get("stream"):
+        content = [_whole(block, deltas) for block, deltas in _anthropic_blocks(exchange)]
+        reply.json({**message, "content": content, "stop_reason": reason, "usage": usage})
+        return
     reply.start("text/event-stream")
     start = {
         "type": "message_start",
@@ -437,11 +442,22 @@ async def _messages(exchange: Exchange) -> None:
         reply.write(_sse({"type": "error", "error": step.error}, "error"))
         reply.finish()
         return
-    reason = step.finish_reason or ("tool_use" if step.tool_calls else "end_turn")
     delta = {"stop_reason": reason, "stop_sequence": None}
     reply.write(_sse({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta"))
     reply.write(_sse({"type": "message_stop"}, "message_stop"))
     reply.finish()
+
+
+def _whole(block: dict[str, Any], deltas: list[dict[str, Any]]) -> dict[str, Any]:
+    """A block as it is in a whole answer."""
+    texts = {
+        name: "".join(delta[name] for delta in deltas if name in delta)
+        for name in ("text", "thinking", "signature")
+        if name in block
+    }
+    if block["type"] == "tool_use":
+        return {**block, "input": json.loads("".join(d["partial_json"] for d in deltas) or "{}")}
+    return {**block, **texts}
 
 
 # --- Speech -------------------------------------------------------------------------------------
