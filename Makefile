@@ -41,7 +41,7 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
 	$(BIN)/mypy $(PACKAGES)
 
-bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest or relevance).
+bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest, relevance or wire).
 	$(BIN)/python -m $(if $(filter history retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)
 
 # A named interpreter may differ from the one in .venv; the script looks.
