@@ -19,7 +19,7 @@ from gateway.dialects.chat_completions.chunks import (
 )
 from gateway.dialects.chat_completions.encode import error_event
 from gateway.dialects.chat_completions.schema import Asked
-from gateway.dialects.splice import known_spans, value_spans, with_members
+from gateway.dialects.splice import Text, known_spans, value_spans, with_members
 from gateway.dialects.sse import EventSplitter, TooLong, data_of
 from gateway.neutral import Failed, Usage
 
@@ -40,7 +40,7 @@ def relay_request(
     return with_members(body, {"model": name, "stream_options": _with_usage(body)})
 
 
-def _with_usage(body: bytes | memoryview) -> bytes:
+def _with_usage(body: Text) -> bytes:
     """The client's options of the stream, all of them, and that the usage be told."""
     start, end = known_spans(body, "stream_options")[-1]
     options = bytes(body[start:end])

@@ -76,12 +76,16 @@ class TestStreams:
 
     def test_it_is_complete_only_when_the_usage_has_come(self) -> None:
         relay = StreamRelay(public_model=PUBLIC, wants_usage=True)
-        relay.push(chunk({"content": "Hi"}) + chunk({}, "stop"))
-        assert not relay.is_complete
-        relay.push(usage_chunk())
-        relay.push(DONE)
-        assert relay.is_complete
-        assert relay.usage == Usage(12, 5)
+        seen = []
+        for each in (chunk({"content": "Hi"}), chunk({}, "stop"), usage_chunk(), DONE):
+            relay.push(each)
+            seen.append((relay.is_complete, relay.usage))
+        assert seen == [
+            (False, None),
+            (False, None),
+            (False, Usage(12, 5)),
+            (True, Usage(12, 5)),
+        ]
 
     def test_what_was_written_is_counted(self) -> None:
         assert relayed(streams.THINKING)[1].seen_chars == len("Hm. So.42")

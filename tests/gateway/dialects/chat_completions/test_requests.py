@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -351,7 +351,7 @@ class TestWriting:
         assert refused(*messages, **fields) == feature
 
     def test_every_feature_has_a_name(self) -> None:
-        assert set(PARAMS) == set(Feature.__args__)
+        assert set(PARAMS) == set(get_args(Feature))
 
     def test_what_it_reads_it_can_write(self) -> None:
         asked = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidRequest
-from gateway.dialects.chat_completions.schema import Asked, parse
+from gateway.dialects.chat_completions.schema import Asked, Image, User, parse
 
 Json = dict[str, Any]
 HELLO = {"role": "user", "content": "Hello"}
@@ -172,6 +172,9 @@ def test_a_large_picture_is_not_copied() -> None:
     asking = json.dumps({"model": "m", "messages": [image("data:image/png;base64,AAAA")]})
     body = bytearray(asking.encode())
     message = parse(body).messages[0]
-    url = message.content[0].image_url.url  # type: ignore[union-attr] # the image above
+    assert isinstance(message, User)
+    part = message.content[0]
+    assert isinstance(part, Image)
+    url = part.image_url.url
     body[body.index(b"AAAA")] = ord("B")
     assert bytes(url) == b'"data:image/png;base64,BAAA"'
