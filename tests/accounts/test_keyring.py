@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -169,7 +170,7 @@ async def test_a_key_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch)
     end = timezone.now() + timedelta(hours=1)
     credential = await in_db(lambda: make_key(make_user("alice"), expires_at=end))
     await warmed(credential)
-    monkeypatch.setattr(keyring.time, "time", lambda: end.timestamp())
+    monkeypatch.setattr(time, "time", lambda: end.timestamp())
     assert cached_key(credential) is None
     monkeypatch.setattr(timezone, "now", lambda: end)
     with pytest.raises(CredentialUnusable, match="expired"):

@@ -27,9 +27,8 @@ from tests.core.test_changes import until
 
 def record(**limits: Any) -> KeyRecord:
     principal = Principal(1, "alice", is_operator=False, scopes=frozenset({"gateway"}), key_id=1)
-    return KeyRecord(
-        **{"principal": principal, "key_id": 1, "key_name": "k", "requests_per_minute": 60} | limits
-    )
+    fields: dict[str, Any] = {"key_id": 1, "key_name": "k", "requests_per_minute": 60, **limits}
+    return KeyRecord(principal=principal, **fields)
 
 
 async def enter(quotas_: Quotas, key: KeyRecord) -> quotas.Admission:
