@@ -105,6 +105,10 @@ async def _opened(
     model = await directory.find(request.record, asked.model)
     request.model = model
     _check(model, asked)
+    if not asked.stream and asked.temperature == 0:
+        kept = await request.kept_answer(model, body, headers=asking.passed_headers())
+        if kept is not None:
+            return Whole(kept, Usage())
     return await upstream.first_answer(model.targets, request.metered, asking.target)
 
 
@@ -115,7 +119,7 @@ def _check(model: PublicModel, asked: Any) -> None:
     cap = model.max_tokens_cap
     if cap is not None and asked.max_tokens is not None and asked.max_tokens > cap:
         text = _("The model gives at most %(cap)d tokens.") % {"cap": cap}
-        raise InvalidRequest(text, param="max_tokens")
+        raise InvalidRequest(text, param=getattr(asked, "max_tokens_param", "max_tokens"))
 
 
 # --- Asking ---------------------------------------------------------------------------------------
@@ -168,7 +172,7 @@ class _Asking:
         response = await upstream.send(
             target,
             pieces,
-            headers=self._passed_headers(),
+            headers=self.passed_headers(),
             timeouts=upstream.STREAMED if asked.stream else upstream.WHOLE,
             decode_error=dialect.decode_error,
         )
@@ -241,7 +245,7 @@ class _Asking:
             await response.aclose()
             raise
 
-    def _passed_headers(self) -> list[tuple[bytes, bytes]]:
+    def passed_headers(self) -> list[tuple[bytes, bytes]]:
         """What the client says to the vendor's API beside the body."""
         given = self._request.exchange.headers
         return [(name, given[name]) for name in self._dialect.passed_headers if name in given]
@@ -312,6 +316,8 @@ async def _decoded(response: Response, decoder: Decoder) -> AsyncGenerator[Event
 
 async def _send_whole(request: GatedRequest, whole: Whole) -> None:
     request.usage = whole.usage
+    if whole.usage is not None:
+        await request.keep(whole.body)
     request.first_byte()
     request.close()
     await request.exchange.json(whole.body)

@@ -1,0 +1,219 @@
+"""Streams from upstreams to clients: byte for byte, whatever breaks or leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from core.db import in_db
+from core.wire import wire
+from gateway import chat
+from providers.fakes import Behaviour, FakeUpstream, Step
+from tests.gateway.conftest import Records, make_llm, publish
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HI = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.fixture(autouse=True)
+def models(openai_model: str, anthropic_model: str, builtin: None) -> None:
+    """All models are there in each test."""
+
+
+def completion(model: str = "over-openai", **values: Any) -> dict[str, Any]:
+    return {"model": model, "messages": HI, "stream": True, **values}
+
+
+def message(model: str = "over-anthropic", **values: Any) -> dict[str, Any]:
+    return {"model": model, "max_tokens": 100, "messages": HI, "stream": True, **values}
+
+
+def events(text: str) -> list[Any]:
+    """The data of each event but the last mark."""
+    lines = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("chat/completions", completion), ("messages", message)]
+)
+async def test_the_same_dialect_is_passed_on_byte_for_byte(
+    client: httpx.AsyncClient, upstream: FakeUpstream, path: str, body: Any
+) -> None:
+    usage = {"stream_options": {"include_usage": True}} if path != "messages" else {}
+    upstream.set_behaviour(Behaviour(reply="Spring has come, 春天来了 — at last."))
+    asked = body(**usage)
+    passed = (await client.post(path, json=asked)).text
+    async with httpx.AsyncClient(trust_env=False) as direct:
+        kind = "chat/completions" if path != "messages" else "messages"
+        own = (
+            await direct.post(f"{upstream.base_url}/{kind}", json={**asked, "model": "fake-model"})
+        ).text
+    created = [str(event["created"]) for event in events(own) if "created" in event]
+    for event, number in zip(events(passed), created, strict=False):
+        own = own.replace(number, str(event["created"]))
+    assert passed.replace(asked["model"], "fake-model") == own
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", completion()),
+        ("chat/completions", completion("over-anthropic")),
+        ("messages", message()),
+        ("messages", message("over-openai")),
+    ],
+)
+async def test_a_client_that_leaves_ends_the_upstreams_work(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    recorded: Records,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    upstream.set_behaviour(Behaviour(reply="word " * 500, llm_token_ms=20))
+    async with client.stream("POST", path, json=body) as response:
+        async for _piece in response.aiter_raw():
+            break
+    kind = "chat" if body["model"] == "over-openai" else "messages"
+    assert await asyncio.to_thread(
+        upstream.stats.wait_until, lambda stats: stats.of(kind).cancelled == 1
+    )
+    row = await until_recorded(recorded)
+    assert (row.is_aborted, row.status) == (True, 200)
+    assert row.output_tokens > 0
+    assert row.is_estimated
+
+
+async def until_recorded(recorded: Records) -> Any:
+    async with asyncio.timeout(10):
+        while not (rows := await recorded()):
+            await asyncio.sleep(0.01)
+    return rows[-1]
+
+
+async def test_a_client_that_leaves_before_the_answer_ends_the_work_too(
+    client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records
+) -> None:
+    upstream.script("chat", Step(wait_ms=60_000))
+    asked = asyncio.create_task(client.post("chat/completions", json=completion(stream=False)))
+    assert await asyncio.to_thread(
+        upstream.stats.wait_until, lambda stats: stats.of("chat").requests == 1
+    )
+    asked.cancel()
+    assert await asyncio.to_thread(
+        upstream.stats.wait_until, lambda stats: stats.of("chat").cancelled == 1
+    )
+    row = await until_recorded(recorded)
+    assert (row.is_aborted, row.status) == (True, 499)
+
+
+async def test_silence_is_filled(
+    client: httpx.AsyncClient, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "PING_EVERY_S", 0.02)
+    upstream.script("chat", Step(text="At last.", wait_ms=0))
+    upstream.set_behaviour(Behaviour(llm_token_ms=200))
+    text = (await client.post("messages", json=message("over-openai"))).text
+    assert "event: ping" in text
+    assert events(text)[-1]["type"] == "message_stop"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", completion()),
+        ("chat/completions", completion("over-anthropic")),
+        ("messages", message()),
+        ("messages", message("over-openai")),
+    ],
+)
+async def test_an_upstream_that_breaks_off_is_told_of(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    recorded: Records,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    for kind in ("chat", "messages"):
+        upstream.script(kind, Step(text="one two three four five six", break_after=3))  # type: ignore[arg-type]  # a Kind
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200
+    assert "error" in events(answer.text)[-1]
+    (row,) = await recorded()
+    assert row.error_type == "upstream_error"
+    assert row.output_tokens > 0
+
+
+# --- Failing over ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("failure", [Step(status=503), Step(status=401), Step(status=429)])
+async def test_another_upstream_is_asked_before_the_first_byte(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    recorded: Records,
+    failure: Step,
+    streamed: bool,
+) -> None:
+    def make() -> None:
+        first = make_llm(upstream, name="first")
+        second = make_llm(upstream, name="second", vendor="anthropic")
+        publish("spare", first, second)
+
+    await in_db(make)
+    upstream.script("chat", failure)
+    answer = await client.post("chat/completions", json=completion("spare", stream=streamed))
+    assert answer.status_code == 200
+    (row,) = await recorded()
+    assert row.attempts == 2
+    assert upstream.stats.of("messages").requests == 1
+
+
+async def test_an_upstream_that_is_not_there_costs_nothing_but_time(
+    client: httpx.AsyncClient, upstream: FakeUpstream, unused_tcp_port: int, recorded: Records
+) -> None:
+    def make() -> None:
+        gone = make_llm(upstream, name="gone", base_url=f"http://127.0.0.1:{unused_tcp_port}/v1")
+        publish("spare", gone, make_llm(upstream, name="there"))
+
+    await in_db(make)
+    answer = await client.post("chat/completions", json=completion("spare", stream=False))
+    assert answer.status_code == 200
+    await recorded()
+    from gateway.models import Route
+
+    errors = await in_db(lambda: list(Route.objects.values_list("last_error", flat=True)))
+    assert any("cannot be reached" in error for error in errors)
+
+
+async def test_what_a_model_refuses_is_not_asked_of_others(
+    client: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    def make() -> None:
+        publish("spare", make_llm(upstream, name="one"), make_llm(upstream, name="two"))
+
+    await in_db(make)
+    upstream.script("chat", Step(status=400, body={"error": {"message": "Too long."}}))
+    answer = await client.post("chat/completions", json=completion("spare"))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "Too long."
+    assert upstream.stats.of("chat").requests == 1
+
+
+async def test_connections_to_upstreams_are_used_again(
+    client: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    before = upstream.stats.connections
+    for number in range(12):
+        streamed = bool(number % 2)
+        answer = await client.post("chat/completions", json=completion(stream=streamed))
+        assert answer.status_code == 200
+    assert upstream.stats.connections - before == 1
+    assert wire().stats.reused >= 11
