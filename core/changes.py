@@ -13,6 +13,7 @@ import asyncio
 import dataclasses
 import logging
 import random
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,7 @@ class Listener:
 
     async def _connect_and_listen(self) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            connection = await psycopg.AsyncConnection.connect(**_parameters())
+            connection = await _connect()
         try:
             await self._listen(connection)
         finally:
@@ -108,6 +109,15 @@ class Listener:
         if not self._is_outage_said:
             self._is_outage_said = True
             logger.warning("No word of changed rows until the database is back: %r", error)
+
+
+async def _connect() -> psycopg.AsyncConnection[Any]:
+    try:
+        return await psycopg.AsyncConnection.connect(**_parameters())
+    except asyncio.CancelledError as error:
+        # What is half open is held by the frames, which would live until garbage is collected.
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def _parameters() -> dict[str, Any]:
