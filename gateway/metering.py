@@ -28,7 +28,7 @@ from core.db import in_db
 from core.loops import PerLoop
 from gateway.models import Route
 from gateway.types import Metered, Target
-from providers.models import Llm
+from providers.actions import note_broken
 
 logger = logging.getLogger(__name__)
 
@@ -249,9 +249,7 @@ def _show_failure(row_id: str, route_id: int | None, failure: _Failure) -> None:
     if route_id is not None:
         Route.objects.filter(pk=route_id).update(last_error=failure.message, last_failed_at=now)
     if failure.is_lasting:
-        Llm.objects.filter(pk=row_id).update(
-            last_checked_at=now, last_check_ok=False, last_check_message=failure.message
-        )
+        note_broken(row_id, failure.message)
 
 
 _METERS: PerLoop[Meter] = PerLoop(Meter, Meter.close)

@@ -299,3 +299,10 @@ def speak(row: Voice, speech: Speech) -> bytes:
         pitch=spec.pitch if speech.pitch is None else speech.pitch,
     )
     return wait_for(trials.speak(spec, speech.text))
+
+
+def note_broken(llm_id: str, message: str) -> None:
+    """Shows on a model's row that it cannot be used as it is set up, as a failed test does."""
+    row = Llm.objects.filter(pk=llm_id).only("pk").first()
+    if row is not None:
+        row.note_check(is_ok=False, message=message)

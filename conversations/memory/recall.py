@@ -27,6 +27,7 @@ from knowledge.chunks import unit_vectors
 from knowledge.lexemes import query_literal, query_words
 from knowledge.queries import Weights
 from knowledge.spaces import fingerprint_of
+from providers.actions import note_broken
 from providers.passages import visible
 from providers.registry import embedding_model
 from providers.tokens import estimate_tokens
@@ -147,6 +148,8 @@ async def _embedded(spec: EmbedderSpec, text: str) -> Vector | None:
             rows = await embedding_model(spec).embed([text])
     except (TimeoutError, ProviderError) as error:
         logger.warning("embedding model %s: recalled by words only: %r", spec.name, error)
+        if isinstance(error, ProviderError) and error.is_permanent:
+            await in_db(note_broken, spec.endpoint.row_id, error.message)
         return None
     return Vector(unit_vectors(rows)[0], fingerprint_of(spec))
 

@@ -166,6 +166,21 @@ def test_words_find_where_the_embedding_model_fails_or_is_slow(
     assert remembered(upstream)[0] == TEA
 
 
+@pytest.mark.parametrize(("status", "is_ok"), [(401, False), (503, None)])
+def test_an_embedding_model_that_is_set_up_wrongly_shows_it(
+    alice: User, ada: Assistant, upstream: FakeUpstream, status: int, is_ok: bool | None
+) -> None:
+    known(alice, ada, TEA, *FILLER)
+    assert ada.embedder is not None
+    Llm.objects.filter(pk=ada.embedder.pk).update(
+        vendor="openai_compatible", base_url=upstream.base_url
+    )
+    upstream.script("embeddings", Step(status=status, body={}))
+    ask(ada, alice, "Which tea?")
+    ada.embedder.refresh_from_db()
+    assert ada.embedder.last_check_ok is is_ok
+
+
 def test_vectors_of_another_model_are_not_compared(
     alice: User, ada: Assistant, upstream: FakeUpstream
 ) -> None:
