@@ -139,6 +139,12 @@ GATEWAY_REQUESTS_PER_MINUTE = read(
     default="60",
     help="Requests a minute per key on the gateway (/v1), unless the key says otherwise.",
 )
+GATEWAY_RECORD_RETENTION_DAYS = read(
+    "GATEWAY_RECORD_RETENTION_DAYS",
+    positive,
+    default="90",
+    help="Days that the record of a request on the gateway is kept; sums by day stay.",
+)
 VOICE_SOCKETS_PER_USER = read(
     "VOICE_SOCKETS_PER_USER", positive, default="10", help="Concurrent voice sockets per user."
 )
@@ -183,6 +189,13 @@ OCR_TIMEOUT_S = read(
 )
 OCR_MEMORY_MB = read(
     "OCR_MEMORY_MB", positive, default="3072", help="As PARSE_MEMORY_MB, where OCR reads."
+)
+METRICS_TOKEN = read(
+    "METRICS_TOKEN",
+    str,
+    default="",
+    help="Bearer token with which Prometheus may read /metrics; empty: operators only.",
+    is_secret=True,
 )
 ACCESS_TOKEN_LIFETIME_S = 86_400
 REFRESH_TOKEN_LIFETIME_S = 30 * 86_400
@@ -552,6 +565,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "conversations.delete_old_runs": {
         "task": "conversations.delete_old_runs",
+        "schedule": 3600.0,
+        "options": {"expires": 600.0},
+    },
+    "gateway.delete_old_records": {
+        "task": "gateway.delete_old_records",
         "schedule": 3600.0,
         "options": {"expires": 600.0},
     },

@@ -12,6 +12,7 @@ from rest_framework.permissions import AllowAny
 
 from config.health import health, parts_health
 from conversations.admin.usage import usage_page
+from gateway.api import metrics
 from knowledge.api.downloads import download
 
 # What the API looks like is no secret, and reading it counts against no limit.
@@ -27,6 +28,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("favicon.ico", RedirectView.as_view(url="/static/favicon.svg")),
     path("health", health),
+    path("metrics", metrics.show),
     path("api/v1/health", parts_health),
     path("api/schema", SpectacularAPIView.as_view(**OPEN), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **OPEN), name="docs"),
@@ -40,6 +42,7 @@ urlpatterns = [
     path("api/v1/", include("tooling.api.mcp_urls")),
     path("api/v1/", include("assistants.api.urls")),
     path("api/v1/", include("conversations.api.urls")),
+    path("api/v1/", include("gateway.api.urls")),
     path("files/<path:name>", download),
     path("", include("realtime.urls")),
 ]

@@ -38,6 +38,7 @@ async def answer(request: GatedRequest) -> None:
         if model.kind != "chat":
             text = _("“%(name)s” is no chat model.") % {"name": model.name}
             raise InvalidRequest(text, param="model")
+        request.model = model
 
         async def count(target: Target) -> int:
             return await _count(target, asked, body)

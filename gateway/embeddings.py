@@ -35,7 +35,12 @@ async def answer(request: GatedRequest) -> None:
         return await _passed(target, asked, body)
 
     with request.exchange.watched():
-        answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
+        kept = await request.kept_answer(model, body)
+        if kept is not None:
+            answered, usage = kept, Usage()
+        else:
+            answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
+            await request.keep(answered)
     request.usage = usage or Usage(_estimate(asked.texts))
     request.metered.is_estimated = usage is None
     request.first_byte()

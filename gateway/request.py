@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from accounts.keyring import KeyRecord
 from core.errors import AppError
 from core.families import Gateway
+from gateway import cache, metrics
+from gateway.assistants import is_assistant
 from gateway.exchange import Exchange
 from gateway.metering import meter
 from gateway.neutral import Failed, Usage
@@ -25,6 +27,7 @@ class GatedRequest:
     """One request on its way through the gateway.
 
     `estimate` gives the tokens read and written so far, for answers of which no vendor tells.
+    `place` is where its answer is kept, if it is one that is.
     """
 
     exchange: Exchange
@@ -33,6 +36,7 @@ class GatedRequest:
     model: PublicModel | None = None
     usage: Usage | None = None
     estimate: Callable[[], Usage] = Usage
+    place: cache.Place | None = None
     is_recorded: bool = False
 
     @classmethod
@@ -47,7 +51,30 @@ class GatedRequest:
             owner_id=principal.user_id,
             started_at=time.time() - exchange.elapsed_ms() / 1000,
         )
+        metrics.began()
         return cls(exchange, record, metered)
+
+    async def kept_answer(
+        self,
+        model: PublicModel,
+        body: bytes | bytearray,
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> bytes | None:
+        """The answer to the same request, where the model keeps them. It takes no tokens."""
+        self.place = cache.place_of(
+            self.record, model, self.metered.endpoint, body, headers=headers
+        )
+        if self.place is None:
+            return None
+        kept = await cache.find(self.place, self.exchange)
+        self.metered.is_cached = kept is not None
+        return kept
+
+    async def keep(self, answer: bytes) -> None:
+        """Keeps a good answer, where there is a place for it."""
+        if self.place is not None and not self.metered.is_cached:
+            await cache.keep(self.place, answer)
 
     def first_byte(self) -> None:
         """Notes that the answer begins now."""
@@ -77,6 +104,13 @@ class GatedRequest:
             metered.status = 200 if has_begun else CLIENT_CLOSED_REQUEST
         self._count(metered)
         meter().record(metered)
+        metrics.ended(metered, self._known_model())
+
+    def _known_model(self) -> str:
+        """The model as metrics may name it: what clients make up is no name."""
+        if self.model is not None:
+            return self.model.name
+        return metrics.ASSISTANT if is_assistant(self.metered.model) else metrics.UNKNOWN
 
     def _count(self, metered: Metered) -> None:
         usage = self.usage

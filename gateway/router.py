@@ -16,8 +16,8 @@ from django.utils.translation import gettext as _
 from accounts.keyring import KeyRecord, cached_key, key_for
 from accounts.models import Scope
 from accounts.principals import credential_in, no_credential
-from core.errors import AppError, MethodNotAllowed, RouteNotFound
-from gateway import catalogue, chat, counting, embeddings
+from core.errors import AppError, MethodNotAllowed, RateLimited, RouteNotFound
+from gateway import catalogue, chat, counting, embeddings, metrics
 from gateway.dialects.table import CHAT_COMPLETIONS, MESSAGES
 from gateway.exchange import ClientGone, Exchange
 from gateway.quotas import quotas
@@ -137,7 +137,11 @@ async def _key(exchange: Exchange) -> KeyRecord:
 
 
 async def _admit(exchange: Exchange, record: KeyRecord) -> None:
-    admission = quotas().try_enter(record) or await quotas().enter(record)
+    try:
+        admission = quotas().try_enter(record) or await quotas().enter(record)
+    except RateLimited as error:
+        metrics.limited(error.error_code)
+        raise
     limit, remaining = str(admission.limit).encode(), str(admission.remaining).encode()
     exchange.extra += [
         (b"x-ratelimit-limit-requests", limit),

@@ -25,6 +25,7 @@ from core.errors import (
 )
 from core.loops import PerLoop
 from core.wire import Response, Timeouts, WireError, wire
+from gateway import metrics
 from gateway.metering import meter
 from gateway.neutral import Failed
 from gateway.routing import Health, attempts
@@ -101,6 +102,7 @@ async def first_answer(
                 health.succeeded(target)
                 break
             health.failed(target, time.monotonic())
+            metrics.upstream_failed(target.row_id)
             meter().note_failure(target, failing.failed.message, is_lasting=failing.is_lasting)
         else:
             health.succeeded(target)

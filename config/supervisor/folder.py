@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,16 @@ def locked(path: Path) -> Iterator[DataFolder]:
         yield DataFolder(path, lock, was_left_unclean=bool(holder))
     finally:
         os.close(lock)
+
+
+def make_empty(path: Path) -> None:
+    """A folder with nothing in it, for our eyes only. Raises StartError."""
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise StartError(f"{path} cannot be made: {reason}") from None
 
 
 def _make(path: Path) -> None:

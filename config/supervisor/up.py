@@ -28,6 +28,7 @@ SERVER_STARTS_WITHIN_S = 60.0
 # Loading the product takes seconds; on a busy small machine many.
 CHILD_STARTS_WITHIN_S = 180.0
 UNCLEAN_PATIENCE_S = 10.0
+METRICS_FOLDER, METRICS_VARIABLE = "metrics", "PROMETHEUS_MULTIPROC_DIR"
 SPARE_CONNECTIONS = 30
 # What a large document leaves behind in a pool's process goes back with the process (kilobytes).
 PREFORK_LIMITS = ["--max-tasks-per-child=200", "--max-memory-per-child=400000"]
@@ -98,11 +99,14 @@ class Start:
             "HOST": settings.HOST,
             "PORTS": ",".join(str(port) for port in settings.PORTS),
             "PYTHONUNBUFFERED": "1",
+            # Read when the library is imported: each process counts in files of its own there.
+            METRICS_VARIABLE: str(data.path / METRICS_FOLDER),
         }
 
     def everything(self) -> None:
         """Returns when the product serves. Raises StartError or StopRequested."""
         database, cache = self._addresses()
+        folder.make_empty(self.folder / METRICS_FOLDER)
         static = self.supervisor.launch(
             "collecting static files", [*MANAGE, "collect_static"], self.environment
         )
