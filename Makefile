@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt
+# Libraries of which the tests of the gateway are clients; nothing else needs them.
+CLIENTS := $(VENV)/.clients
+CLIENT_PINS := $(wildcard tests/gateway/clients/python/*.txt) \
+               $(addprefix tests/gateway/clients/node/,requirements.txt package-lock.json)
 PACKAGES := accounts assistants bench config conversations core gateway knowledge providers \
             realtime tests tooling
 # Settings under which the product faces the internet; the keys are only checked, never used.
@@ -23,12 +27,12 @@ BENCH_OPTIONS ?=
 help: ## Say what can be made.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP) ## Make .venv and install the dependencies.
+setup: $(STAMP) $(CLIENTS) ## Make .venv and install the dependencies.
 
 run: $(STAMP) ## Start the whole product (DATA_DIR, PORTS, HOST and more: README).
 	@exec $(BIN)/python manage.py up
 
-test: $(STAMP) ## Run the tests (TESTS=tests/core for some of them).
+test: $(STAMP) $(CLIENTS) ## Run the tests (TESTS=tests/core for some of them).
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
 
 check: $(STAMP) ## Check style, types, floors, migrations, production settings and the API schema.
@@ -47,4 +51,8 @@ bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, hist
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/set_up.sh
+	@touch $@
+
+$(CLIENTS): $(CLIENT_PINS) scripts/set_up_clients.sh | $(STAMP)
+	@VENV="$(VENV)" sh scripts/set_up_clients.sh
 	@touch $@
