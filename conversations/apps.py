@@ -10,11 +10,12 @@ class ConversationsConfig(AppConfig):
         from accounts.actions import DELETED_FIRST
         from assistants.actions import DELETED_WITH
         from conversations.chats.dialogs import delete_dialogs_with
+        from conversations.deletion import hold_conversations_of
         from conversations.files.folder import delete_folder_of
         from conversations.scenario import TESTER
         from tooling.autotest.engine import register
         from tooling.models import Subject
 
         register(Subject.ASSISTANT, TESTER)
-        DELETED_FIRST.append(delete_folder_of)
+        DELETED_FIRST.extend((hold_conversations_of, delete_folder_of))
         DELETED_WITH.append(delete_dialogs_with)

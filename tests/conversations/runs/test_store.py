@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 
+from accounts.actions import delete_user
 from accounts.models import User
 from conversations.encoding import Step, Turn
 from conversations.models import (
@@ -355,3 +356,30 @@ def test_it_says_that_it_is_over_only_with_the_last_event(run: Claim) -> None:
 def test_it_knows_no_run_that_never_was() -> None:
     with pytest.raises(NotFound):
         store.read(uuid4(), first=0)
+
+
+# --- Accounts that are deleted meanwhile -------------------------------------------------------
+
+
+def test_an_account_can_be_deleted_while_its_run_goes_on(alice: User, run: Claim) -> None:
+    """What is appended at that moment is lost with the rest, and stops nobody."""
+    has_begun = threading.Event()
+
+    def write() -> int:
+        written = 0
+        try:
+            while store.append(run, [chunk("more ")] * 20) is not None:
+                written += 1
+                has_begun.set()
+            assert not store.finish(run, done(run))
+        finally:
+            connections.close_all()
+        return written
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        assert has_begun.wait(10)
+        delete_user(alice)
+        assert writing.result(timeout=30) > 0
+    assert not Run.objects.exists()
+    assert not RunEvent.objects.exists()
