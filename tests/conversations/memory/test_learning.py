@@ -430,10 +430,10 @@ def test_what_is_switched_off_or_deleted_meanwhile_is_not_learnt(
     upstream.script("chat", *[proposing(add(BERLIN))] * 2)
     proposed = learning._proposed
 
-    async def and_switched_off(lesson: Any) -> Any:
+    async def and_switched_off(*asked: Any) -> Any:
         from core.db import in_db
 
-        changes = await proposed(lesson)
+        changes = await proposed(*asked)
         await in_db(Assistant.objects.filter(pk=ada.pk).update, enable_memory=False)
         return changes
 
