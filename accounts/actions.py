@@ -6,7 +6,8 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypedDict
+from decimal import Decimal
+from typing import Any, TypedDict, cast
 
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
@@ -79,6 +80,15 @@ def _checked_expiry(expires_at: datetime | None) -> datetime | None:
     return expires_at
 
 
+class KeyLimits(TypedDict, total=False):
+    """What a key may take of the gateway's models; None, and no models, mean no limit."""
+
+    tokens_per_minute: int | None
+    allowed_models: list[str]
+    monthly_token_budget: int | None
+    monthly_cost_budget: Decimal | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewKey:
     """What a user asks of a new key."""
@@ -87,6 +97,8 @@ class NewKey:
     scopes: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
     expires_at: datetime | None = None
+    limits: KeyLimits = dataclasses.field(default_factory=KeyLimits)
+    is_enabled: bool = True
 
 
 @transaction.atomic
@@ -114,8 +126,28 @@ def create_own_api_key(principal: Principal, wanted: NewKey) -> tuple[ApiKey, st
     )
     if maker is not None and maker.allowed_models:
         row.allowed_models = maker.allowed_models
-        row.save(update_fields=["allowed_models"])
+    _set_limits(row, wanted.limits, may_loosen=False)
+    row.is_enabled = wanted.is_enabled
+    row.save()
     return row, key
+
+
+def _set_limits(key: ApiKey, limits: KeyLimits, *, may_loosen: bool) -> None:
+    """Sets what is given. Raises InvalidRequest for what would give the key more than it has."""
+    for name, wanted in limits.items():
+        present = getattr(key, name)
+        if not may_loosen and _is_looser(wanted, present):
+            raise InvalidRequest(_("Only operators may raise this limit."), param=name)
+        setattr(key, name, wanted)
+
+
+def _is_looser(wanted: Any, present: Any) -> bool:
+    if isinstance(present, list):
+        return bool(present) and not (wanted and set(wanted) <= set(present))
+    return present is not None and (wanted is None or wanted > present)
+
+
+_LIMITS = tuple(KeyLimits.__annotations__)
 
 
 def _has_sum_to_spend(key: ApiKey) -> bool:
@@ -155,7 +187,7 @@ def _expiry_within(maker: ApiKey | None, wanted: datetime | None) -> datetime | 
     return end if wanted is None else wanted
 
 
-class KeyChanges(TypedDict, total=False):
+class KeyChanges(KeyLimits, total=False):
     """What of a key is to change; what is missing stays as it is."""
 
     name: str
@@ -185,7 +217,16 @@ def update_api_key(principal: Principal, key: ApiKey, changes: KeyChanges) -> No
     if "expires_at" in changes:
         expires_at = _expiry_within(_maker(principal), changes["expires_at"])
         key.expires_at = _checked_expiry(expires_at)
+    limits = {name: changes[name] for name in _LIMITS if name in changes}  # type: ignore[literal-required]  # the names are the TypedDict's own
+    _set_limits(key, cast(KeyLimits, limits), may_loosen=_may_loosen(principal))
     key.save(update_fields=[*changes, "updated_at"])
+
+
+def _may_loosen(principal: Principal) -> bool:
+    """An operator, unless by a key that is limited itself."""
+    maker = _maker(principal)
+    is_limited = maker is not None and (_has_sum_to_spend(maker) or bool(maker.allowed_models))
+    return principal.is_operator and not is_limited
 
 
 def _require_may_change(principal: Principal, key: ApiKey) -> None:

@@ -77,7 +77,7 @@ def problem_of(row: models.PublicModel) -> str:
     routes = list(row.routes.select_related("llm__provider"))
     if not routes:
         return str(_("No route leads to a model."))
-    problems = [_problem_of_route(route) for route in routes]
+    problems = [problem_of_route(route) for route in routes]
     return "" if "" in problems else " ".join(dict.fromkeys(problems))
 
 
@@ -127,7 +127,7 @@ def _model_of(asked: tuple[_Owner, str]) -> PublicModel:
         return _own_or_system_model(owner_id, name)
     if not row.is_enabled:
         raise not_found(name)
-    usable = (route for route in row.routes.all() if not _problem_of_route(route))
+    usable = (route for route in row.routes.all() if not problem_of_route(route))
     targets = tuple(_target(route.llm, route) for route in usable)
     if not targets:
         text = _("The model “%(name)s” leads nowhere at present; its operator can change that.")
@@ -214,7 +214,8 @@ def _fits(route: models.Route) -> bool:
     return is_usable(route.llm) and _KINDS.get(route.llm.type) == route.model.kind
 
 
-def _problem_of_route(route: models.Route) -> str:
+def problem_of_route(route: models.Route) -> str:
+    """Why no request can take the route; "" where one can."""
     name = {"name": route.llm.name}
     if not route.is_enabled:
         return str(_("The route to “%(name)s” is disabled.")) % name

@@ -35,14 +35,14 @@ async def answer(request: GatedRequest) -> None:
         return await _passed(target, asked, body)
 
     with request.exchange.watched():
-        kept = await request.kept_answer(model, body)
-        if kept is not None:
-            answered, usage = kept, Usage()
+        answered = await request.kept_answer(model, body)
+        if answered is not None:
+            request.usage = Usage()
         else:
             answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
             await request.keep(answered)
-    request.usage = usage or Usage(_estimate(asked.texts))
-    request.metered.is_estimated = usage is None
+            request.usage = usage or Usage(_estimate(asked.texts))
+            request.metered.is_estimated = usage is None
     request.first_byte()
     request.close()
     await request.exchange.json(answered)

@@ -43,7 +43,6 @@ class GatedRequest:
     def of(cls, exchange: Exchange, record: KeyRecord, endpoint: Endpoint) -> GatedRequest:
         """The request at its beginning, with nothing counted yet."""
         principal = record.principal
-        assert principal.key_id is not None
         metered = Metered(
             request_id=exchange.request_id,
             endpoint=endpoint,
@@ -51,7 +50,7 @@ class GatedRequest:
             owner_id=principal.user_id,
             started_at=time.time() - exchange.elapsed_ms() / 1000,
         )
-        metrics.began()
+        metrics.tally().began()
         return cls(exchange, record, metered)
 
     async def kept_answer(
@@ -104,7 +103,7 @@ class GatedRequest:
             metered.status = 200 if has_begun else CLIENT_CLOSED_REQUEST
         self._count(metered)
         meter().record(metered)
-        metrics.ended(metered, self._known_model())
+        metrics.tally().ended(metered, self._known_model())
 
     def _known_model(self) -> str:
         """The model as metrics may name it: what clients make up is no name."""

@@ -106,10 +106,10 @@ async def _answer(exchange: Exchange) -> None:
         await catalogue.answer(exchange, record, path.removeprefix(_MODEL))
         return
     endpoint, answer = post
-    await _counted(GatedRequest.of(exchange, record, endpoint), answer)
+    await counted(GatedRequest.of(exchange, record, endpoint), answer)
 
 
-async def _counted(request: GatedRequest, answer: Answer) -> None:
+async def counted(request: GatedRequest, answer: Answer) -> None:
     """The answer, with what it took put down however it ends."""
     try:
         await answer(request)

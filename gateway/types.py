@@ -81,7 +81,7 @@ class Metered:
 
     request_id: str
     endpoint: Endpoint
-    key_id: int
+    key_id: int | None
     owner_id: int
     started_at: float
     model: str = ""

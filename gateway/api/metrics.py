@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 
 from django.conf import settings
@@ -12,21 +13,24 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import Scope
 from accounts.principals import credential_in, identify, no_credential
+from core.db import in_db
 from core.errors import AppError
 from gateway import metrics
 
 
 @csrf_exempt  # so that other methods are answered with 405
 @require_safe
-def show(request: HttpRequest) -> HttpResponse:
+async def show(request: HttpRequest) -> HttpResponse:
     """The figures. 401 without a credential that is good; 404 for people who are no operators."""
     try:
-        may_see = _may_see(request)
+        may_see = await in_db(_may_see, request)
     except AppError as error:
         return _refusal(str(error.message), 401)
     if not may_see:
         return _refusal(_("Not found."), 404)
-    return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+    metrics.tally().write()
+    shown = await asyncio.to_thread(metrics.exposition)
+    return HttpResponse(shown, content_type=metrics.CONTENT_TYPE)
 
 
 def _may_see(request: HttpRequest) -> bool:
