@@ -18,14 +18,14 @@ PRODUCTION := DEBUG=false HTTPS=true ALLOWED_HOSTS=example.org \
               FIELD_KEYS=QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
 TESTS ?=
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
-# What to measure: voice, turn, chat, tasks, history, retrieval, ingest or relevance.
+# What to measure: voice, turn, chat, tasks, history, retrieval, ingest, relevance, wire or gateway.
 BENCH ?= voice
 BENCH_OPTIONS ?=
 
-.PHONY: help setup run test check bench FORCE
+.PHONY: help setup run test check bench bench-peers FORCE
 
 help: ## Say what can be made.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 setup: $(STAMP) $(CLIENTS) ## Make .venv and install the dependencies.
 
@@ -45,8 +45,11 @@ check: $(STAMP) ## Check style, types, floors, migrations, production settings a
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
 	$(BIN)/mypy $(PACKAGES)
 
-bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest, relevance or wire).
+bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest, relevance, wire or gateway).
 	$(BIN)/python -m $(if $(filter history retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)
+
+bench-peers: $(STAMP) ## Install other gateways into build/peers, for BENCH=gateway to compare with.
+	@sh scripts/bench_peers.sh build/peers $(BIN)/python
 
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)
