@@ -12,7 +12,7 @@ from gateway import directory, upstream
 from gateway.dialects.embeddings import decode, encode, relay, schema
 from gateway.neutral import Failed, Usage
 from gateway.request import GatedRequest
-from gateway.types import Target
+from gateway.types import PublicModel, Target
 from providers.registry import embedding_model
 from providers.tokens import estimate_tokens
 from providers.types import EmbedderSpec
@@ -29,23 +29,32 @@ async def answer(request: GatedRequest) -> None:
         text = _("“%(name)s” is no embedding model.") % {"name": model.name}
         raise InvalidRequest(text, param="model")
 
+    with request.exchange.watched():
+        kept = await request.kept_answer(model, body)
+        if kept is None:
+            answered = await _fresh(request, model, asked, body)
+        else:
+            answered, request.usage = kept, Usage()
+    request.first_byte()
+    request.close()
+    await request.exchange.json(answered)
+
+
+async def _fresh(
+    request: GatedRequest, model: PublicModel, asked: Any, body: bytes | bytearray
+) -> bytes:
+    """What an upstream of the model answers now."""
+
     async def ask(target: Target) -> tuple[bytes, Usage | None]:
         if target.dialect == "builtin":
             return await _builtin(target, asked)
         return await _passed(target, asked, body)
 
-    with request.exchange.watched():
-        answered = await request.kept_answer(model, body)
-        if answered is not None:
-            request.usage = Usage()
-        else:
-            answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
-            await request.keep(answered)
-            request.usage = usage or Usage(_estimate(asked.texts))
-            request.metered.is_estimated = usage is None
-    request.first_byte()
-    request.close()
-    await request.exchange.json(answered)
+    answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
+    await request.keep(answered)
+    request.usage = usage or Usage(_estimate(asked.texts))
+    request.metered.is_estimated = usage is None
+    return answered
 
 
 async def _passed(

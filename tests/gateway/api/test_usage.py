@@ -13,7 +13,7 @@ from tests.rest import data_of, error_of
 
 USAGE = "/api/v1/gateway/usage"
 REQUESTS = "/api/v1/gateway/requests"
-OCTOBER = {"from": "2026-10-01", "to": "2026-10-31"}
+OCTOBER: dict[str, str | float] = {"from": "2026-10-01", "to": "2026-10-31"}
 
 
 def test_it_sums_up_by_day_model_and_key(alice: User, alice_api: APIClient) -> None:
