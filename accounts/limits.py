@@ -110,31 +110,34 @@ class _Windows:
 
     def take(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
         """Takes room for `cost`, or none where there is not enough. Never raises."""
-        if self._is_away():
+        if self.is_away():
             return rate.open
         try:
             script = redis_sync().register_script(_TAKE)
             return _verdict(script(*_arguments(rate, name, cost)))
         except redis.exceptions.RedisError as error:
-            return self._without(rate, error)
+            self.failed(error)
+            return rate.open
 
     async def take_async(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
         """As `take`, on the event loop."""
-        if self._is_away():
+        if self.is_away():
             return rate.open
         try:
             script = redis_async().register_script(_TAKE)
             return _verdict(await script(*_arguments(rate, name, cost)))
         except redis.exceptions.RedisError as error:
-            return self._without(rate, error)
+            self.failed(error)
+            return rate.open
 
-    def _is_away(self) -> bool:
+    def is_away(self) -> bool:
+        """Whether Redis failed a moment ago, so that it is not asked."""
         return time.monotonic() < self._skip_until
 
-    def _without(self, rate: _Rate, error: Exception) -> Verdict:
+    def failed(self, error: redis.exceptions.RedisError) -> None:
+        """Redis did not answer: nothing is limited for a while."""
         self._skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
         _outage.report(error)
-        return rate.open
 
 
 def _arguments(rate: _Rate, name: str, cost: int) -> tuple[list[str], list[int]]:
@@ -149,7 +152,7 @@ def _verdict(answer: Any) -> Verdict:
     return Verdict(wait_ms / 1000 if wait_ms else None, remaining, reset_ms / 1000)
 
 
-_windows = _Windows()
+windows = _Windows()
 
 
 async def hit(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
@@ -157,24 +160,30 @@ async def hit(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdic
 
     Groups are counted apart. What is refused does not count. Without Redis nothing is refused.
     """
-    return await _windows.take_async(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
+    return await windows.take_async(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
 
 
 def hit_sync(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
     """As `hit`, for synchronous code; both count together."""
-    return _windows.take(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
+    return windows.take(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
 
 
-def _requests_per_minute(principal: Principal) -> int:
+def who(principal: Principal) -> str:
+    """Whose requests are counted together: those of a key, or those of a user without one."""
+    return f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
+
+
+def requests_per_minute(principal: Principal) -> int:
+    """How often the credential may ask on the platform."""
     own = principal.requests_per_minute
     return settings.PLATFORM_REQUESTS_PER_MINUTE if own is None else own
 
 
 class CredentialThrottle(BaseThrottle):
-    """Requests a minute per credential, counted apart for `/api/v1` and `/v1`."""
+    """Requests a minute per credential, counted apart for `/api/v1` and `/v1`.
 
-    # What is counted together, and how many times the credential's number may be asked.
-    group, factor = "api", 1
+    How often a log may be polled is counted by `accounts.polls`.
+    """
 
     def __init__(self) -> None:
         self._wait_s: float | None = None
@@ -183,19 +192,16 @@ class CredentialThrottle(BaseThrottle):
         principal = request.auth
         if not isinstance(principal, Principal):
             return True
-        who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
-        group = "gateway" if family_for(request.path_info) is Gateway else self.group
-        self._wait_s = hit_sync(group, who, self.factor * _requests_per_minute(principal)).wait_s
+        self._wait_s = self.wait_of(principal, request)
         return self._wait_s is None
+
+    def wait_of(self, principal: Principal, request: Request) -> float | None:
+        """Counts the request; None where there was room for it, else when there is some."""
+        group = "gateway" if family_for(request.path_info) is Gateway else "api"
+        return hit_sync(group, who(principal), requests_per_minute(principal)).wait_s
 
     def wait(self) -> float | None:
         return None if self._wait_s is None else math.ceil(self._wait_s)
-
-
-class PollThrottle(CredentialThrottle):
-    """Reads of a task's log, which clients are told to ask for several times a second."""
-
-    group, factor = "poll", 10
 
 
 # --- Attempts to sign in or up -----------------------------------------------------------------
@@ -208,7 +214,7 @@ _REGISTRATIONS = (_Rate(30, _HOUR_S),)
 
 def _limit(rates: tuple[_Rate, ...], action: str, who: str) -> None:
     for rate in rates:
-        wait_s = _windows.take(rate, f"{action}:{who}").wait_s
+        wait_s = windows.take(rate, f"{action}:{who}").wait_s
         if wait_s is not None:
             raise _too_many(wait_s)
 
@@ -249,10 +255,8 @@ def limit_connects(principal: Principal | None, address: str) -> None:
 
     Allows six a minute for each one that may be open at a time. Raises RateLimited.
     """
-    who = f"address:{address}"
-    if principal is not None:
-        who = f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
-    wait_s = hit_sync("voice", who, 6 * settings.VOICE_SOCKETS_PER_USER).wait_s
+    caller = f"address:{address}" if principal is None else who(principal)
+    wait_s = hit_sync("voice", caller, 6 * settings.VOICE_SOCKETS_PER_USER).wait_s
     if wait_s is not None:
         raise _too_many(wait_s)
 

@@ -1,5 +1,7 @@
 """The ASGI entry point: `/v1` to the gateway, other HTTP to Django, WebSockets to the consumers.
 
+Plain polls of tasks are answered before Django sees them.
+
 Who may open a socket is decided by the consumers: an origin check here would shut out programs, and
 browsers cannot read why a handshake failed.
 """
@@ -16,17 +18,20 @@ django.setup(set_prefix=False)
 
 # These need the loaded app registry.
 from config.lifespan import lifespan  # noqa: E402
+from conversations.api import tasks_polls  # noqa: E402
 from core.asgi import limit_body  # noqa: E402
 from core.handler import Handler  # noqa: E402
 from gateway import router  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
 application = router.before(
-    ProtocolTypeRouter(
-        {
-            "http": limit_body(Handler()),
-            "websocket": URLRouter(websocket_urlpatterns),
-            "lifespan": lifespan,
-        }
+    tasks_polls.before(
+        ProtocolTypeRouter(
+            {
+                "http": limit_body(Handler()),
+                "websocket": URLRouter(websocket_urlpatterns),
+                "lifespan": lifespan,
+            }
+        )
     )
 )

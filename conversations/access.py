@@ -175,6 +175,45 @@ def run_state(run_id: uuid.UUID) -> RunState:
     return state
 
 
+# One statement for both, so that events and status are of the same moment.
+_RUN_LOG = """
+select r.*, e.type, e.data, e.ts from ({state}) r left join lateral (
+  select seq, type, data, extract(epoch from created_at)::float8 as ts
+  from conversations_runevent where run_id = r.id and seq >= %(first)s order by seq limit %(limit)s
+) e on true order by e.seq
+"""
+_RUN_LOG_OF_OWNER = _RUN_LOG.format(state=_RUN_STATE_OF_OWNER)
+_RUN_LOG_OF_ANYBODY = _RUN_LOG.format(state=_RUN_STATE_OF_ANYBODY)
+# Type, data as JSON, and seconds since 1970.
+EventRow = tuple[str, str, float]
+
+
+def access_run_log(
+    principal: Principal, run_id: str, *, first: int, limit: int, kind: RunKind = RunKind.TASK
+) -> tuple[RunState, list[EventRow]]:
+    """How a run stands, as `access_run_state`, and its events from `first` on, at most so many."""
+    key = _uuid_of(run_id)
+    if key is None:
+        raise _no_task()
+    statement = _RUN_LOG_OF_ANYBODY if principal.is_operator else _RUN_LOG_OF_OWNER
+    values: dict[str, Any] = {
+        "id": key,
+        "kind": kind.value,
+        "owner": principal.user_id,
+        "first": first,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows = cursor.fetchall()
+    if not rows:
+        raise _no_task()
+    width = len(RunState._fields)
+    events = [row[width:] for row in rows]
+    # Without an event there is one row all the same, for the run.
+    return RunState(*rows[0][:width]), [] if events[0][0] is None else events
+
+
 def _run_state(statement: str, values: dict[str, Any]) -> RunState | None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

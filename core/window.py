@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
-from core.redis import redis_async
+from core.redis import redis_async, redis_sync
 
 SPAN_S = 60
 # KEYS: the window. ARGV: the limit; how many are wanted; the least that is worth granting; "1" if
@@ -119,6 +119,16 @@ async def count(window: str, limit: int, amount: int, *, now: float | None = Non
     return await _run(window, limit, amount, 1, True, 0, NOTHING, now)
 
 
+def take_sync(window: str, limit: int) -> Grant:
+    """As `take`, of one, for synchronous code; both count together."""
+    client: Any = redis_sync()
+    arguments = _arguments(window, limit, 1, 1, False, 0, NOTHING, None)
+    try:
+        return _grant(client.evalsha(_SHA, *arguments))
+    except NoScriptError:
+        return _grant(client.eval(SCRIPT, *arguments))
+
+
 async def _run(
     window: str,
     limit: int,
@@ -129,13 +139,31 @@ async def _run(
     returned: Returned,
     now: float | None,
 ) -> Grant:
-    back = returned.count, returned.second
-    at = "" if now is None else repr(now)
     client: Any = redis_async()
-    arguments = (1, window, limit, wanted, least, int(is_forced), hold_s, *back, at)
+    arguments = _arguments(window, limit, wanted, least, is_forced, hold_s, returned, now)
     try:
-        answer = await client.evalsha(_SHA, *arguments)
+        return _grant(await client.evalsha(_SHA, *arguments))
     except NoScriptError:
-        answer = await client.eval(SCRIPT, *arguments)
+        return _grant(await client.eval(SCRIPT, *arguments))
+
+
+def _arguments(
+    window: str,
+    limit: int,
+    wanted: int,
+    least: int,
+    is_forced: bool,
+    hold_s: int,
+    returned: Returned,
+    now: float | None,
+) -> tuple[Any, ...]:
+    """The number of keys, the keys, and the values of the script."""
+    at = "" if now is None else repr(now)
+    return (
+        1, window, limit, wanted, least, int(is_forced), hold_s, returned.count, returned.second, at
+    )  # fmt: skip
+
+
+def _grant(answer: Any) -> Grant:
     granted, left, wait_ms, reset_ms, second = answer
     return Grant(granted, left, wait_ms / 1000, reset_ms / 1000, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 from django.db.models.fields.json import KT
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -18,9 +19,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.limits import PollThrottle
 from accounts.models import Scope
 from accounts.permissions import principal_of
+from accounts.polls import PollThrottle
 from accounts.principals import Principal
 from accounts.standing import CHECK_EVERY_S, Standing
 from conversations.access import RunState, access_run, access_run_state, own_runs
@@ -44,6 +45,7 @@ STREAM_CHECK_S = CHECK_EVERY_S
 WAIT_CHECK_S = 2.0
 # Beyond every log, and within what a column holds.
 MAX_OFFSET = 2**62
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class TaskEventShape(serializers.Serializer[Any]):
@@ -111,6 +113,11 @@ def _listed(row: Any) -> dict[str, Any]:
     }
 
 
+def log_json(page: Page) -> bytes:
+    """The answer to a poll."""
+    return _ENCODER.encode(Tasks.success({"data": _log(page)})).encode()
+
+
 def _log(page: Page) -> dict[str, Any]:
     return {
         "task_id": str(page.run_id),
@@ -163,9 +170,8 @@ class TaskView(AsyncView):
     )
     async def get(self, request: Request, task_id: str) -> HttpResponseBase:
         def read() -> tuple[Page, float]:
-            run = access_run_state(principal_of(request), task_id)
             first, wait_s = _offset(request.query_params.get("from")), _wait_s(request)
-            return store.page_of(run, first=first), wait_s
+            return store.read_as(principal_of(request), task_id, first=first), wait_s
 
         page, wait_s = await self.enter(request, read)
         if wait_s and not page.events and not page.is_last:
@@ -173,9 +179,7 @@ class TaskView(AsyncView):
             page = await follow(page.run_id, first=page.next_offset, wait_s=wait_s)
             await standing.check()
         # Rendered here: the framework would take one more turn in a thread for it.
-        return JsonResponse(
-            Tasks.success({"data": _log(page)}), json_dumps_params={"ensure_ascii": False}
-        )
+        return HttpResponse(log_json(page), content_type="application/json")
 
 
 class TaskEventsView(AsyncView):

@@ -20,8 +20,9 @@ from django.db.models.functions import Least
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.principals import Principal
 from conversations import history, journal
-from conversations.access import RunState, run_state
+from conversations.access import EventRow, RunState, access_run_log, run_state
 from conversations.encoding import Turn
 from conversations.memory import lessons
 from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
@@ -58,6 +59,7 @@ __all__ = [
     "give_back",
     "page_of",
     "read",
+    "read_as",
     "request_cancel",
     "spent_before",
     "start_claimed",
@@ -541,8 +543,18 @@ def read(run_id: UUID, *, first: int, limit: int = PAGE_EVENTS) -> Page:
 
 def page_of(run: RunState, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     """As `read`, for a run just looked at: what its status says to be complete is so now."""
-    owned = {"task_id": str(run.id), "conversation_id": run.conversation_id}
     rows = _rows(run, first, limit) if first < run.next_seq else []
+    return _page(run, rows, first=first, limit=limit)
+
+
+def read_as(principal: Principal, run_id: str, *, first: int, limit: int = PAGE_EVENTS) -> Page:
+    """As `read`, in one statement, for whoever may see the run. Raises NotFound."""
+    run, rows = access_run_log(principal, run_id, first=first, limit=limit + 1)
+    return _page(run, rows, first=first, limit=limit)
+
+
+def _page(run: RunState, rows: Sequence[EventRow], *, first: int, limit: int) -> Page:
+    owned = {"task_id": str(run.id), "conversation_id": run.conversation_id}
     events = tuple(
         StoredEvent(first + at, kind, {**owned, **json.loads(data)}, ts)
         for at, (kind, data, ts) in enumerate(rows[:limit])
@@ -562,7 +574,7 @@ def page_of(run: RunState, *, first: int, limit: int = PAGE_EVENTS) -> Page:
     )
 
 
-def _rows(run: RunState, first: int, limit: int) -> list[tuple[str, str, float]]:
+def _rows(run: RunState, first: int, limit: int) -> list[EventRow]:
     with connection.cursor() as cursor:
         cursor.execute(_READ, [run.id, first, limit + 1])
         return list(cursor.fetchall())

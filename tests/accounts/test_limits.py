@@ -39,7 +39,7 @@ def redis_away(settings: Any) -> Iterator[None]:
 
     def forget() -> None:
         redis_sync.cache_clear()
-        limits._windows._skip_until = 0.0
+        limits.windows._skip_until = 0.0
 
     original = settings.REDIS_URL
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
