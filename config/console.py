@@ -20,6 +20,7 @@ from assistants.models import Assistant, OpenerAudio
 from config.health import part_states
 from conversations.admin import home as conversations_home
 from conversations.models import Call, CallStatus, Channel, Message
+from gateway.admin import home as gateway_home
 from knowledge.admin import states
 from knowledge.models import Document, DocumentStatus, SearchRecord, VectorSpace
 from knowledge.search import KEPT_RECORDS
@@ -74,6 +75,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             *_call_problems(),
             *_task_problems(),
             *_knowledge_problems(),
+            *_gateway_problems(),
             *_tool_problems(),
             *_test_problems(schedules),
         ],
@@ -120,6 +122,7 @@ def _cards() -> Iterator[dict[str, Any]]:
     }
     yield from conversations_home.cards(since)
     yield from _knowledge_cards(since)
+    yield from gateway_home.cards(since)
 
 
 def _knowledge_cards(since: dt.datetime) -> Iterator[dict[str, Any]]:
@@ -301,6 +304,11 @@ def _knowledge_problems() -> Iterator[Problem]:
             reverse("admin:knowledge_knowledgebase_change", args=[space.knowledge_base_id]),
             is_urgent=True,
         )
+
+
+def _gateway_problems() -> Iterator[Problem]:
+    for text, url in gateway_home.troubles():
+        yield Problem(text, url, is_urgent=True)
 
 
 # --- Tools and their tests -----------------------------------------------------------------------

@@ -506,6 +506,18 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": _("Gateway"),
+                "items": [
+                    _page(_("Public models"), "storefront", "gateway_publicmodel_changelist"),
+                    _page(_("Requests"), "swap_vert", "gateway_usagerecord_changelist"),
+                    {
+                        "title": _("Usage and cost"),
+                        "icon": "payments",
+                        "link": reverse_lazy("gateway-usage-page"),
+                    },
+                ],
+            },
+            {
                 "title": _("Autotests"),
                 "items": [
                     _page(_("Runs"), "experiment", "tooling_autotestrun_changelist"),

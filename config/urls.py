@@ -12,6 +12,7 @@ from rest_framework.permissions import AllowAny
 
 from config.health import health, parts_health
 from conversations.admin.usage import usage_page
+from gateway.admin.usage import usage_page as gateway_usage_page
 from gateway.api import metrics
 from knowledge.api.downloads import download
 
@@ -34,6 +35,9 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema", **OPEN), name="docs"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
+    path(
+        "admin/gateway/usage/", admin.site.admin_view(gateway_usage_page), name="gateway-usage-page"
+    ),
     path("admin/", admin.site.urls),
     path("api/v1/", include("accounts.api.urls")),
     path("api/v1/", include("providers.api.urls")),

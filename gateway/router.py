@@ -41,7 +41,7 @@ async def _chat_completions(request: GatedRequest) -> None:
 
 
 # What costs tokens, and is counted.
-_POSTS: Mapping[str, tuple[Endpoint, Answer]] = {
+POSTS: Mapping[str, tuple[Endpoint, Answer]] = {
     "/v1/messages": ("messages", _messages),
     "/v1/messages/count_tokens": ("count_tokens", counting.answer),
     "/v1/chat/completions": ("chat_completions", _chat_completions),
@@ -92,7 +92,7 @@ async def _answer(exchange: Exchange) -> None:
     if exchange.method == "OPTIONS":
         await _preflight(exchange)
         return
-    post = _POSTS.get(path)
+    post = POSTS.get(path)
     is_list = path == "/v1/models" or path.startswith(_MODEL)
     if post is None and not is_list:
         raise RouteNotFound(_("There is no such path in this API."))
