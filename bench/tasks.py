@@ -4,10 +4,11 @@
 
 Starts the product with one web process and one worker process for tasks, and a scripted vendor. One
 user after another sends a message and waits for the first event of its task ("to 202", "first
-event"). Then all at once send one and poll it twice a second, while the vendor streams; each checks
-that it got every event once and in order. Some tasks are stopped while the vendor streams: until it
-sees its connection closed. At last many short tasks come and go, and what the worker has grown by
-since the first of them is left behind.
+event"). Then all at once send one and, when all are accepted, poll it twice a second, while the
+vendor streams; each checks that it got every event once and in order. What the web process takes of
+a processor is told apart for messages and for polls. Some tasks are stopped while the vendor
+streams: until it sees its connection closed. At last many short tasks come and go, and what the
+worker has grown by since the first of them is left behind.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 import psutil
@@ -28,7 +29,7 @@ from bench.product import Product, running_product
 from bench.programs import ROOT, running
 from bench.users import Users, make_users
 from bench.voice import machine, percentile
-from bench.watchers import Connection, Findings, Job
+from bench.watchers import ACCEPTED, Connection, Findings, Job
 
 POLLS_PER_S = 2.0
 TO_202_MS, FIRST_EVENT_MS, EVENTS_A_SECOND, TO_CLOSED_MS = 50, 150, 500, 1000
@@ -37,13 +38,21 @@ _WORD = "word "
 
 
 @dataclasses.dataclass(frozen=True)
+class Taken:
+    """Seconds of a processor under load: the worker's, and the web's for messages and for polls."""
+
+    worker_s: float
+    messages_s: float
+    polls_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """The figures of one measurement; times in milliseconds."""
 
     begun: Findings
     load: Findings
-    worker_cpu_s: float
-    web_cpu_s: float
+    taken: Taken
     to_closed: list[float]
     growth_mb: float | None
 
@@ -65,11 +74,12 @@ class Result:
         yield f"  a poll then           {_spread(self.load.poll)}"
         yield f"  POST to 202 then      {_spread(self.load.to_accepted)}"
         for name, cpu_s, count in (
-            ("worker, an event", self.worker_cpu_s, self.load.events),
-            ("web, a poll", self.web_cpu_s, len(self.load.poll)),
+            ("worker, an event", self.taken.worker_s, self.load.events),
+            ("web, a message", self.taken.messages_s, self.load.tasks),
+            ("web, a poll", self.taken.polls_s, len(self.load.poll)),
         ):
-            share = cpu_s / self.load.took_s
-            yield f"  {name:<20}  {share:.0%} of a processor, {cpu_s / count * 1000:.1f} ms each"
+            each_ms = cpu_s / count * 1000
+            yield f"  {name:<20}  {cpu_s:.1f} s of a processor, {each_ms:.2f} ms each"
         yield f"cancel to closed stream {_spread(self.to_closed)}  (< {TO_CLOSED_MS})"
         if self.growth_mb is not None:
             yield f"the worker grew by      {self.growth_mb:+.1f} MB"
@@ -110,13 +120,17 @@ class Bench:
         expected = self._vendor.behave(words=3, first_ms=0, word_ms=0)
         return self._watch(expected, users=count, is_one_after_the_other=True)
 
-    def load(self, *, words: int, word_ms: float) -> tuple[Findings, float, float]:
+    def load(self, *, words: int, word_ms: float) -> tuple[Findings, Taken]:
         """All users at once, polling; and what worker and web took of the processor."""
         expected = self._vendor.behave(words=words, first_ms=100, word_ms=word_ms)
-        before = _cpu_s(self._worker), _cpu_s(self._product.web)
-        found = self._watch(expected, polls_per_s=POLLS_PER_S)
-        worker_s, web_s = _cpu_s(self._worker) - before[0], _cpu_s(self._product.web) - before[1]
-        return found, worker_s, web_s
+        worker, web = Clock(self._worker), Clock(self._product.web)
+        messages_s: list[float] = []
+        found = self._watch(
+            expected,
+            at_accepted=lambda: messages_s.append(web.lap_s()),
+            polls_per_s=POLLS_PER_S,
+        )
+        return found, Taken(worker.lap_s(), messages_s[0], web.lap_s())
 
     def to_closed(self, count: int) -> list[float]:
         """From the request to stop a task until the vendor sees the end of its connection."""
@@ -155,7 +169,14 @@ class Bench:
         connection.close()
         return (time.perf_counter() - asked_at) * 1000
 
-    def _watch(self, expected: str, *, users: int | None = None, **options: object) -> Findings:
+    def _watch(
+        self,
+        expected: str,
+        *,
+        users: int | None = None,
+        at_accepted: Callable[[], None] = lambda: None,
+        **options: object,
+    ) -> Findings:
         job = Job(
             self._product.base_url,
             self._users.keys[:users],
@@ -163,15 +184,33 @@ class Bench:
             expected,
             **options,  # type: ignore[arg-type]  # fields of the job
         )
-        output = subprocess.run(
-            [sys.executable, "-m", "bench.watchers"],
-            cwd=ROOT,
-            input=json.dumps(dataclasses.asdict(job)) + "\n",
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
-        return Findings(**json.loads(output))
+        command = [sys.executable, "-m", "bench.watchers"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if line.strip() != ACCEPTED:
+                    return Findings(**json.loads(line))
+                at_accepted()
+        raise RuntimeError("the users ended without a word")
+
+
+class Clock:
+    """The time of a processor that a process takes."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._last_s = _cpu_s(process)
+
+    def lap_s(self) -> float:
+        """Since the last lap."""
+        now_s = _cpu_s(self._process)
+        lap_s, self._last_s = now_s - self._last_s, now_s
+        return lap_s
 
 
 def _part(product: Product, word: str) -> psutil.Process:
@@ -209,10 +248,10 @@ def run(*, users: int, words: int, word_ms: float, stops: int, runs: int) -> Res
         print(f"machine: {machine()}", flush=True)
         bench.begun(users)  # warms up; and gives each conversation its title
         begun = bench.begun(users)
-        load, worker_cpu_s, web_cpu_s = bench.load(words=words, word_ms=word_ms)
+        load, taken = bench.load(words=words, word_ms=word_ms)
         to_closed = bench.to_closed(stops)
         growth_mb = bench.growth_mb(runs) if runs else None
-        result = Result(begun, load, worker_cpu_s, web_cpu_s, to_closed, growth_mb)
+        result = Result(begun, load, taken, to_closed, growth_mb)
     print("\n".join(result.lines()))
     return result
 

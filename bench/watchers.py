@@ -1,7 +1,8 @@
 """The load: N users, each of whom sends a message and watches its task. A process of its own.
 
-Reads one JSON job from standard input and prints one line, the findings. Users speak HTTP by hand,
-over one connection each, so that they cost less than what is measured.
+Reads one JSON job from standard input and prints one line, the findings. Who polls begins with it
+when the first messages of all are accepted, which a line says: `accepted`. Users speak HTTP by
+hand, over one connection each, so that they cost less than what is measured.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+ACCEPTED = "accepted"
 OVER = frozenset({"succeeded", "failed", "canceled"})
 ENDS_WITHIN_S = 300.0
 
@@ -85,11 +87,30 @@ class Connection:
             self._streams[1].close()
 
 
+class Start:
+    """Where users wait for each other; the last one says so."""
+
+    def __init__(self, users: int) -> None:
+        self._missing = users
+        self._is_given = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.pass_by()
+        await self._is_given.wait()
+
+    def pass_by(self) -> None:
+        """Lets the others begin without this user."""
+        self._missing -= 1
+        if not self._missing:
+            print(ACCEPTED, flush=True)
+            self._is_given.set()
+
+
 class Watcher:
     """One user. What it sees of a task must be whole, in order and once."""
 
-    def __init__(self, job: Job, key: str, findings: Findings) -> None:
-        self._job, self._findings = job, findings
+    def __init__(self, job: Job, key: str, findings: Findings, start: Start | None) -> None:
+        self._job, self._findings, self._start = job, findings, start
         self._connection = Connection(job.base_url, key)
         self._conversation_id: str | None = None
 
@@ -102,6 +123,8 @@ class Watcher:
         except (OSError, EOFError, TimeoutError, KeyError) as error:
             self._findings.failures.append(f"{type(error).__name__}: {error}")
         finally:
+            if self._start is not None:
+                self._start.pass_by()
             self._connection.close()
 
     async def _round(self) -> None:
@@ -122,6 +145,9 @@ class Watcher:
             return
         self._findings.to_accepted.append((accepted_at - sent_at) * 1000)
         self._conversation_id = answer["conversation_id"]
+        if self._start is not None:
+            start, self._start = self._start, None
+            await start.wait()
         events = await self._watched(answer["task_id"], accepted_at)
         self._findings.events += len(events)
         self._findings.tasks += 1
@@ -175,7 +201,8 @@ class Watcher:
 
 async def _run(job: Job) -> Findings:
     findings = Findings()
-    watchers = [Watcher(job, key, findings) for key in job.keys]
+    start = Start(len(job.keys)) if job.polls_per_s else None
+    watchers = [Watcher(job, key, findings, start) for key in job.keys]
     began = time.perf_counter()
     if job.is_one_after_the_other:
         for watcher in watchers:
