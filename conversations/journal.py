@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
 import math
 import weakref
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Model
 from django.utils import timezone
 
 from assistants.models import Assistant
@@ -26,7 +27,6 @@ from assistants.runtime import AssistantRuntime
 from conversations.events import Citation
 from conversations.models import Call, CallSource, CallStatus, Channel, Conversation, Message
 from conversations.types import (
-    AttachmentRow,
     CitationRow,
     MessageEntry,
     ToolCallRow,
@@ -159,44 +159,71 @@ async def flush(timeout_s: float = FLUSH_WAIT_S) -> bool:
 
 # --- Turns of chats and tasks ------------------------------------------------------------------
 
-_TAKE_NUMBERS = """
+_COLUMNS = tuple(
+    field.attname
+    for field in Message._meta.concrete_fields
+    if field.attname not in {"id", "conversation_id", "turn", "seq"}
+)
+# Parts of the statements of `runs.store`, which write a turn together with its run. `talk` has the
+# conversation's row, locked: who it is of, the turn, and `seq`, the place of the first message.
+TAKE_TURN = """
 update conversations_conversation
-set next_turn = next_turn + %s, next_seq = next_seq + %s, updated_at = now()
-where id = %s returning next_turn - 1, next_seq
+set next_turn = next_turn + 1, next_seq = next_seq + 1, updated_at = now()
+where id = %(conversation)s
+returning id, owner_id, assistant_id, assistant_key, channel,
+  next_turn - 1 as turn, next_seq - 1 as seq
 """
-_NOTE_CALL = """
+WRITE_MESSAGES = f"""
+insert into conversations_message (conversation_id, turn, seq, {", ".join(_COLUMNS)})
+select talk.id, talk.turn, talk.seq + m.seq, {", ".join(f"m.{name}" for name in _COLUMNS)}
+from talk, jsonb_populate_recordset(null::conversations_message, %(messages)s::jsonb) m
+"""  # noqa: S608 - names of columns, from above
+# A chat or a conversation of tasks counts with its assistant, as calls do.
+COUNT_CONVERSATION = """
+update assistants_assistant set call_count = call_count + 1
+from talk where assistants_assistant.id = talk.assistant_id and talk.turn = 1
+"""
+# The record of the conversation, which for the time being ends now.
+NOTE_CALL = """
 insert into conversations_call (
   conversation_id, owner_id, assistant_key, channel, source, status, started_at, ended_at,
   heartbeat_at, cost, metadata, error_code, error_message)
-select id, owner_id, assistant_key, channel, 'external', %(status)s, now(), now(),
-  now(), 0, '{}', %(code)s, %(message)s
-from conversations_conversation where id = %(id)s
+select id, owner_id, assistant_key, channel, 'external', %(call_status)s, now(), now(),
+  now(), 0, '{}', %(error_code)s, %(error_message)s
+from talk
 on conflict (conversation_id) do update set ended_at = excluded.ended_at,
   heartbeat_at = excluded.heartbeat_at, status = excluded.status,
   error_code = excluded.error_code, error_message = excluded.error_message
 """
 
 
-def begin_turn(
-    conversation_id: str, text: str, attachments: tuple[AttachmentRow, ...] = ()
-) -> int | None:
-    """Writes what the user says next, in the caller's transaction; the number of the turn.
+def turn_values(
+    conversation_id: str,
+    entries: Sequence[MessageEntry],
+    *,
+    error_code: str = "",
+    error_message: str = "",
+) -> dict[str, Any]:
+    """The values of those parts; the entries are all of the one turn."""
+    rows = [_message(conversation_id, at, entry) for at, entry in enumerate(entries)]
+    return {
+        "conversation": conversation_id,
+        "messages": json.dumps([column_values(row) for row in rows], default=str),
+        "call_status": CallStatus.FAILED if error_code else CallStatus.CONNECTED,
+        "error_code": error_code[:64],
+        "error_message": storable(error_message)[:MAX_ERROR_CHARS],
+    }
 
-    None where the conversation is gone. Holds the conversation until the end of the transaction.
-    """
-    numbers = _take_numbers(conversation_id, turns=1, messages=1)
-    if numbers is None:
-        return None
-    turn, seq = numbers
-    entry = MessageEntry(turn=turn, role="user", text=text, attachments=attachments)
-    _message(conversation_id, seq, entry).save(force_insert=True)
-    return turn
+
+def column_values(row: Model) -> dict[str, Any]:
+    """The row's values by column, as Postgres's `jsonb_populate_record` takes them."""
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
-def count_conversation(conversation_id: str) -> None:
-    """Counts a chat or a conversation of tasks with its assistant, as calls are."""
-    talks = Conversation.objects.filter(pk=conversation_id).values("assistant_id")
-    Assistant.objects.filter(pk__in=talks).update(call_count=F("call_count") + 1)
+_TAKE_NUMBERS = """
+update conversations_conversation set next_seq = next_seq + %s, updated_at = now()
+where id = %s returning next_seq
+"""
 
 
 def add(conversation_id: str, entries: Sequence[MessageEntry]) -> list[Message] | None:
@@ -204,32 +231,14 @@ def add(conversation_id: str, entries: Sequence[MessageEntry]) -> list[Message] 
 
     None where the conversation is gone. Holds the conversation until the end of the transaction.
     """
-    numbers = _take_numbers(conversation_id, turns=0, messages=len(entries))
-    if numbers is None:
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_NUMBERS, [len(entries), conversation_id])
+        taken = cursor.fetchone()
+    if taken is None:
         return None
-    _turn, seq = numbers
-    rows = [_message(conversation_id, seq + at, entry) for at, entry in enumerate(entries)]
+    first = taken[0] - len(entries)
+    rows = [_message(conversation_id, first + at, entry) for at, entry in enumerate(entries)]
     return Message.objects.bulk_create(rows)
-
-
-def note_call(conversation_id: str, *, error_code: str = "", error_message: str = "") -> None:
-    """Keeps the record of a chat's or task's conversation, which for the time being ends now."""
-    values = {
-        "id": conversation_id,
-        "status": CallStatus.FAILED if error_code else CallStatus.CONNECTED,
-        "code": error_code[:64],
-        "message": storable(error_message)[:MAX_ERROR_CHARS],
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_NOTE_CALL, values)
-
-
-def _take_numbers(conversation_id: str, *, turns: int, messages: int) -> tuple[int, int] | None:
-    """The latest turn, and the place of the first of so many messages."""
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE_NUMBERS, [turns, messages, conversation_id])
-        row = cursor.fetchone()
-    return None if row is None else (int(row[0]), int(row[1]) - messages)
 
 
 # --- Calls -------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +27,8 @@ from conversations import history, journal
 from conversations.access import EventRow, RunState, access_run_log, run_state
 from conversations.encoding import Turn
 from conversations.memory import lessons
-from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
+from conversations.models import Run, RunEvent, RunKind, RunStatus
+from conversations.runs import statements
 from conversations.runs.types import (
     Appended,
     Claim,
@@ -104,20 +107,31 @@ def _start(new: NewRun, run: Run) -> Run:
     run.kind, run.owner_id, run.conversation_id = new.kind, new.owner_id, new.conversation_id
     run.request = journal.storable(dict(new.request))
     run.next_seq = len(events)
+    # The turn is the statement's to give.
+    message = MessageEntry(turn=0, role="user", text=new.message, attachments=new.attachments)
+    values = {
+        **journal.turn_values(new.conversation_id, [message]),
+        "run": json.dumps(journal.column_values(run), default=str),
+        "events": _event_rows(events),
+    }
     try:
-        with transaction.atomic():
-            turn = journal.begin_turn(new.conversation_id, new.message, new.attachments)
-            if turn is None:
-                raise NotFound(_("Conversation not found."), code="CONVERSATION_NOT_FOUND")
-            run.turn = turn
-            if turn == 1:
-                journal.count_conversation(new.conversation_id)
-            run.save(force_insert=True)
-            _insert_events(run.pk, 0, events)
-            journal.note_call(new.conversation_id)
+        # One statement needs no transaction; inside of one, what it refuses must not end that.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            turn = _first_value(statements.START, values)
     except IntegrityError as error:
         raise _conflict(new, error) from error
+    if turn is None:
+        raise NotFound(_("Conversation not found."), code="CONVERSATION_NOT_FOUND")
+    run.turn = turn
     return run
+
+
+def _first_value(statement: str, values: dict[str, Any]) -> Any:
+    """The first value of the first row; None where there is no row."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    return None if row is None else row[0]
 
 
 def _user_message(new: NewRun) -> NewEvent:
@@ -259,9 +273,9 @@ def append_all(batches: Sequence[Batch]) -> list[Appended | None]:
         "batches": json.dumps([_batch_row(batch) for batch in batches]),
         "events": json.dumps(
             [
-                _event_row(batch.claim.run_id, place, event)
+                {"id": str(batch.claim.run_id), **row}
                 for batch in batches
-                for place, event in enumerate(batch.events)
+                for row in map(_event_row, count(), batch.events)
             ]
         ),
     }
@@ -303,14 +317,18 @@ def _batch_row(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _event_row(run_id: UUID, place: int, event: NewEvent) -> dict[str, Any]:
+def _event_row(place: int, event: NewEvent) -> dict[str, Any]:
     return {
-        "id": str(run_id),
         "place": place,
         "type": event.type,
         "data": journal.storable(event.data),
         "at": event.at and event.at.isoformat(),
     }
+
+
+def _event_rows(events: Sequence[NewEvent]) -> str:
+    """Events of one run, as its first or last."""
+    return json.dumps(list(map(_event_row, count(), events)))
 
 
 def _insert_events(run_id: UUID, first: int, events: Sequence[NewEvent]) -> None:
@@ -330,10 +348,6 @@ def _insert_events(run_id: UUID, first: int, events: Sequence[NewEvent]) -> None
 # --- Ending ------------------------------------------------------------------------------------
 
 
-class _Lost(Exception):
-    """Somebody else ended the run, or works on it by now."""
-
-
 def finish(
     claim: Claim,
     outcome: Outcome,
@@ -348,13 +362,12 @@ def finish(
     `silent_since`, the last sign of life that somebody else saw, also where there was another.
     """
     outcome = _with_earlier_attempts(claim, outcome)
-    try:
-        with transaction.atomic():
-            _keep_answer(claim, outcome)
-            _end(claim, outcome, first, silent_since)
-    except _Lost:
-        return first is not None and _was_finished(claim, outcome, first)
-    return True
+    values = {**_ending(claim, outcome), "first": first, "silent_since": silent_since}
+    with transaction.atomic() if outcome.is_to_be_learnt else nullcontext():
+        has_ended = _first_value(statements.FINISH, values) is not None
+        if has_ended and outcome.is_to_be_learnt:
+            lessons.note(claim.conversation_id, claim.turn)
+    return has_ended or (first is not None and _was_finished(claim, outcome, first))
 
 
 def spent_before(claim: Claim) -> Usage:
@@ -374,21 +387,30 @@ def _with_earlier_attempts(claim: Claim, outcome: Outcome) -> Outcome:
     return dataclasses.replace(outcome, turn=dataclasses.replace(outcome.turn, usage=usage))
 
 
-def _keep_answer(claim: Claim, outcome: Outcome) -> None:
+def _ending(claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    """The values of the statement that ends a run."""
     entries = _entries(outcome)
-    if journal.add(claim.conversation_id, entries) is None:
-        raise _Lost
-    if outcome.turn is not None and outcome.turn.remote_id:
-        rows = Conversation.objects.filter(pk=claim.conversation_id)
-        remote_id = journal.storable(outcome.turn.remote_id)[: journal.MAX_REMOTE_ID_CHARS]
-        rows.update(remote_id=remote_id)
-    if outcome.is_to_be_learnt:
-        lessons.note(claim.conversation_id, claim.turn)
-    journal.note_call(
-        claim.conversation_id,
-        error_code=outcome.error_code,
-        error_message=outcome.error_message,
-    )
+    turn = outcome.turn
+    # What columns hold stays where no answer was begun.
+    usage = turn and turn.usage
+    remote_id = journal.storable(turn.remote_id) if turn else ""
+    return {
+        **journal.turn_values(
+            claim.conversation_id,
+            entries,
+            error_code=outcome.error_code,
+            error_message=outcome.error_message,
+        ),
+        "said": len(entries),
+        "remote_id": remote_id[: journal.MAX_REMOTE_ID_CHARS] or None,
+        "id": claim.run_id,
+        "attempt": claim.attempt,
+        "status": outcome.status,
+        "input_tokens": usage and journal.countable(usage.input_tokens),
+        "output_tokens": usage and journal.countable(usage.output_tokens),
+        "events": _event_rows(outcome.events),
+        "added": len(outcome.events),
+    }
 
 
 def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
@@ -410,45 +432,6 @@ def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
 
 def _is_nothing(turn: Turn) -> bool:
     return turn.reason == "interrupted" and not (turn.text or turn.tool_calls or turn.refusals)
-
-
-def _end(
-    claim: Claim,
-    outcome: Outcome,
-    first: int | None,
-    silent_since: datetime.datetime | None,
-) -> None:
-    held = Run.objects.filter(
-        _is_silent(silent_since),
-        pk=claim.run_id,
-        attempt=claim.attempt,
-        status__in=RunStatus.owned(),
-    ).select_for_update(no_key=True)
-    seq = held.values_list("next_seq", flat=True).first()
-    if seq is None or first not in (None, seq):
-        raise _Lost
-    now = timezone.now()
-    Run.objects.filter(pk=claim.run_id).update(
-        status=outcome.status,
-        next_seq=seq + len(outcome.events),
-        error_code=outcome.error_code[:64],
-        error_message=journal.storable(outcome.error_message)[:MAX_ERROR_CHARS],
-        **_taken(outcome),
-        updated_at=now,
-        finished_at=now,
-    )
-    _insert_events(claim.run_id, seq, outcome.events)
-
-
-def _taken(outcome: Outcome) -> dict[str, int]:
-    """The columns that say what the run took; what they hold stays where no answer was begun."""
-    if outcome.turn is None:
-        return {}
-    usage = outcome.turn.usage
-    return {
-        "input_tokens": journal.countable(usage.input_tokens),
-        "output_tokens": journal.countable(usage.output_tokens),
-    }
 
 
 def _is_silent(since: datetime.datetime | None) -> Q:
