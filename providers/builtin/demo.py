@@ -50,6 +50,13 @@ _PERSONA = re.compile(
 )
 # "You are Friendly" names nobody; "你是一个助手" neither.
 _NO_NAME = re.compile(r"^(?:一[个名位款]|[Aa]n?$|[Tt]he$|[Aa]ssistant$)")
+_USERS_NAME = re.compile(
+    r"(?i:\bmy name is)\s+(?P<en>[A-Z][\w'-]*)"
+    r"|我(?:叫|的名字[叫是])\s*[“\"「]?(?!什么|谁|啥)(?P<zh>[\w·]{1,8}?)(?=[”\"」，。,.！!；;\s]|$)"
+)
+_ASKS_USERS_NAME = re.compile(
+    r"(?i:\bwhat(?:'s| is) my name\b|\bwho am i\b)|我(?:的名字)?[叫是](?:什么|谁|啥)"
+)
 _QUOTE_CHARS = 240
 _ECHO_CHARS = 120
 
@@ -64,6 +71,7 @@ TEXTS: dict[str, dict[Language, str]] = {
         "zh": "{name}我是一个离线演示模型。我可以用工具做算术、报时间，也可以引用给我的知识。",
     },
     "name": {"en": "I am {0}. ", "zh": "我是{0}。"},
+    "users_name": {"en": "Your name is {0}.", "zh": "你叫{0}。"},
     "thanks": {"en": "You are welcome.", "zh": "不客气。"},
     "goodbye": {"en": "Goodbye!", "zh": "再见！"},
     "result": {"en": "{0} is {1}.", "zh": "{0} 等于 {1}。"},
@@ -199,6 +207,8 @@ def answer_to(request: ChatRequest) -> Answer:
         return _use_tool(request, "calculator", {"expression": expression}) or _say(
             "no_tool", language, _echo(said)
         )
+    if _ASKS_USERS_NAME.search(said) and (users_name := _users_name(request)):
+        return _say("users_name", language, users_name)
     intent = next((each for each in INTENTS if each.pattern.search(said)), None)
     if intent is not None and intent.tool:
         call = _use_tool(request, intent.tool, _arguments_of(intent, request, said))
@@ -244,6 +254,16 @@ def _persona(system: str, language: Language) -> str:
         if not _NO_NAME.match(name):
             return TEXTS["name"][language].format(name)
     return ""
+
+
+def _users_name(request: ChatRequest) -> str | None:
+    """What the user said last that they are called."""
+    for message in reversed(request.messages):
+        if not isinstance(message, UserMessage):
+            continue
+        if found := _USERS_NAME.search(message.text[:MAX_CHARS]):
+            return found["en"] or found["zh"]
+    return None
 
 
 def _use_tool(request: ChatRequest, name: str, arguments: dict[str, Any]) -> ToolCall | None:

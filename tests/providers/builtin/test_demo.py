@@ -492,3 +492,18 @@ def test_it_asks_for_the_time_of_the_place_that_is_named(said: str, zone: str) -
     clock = ToolSchema("current_time", "", schema)
     assert named(said, (clock,)) == ("current_time", {"timezone": zone})
     assert named("What time is it?", (clock,)) == ("current_time", {})
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "answer"),
+    [
+        ("我叫小明", "我叫什么名字?", "你叫小明。"),
+        ("你好，我的名字是小红。", "我的名字是什么？", "你叫小红。"),
+        ("Hi, my name is Ann.", "What is my name?", "Your name is Ann."),
+    ],
+)
+def test_it_remembers_what_the_user_is_called(told: str, asked: str, answer: str) -> None:
+    messages = (UserMessage(told), AssistantMessage("…"), UserMessage(asked))
+    assert answer_to(ChatRequest(messages)) == answer
+    # Nobody's name is known before it was told.
+    assert answer not in str(answer_to(ChatRequest((UserMessage(asked),))))
