@@ -58,6 +58,8 @@ class Behaviour:
     tts_speed: float = 0
     tts_ms_per_char: float = 60
     dimensions: int = 8
+    # How many bytes of a body are sent at once; 0: as many as there are to send.
+    piece_bytes: int = 0
     # Anything else is refused with 401; "" accepts every key and none.
     key: str = ""
     # Names that are not listed are refused with 404; () accepts every model.

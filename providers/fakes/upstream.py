@@ -1,6 +1,7 @@
 """The fake vendor itself: OpenAI's, Anthropic's and the rerankers' endpoints on one port.
 
-POST /v1/chat/completions   /v1/messages   /v1/audio/transcriptions   /v1/audio/speech
+POST /v1/chat/completions   /v1/messages   /v1/messages/count_tokens
+POST /v1/audio/transcriptions   /v1/audio/speech
 POST /v1/embeddings         GET /v1/models
 POST /v1/rerank   /v2/rerank   /compatible-api/v1/reranks       Jina, Voyage, Cohere, DashScope
 POST /rerank                                                    Text Embeddings Inference
@@ -56,6 +57,7 @@ class Upstream:
         self._routes: dict[tuple[str, str], tuple[Kind, Answer]] = {
             ("POST", "/v1/chat/completions"): ("chat", _chat),
             ("POST", "/v1/messages"): ("messages", _messages),
+            ("POST", "/v1/messages/count_tokens"): ("messages", _count_tokens),
             ("POST", "/v1/audio/transcriptions"): ("transcriptions", _transcription),
             ("POST", "/v1/audio/speech"): ("speech", _speech),
             ("POST", "/v1/embeddings"): ("embeddings", _embeddings),
@@ -145,6 +147,7 @@ class Exchange:
         self, upstream: Upstream, kind: Kind, request: Request, reply: Reply, step: Step
     ) -> None:
         self.behaviour = upstream.behaviour
+        reply.piece_bytes = self.behaviour.piece_bytes
         self.conversations = upstream.conversations
         self.kind = kind
         self.request = request
@@ -363,6 +366,8 @@ def _openai_whole(exchange: Exchange) -> dict[str, Any]:
         for index, call in enumerate(exchange.step.tool_calls)
     ]
     message: dict[str, Any] = {"role": "assistant", "content": exchange.said() or None}
+    if exchange.step.thinking:
+        message["reasoning_content"] = exchange.step.thinking
     if calls:
         message["tool_calls"] = calls
     return {
@@ -446,6 +451,11 @@ async def _messages(exchange: Exchange) -> None:
     reply.write(_sse({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta"))
     reply.write(_sse({"type": "message_stop"}, "message_stop"))
     reply.finish()
+
+
+async def _count_tokens(exchange: Exchange) -> None:
+    asked, _made = exchange.usage("")
+    exchange.reply.json({"input_tokens": asked})
 
 
 def _whole(block: dict[str, Any], deltas: list[dict[str, Any]]) -> dict[str, Any]:

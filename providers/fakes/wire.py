@@ -54,6 +54,8 @@ class Reply:
         self._transport = transport
         self._is_chunked = False
         self.has_started = False
+        # A body is cut into pieces of so many bytes; 0: it is written as it comes.
+        self.piece_bytes = 0
 
     def send(
         self,
@@ -65,7 +67,8 @@ class Reply:
     ) -> None:
         """A whole answer."""
         self._head(status, content_type, {"content-length": str(len(body)), **(headers or {})})
-        self._transport.write(body)
+        for piece in self._pieces(body):
+            self._transport.write(piece)
 
     def json(self, value: object, *, status: int = 200) -> None:
         """A whole answer in JSON."""
@@ -78,13 +81,17 @@ class Reply:
 
     def write(self, data: bytes) -> None:
         """More of an answer that was begun."""
-        if data:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        for piece in self._pieces(data):
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def finish(self) -> None:
         """Ends an answer that was begun."""
         if self._is_chunked:
             self._transport.write(b"0\r\n\r\n")
+
+    def _pieces(self, data: bytes) -> list[bytes]:
+        size = self.piece_bytes or len(data) or 1
+        return [data[at : at + size] for at in range(0, len(data), size)]
 
     def break_off(self) -> None:
         """Cuts the connection in the middle of whatever is being said."""
