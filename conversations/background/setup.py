@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 from accounts.models import User
 from assistants.models import Assistant
-from assistants.runtime import AssistantRuntime, runtime_of
+from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
 from assistants.task_agent import TASK_AGENT_ID, stand_in
 from conversations.background import guidance
 from conversations.files.attachments import documents_of, images_of
@@ -22,8 +21,6 @@ from providers.specs import default_llm, is_usable
 
 # A call of the model that breaks off in a way that may pass.
 MAX_ATTEMPTS = 3
-# Whoever answers needs more of an assistant's models than whoever only takes the message.
-_OTHER_MODELS = ("asr__provider", "voice__provider", "embedder__provider", "reranker__provider")
 _THINKING: dict[RunModeName, Thinking] = {"fast": "never", "thinking": "first", "deep": "always"}
 
 
@@ -49,15 +46,10 @@ def prepare(claim: Claim) -> TaskSetup:
     conversation = Conversation.objects.get(pk=claim.conversation_id)
     user = User.objects.get(pk=claim.owner_id)
     disabled = guidance.disabled_categories(asked["personalization"])
-    agent = agent_for(
-        user.pk,
-        is_operator=user.is_operator,
-        assistant_id=conversation.assistant_id,
-        related=_OTHER_MODELS,
-    )
+    agent = agent_for(user.pk, is_operator=user.is_operator, assistant_id=conversation.assistant_id)
     # Not stored: the snapshot is made as if the agent had this model.
     agent.llm = _asked_model(user, asked["llm_id"]) or model_for(user.pk, agent)
-    runtime = runtime_of(agent, caller_id=user.pk)
+    runtime = runtime_of(agent, caller_id=user.pk, speaks=False)
     sent = _sent_along(claim)
     return TaskSetup(
         runtime=_without(runtime, disabled),
@@ -88,15 +80,13 @@ def prepare(claim: Claim) -> TaskSetup:
     )
 
 
-def agent_for(
-    user_id: int, *, is_operator: bool, assistant_id: str | None, related: Iterable[str] = ()
-) -> Assistant:
+def agent_for(user_id: int, *, is_operator: bool, assistant_id: str | None) -> Assistant:
     """The assistant that works for a user: the named one, else the agent of all users.
 
     Where an operator deleted that too, one that is stored nowhere. It comes with its language
-    model, and with what else `related` names.
+    model.
     """
-    rows = Assistant.objects.select_related("llm__provider", *related)
+    rows = Assistant.objects.select_related(*RELATED_TO_TEXT)
     rows = rows.visible_to(user_id, is_operator=is_operator)
     wanted = [key for key in (assistant_id, TASK_AGENT_ID) if key]
     found = rows.in_bulk(wanted)
