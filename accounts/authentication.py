@@ -6,8 +6,9 @@ from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from accounts.models import User
-from accounts.principals import Principal, identity_for_request
+from accounts.keyring import key_for
+from accounts.models import KEY_PREFIX, User
+from accounts.principals import Principal, credential_in, identity_for_request, note_principal
 
 
 class CredentialAuthentication(BaseAuthentication):
@@ -17,6 +18,14 @@ class CredentialAuthentication(BaseAuthentication):
         http_request: HttpRequest = getattr(request, "_request", request)
         identity = identity_for_request(http_request)
         return (identity.user, identity.principal) if identity else None
+
+    async def prepare(self, request: HttpRequest) -> None:
+        """Notes who asks with an API key, from memory if it is known. Raises as `key_for` does."""
+        credential = credential_in(
+            request.headers.get("Authorization"), request.headers.get("X-Api-Key")
+        )
+        if credential is not None and credential.strip().startswith(KEY_PREFIX):
+            note_principal(request, (await key_for(credential)).principal)
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -95,6 +95,14 @@ def identity_for_request(request: HttpRequest) -> Identity | None:
     return known
 
 
+def note_principal(request: HttpRequest, principal: Principal) -> None:
+    """Notes on a request whose it is, where that is known by other means."""
+    values = [principal.user_id, principal.username, principal.is_operator, True]
+    known = dict(zip(("id", "username", "is_staff", "is_active"), values, strict=True))
+    user = User.from_db(connection.alias, _OWNER_COLUMNS, [known[name] for name in _OWNER_COLUMNS])
+    request._identity = Identity(principal, user)  # type: ignore[attr-defined]  # as above
+
+
 def credential_in(authorization: str | None, x_api_key: str | None) -> str | None:
     """The credential of the two headers, None when neither was sent. Raises Unauthenticated."""
     if authorization is None:

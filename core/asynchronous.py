@@ -45,6 +45,10 @@ class AsyncView(APIView):
         if method in self.http_method_names:
             handler = getattr(self, method, handler)
         try:
+            for door in self.get_authenticators():
+                # What is known without the database need not be asked there.
+                if prepare := getattr(door, "prepare", None):
+                    await prepare(request)
             if iscoroutinefunction(handler):
                 response = await handler(asked, *args, **kwargs)
             else:

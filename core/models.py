@@ -56,6 +56,10 @@ class OwnedRow(Timestamped):
     class Meta:
         abstract = True
 
+    def is_visible_to(self, user_id: int, *, is_operator: bool) -> bool:
+        """Of a row that was read by other means, what `visible_to` asks of many."""
+        return is_operator or self.owner_id in (user_id, None)
+
     @property
     def is_system(self) -> bool:
         return self.owner_id is None

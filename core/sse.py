@@ -34,12 +34,22 @@ def data(payload: Any, *, event: str | None = None, id: str | int | None = None)
     return f"{head}data: {one_line(payload)}\n\n".encode(errors="replace")
 
 
+class EventStream(StreamingHttpResponse):
+    """A response whose pieces go out as they are, not through two more generators of Django's."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(pieces, content_type=CONTENT_TYPE, headers=HEADERS)
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._pieces
+
+
 def response(
     source: AsyncGenerator[bytes, None], *, ping_every_s: float | None = None
-) -> StreamingHttpResponse:
+) -> EventStream:
     """The events as they come, with a comment while none does. Closes the source at any end."""
-    stream = kept_alive(source, ping_every_s=ping_every_s or PING_EVERY_S)
-    return StreamingHttpResponse(stream, content_type=CONTENT_TYPE, headers=HEADERS)
+    return EventStream(kept_alive(source, ping_every_s=ping_every_s or PING_EVERY_S))
 
 
 async def kept_alive(
@@ -50,17 +60,18 @@ async def kept_alive(
     The source runs in a task of its own: it is cancelled when the reader goes, and awaited. It is
     ended in the same way when the process is told to stop.
     """
-    pipe = _Pipe()
+    pipe = _Pipe(ping_every_s)
     pump = asyncio.create_task(_pump(source, pipe))
     pump.add_done_callback(lambda _task: pipe.end())
     try:
         with leaving.told(pipe.end):
-            while (piece := await pipe.read(within_s=ping_every_s)) is not None:
+            while (piece := await pipe.read()) is not None:
                 yield piece
         # Where the source was stopped by its own side, or by ours, this is its end.
         if pump.done() and not pump.cancelled():
             pump.result()
     finally:
+        pipe.close()
         pump.cancel()
         await asyncio.wait([pump])
 
@@ -78,14 +89,19 @@ async def _pump(source: AsyncGenerator[bytes, None], pipe: _Pipe) -> None:
 
 
 class _Pipe:
-    """A few pieces between one writer and one reader of the same loop."""
+    """A few pieces between one writer and one reader of the same loop. Close it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ping_every_s: float) -> None:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_over = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ping_every_s = ping_every_s
+        # One timer for the whole stream: one for each wait would cost more than the wait.
+        self._silent_since = self._loop.time()
+        self._timer = self._loop.call_later(ping_every_s, self._ping)
 
     def add(self, piece: bytes) -> bool:
         """Takes the piece; False asks the writer to wait for room before the next."""
@@ -98,27 +114,35 @@ class _Pipe:
         self._is_over = True
         _wake(self._reader)
 
+    def close(self) -> None:
+        self._timer.cancel()
+
     async def has_room(self) -> None:
-        self._writer = asyncio.get_running_loop().create_future()
+        self._writer = self._loop.create_future()
         await self._writer
 
-    async def read(self, *, within_s: float) -> bytes | None:
-        """All that is there, a ping where nothing comes in time, None behind the end."""
+    async def read(self) -> bytes | None:
+        """All that is there, a ping where nothing comes for long, None behind the end."""
         if not self._pieces and not self._is_over:
-            loop = asyncio.get_running_loop()
-            self._reader = waiting = loop.create_future()
-            timer = loop.call_later(within_s, _wake, waiting)
-            try:
-                await waiting
-            finally:
-                timer.cancel()
+            self._silent_since = self._loop.time()
+            self._reader = self._loop.create_future()
+            await self._reader
         if not self._pieces:
             return None if self._is_over else PING
-        taken = b"".join(self._pieces)
+        taken = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._size = 0
         _wake(self._writer)
         return taken
+
+    def _ping(self) -> None:
+        """Wakes a reader who has waited for long, and looks again when the next may have."""
+        now = self._loop.time()
+        if now >= self._silent_since + self._ping_every_s:
+            _wake(self._reader)
+            self._silent_since = now
+        due = self._silent_since + self._ping_every_s
+        self._timer = self._loop.call_at(due, self._ping)
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

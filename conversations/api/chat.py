@@ -21,7 +21,7 @@ from accounts.principals import Principal
 from accounts.standing import CHECK_EVERY_S, Standing
 from assistants.runtime import AssistantRuntime
 from conversations.chats import answering
-from conversations.chats.dialogs import access_dialog
+from conversations.chats.dialogs import access_dialog, open_dialog
 from conversations.encoders.agentchat import AgentChatEncoder, apology_for
 from conversations.events import TurnEvent
 from conversations.files.attachments import read_link
@@ -64,7 +64,7 @@ class ChatView(AsyncView):
     async def post(self, request: Request) -> StreamingHttpResponse:
         def begin(attachments: Sequence[AttachmentRow] = ()) -> answering.Exchange:
             with naming("dialog_id"):
-                dialog = access_dialog(principal_of(request), fields["dialog_id"])
+                dialog = open_dialog(principal_of(request), fields["dialog_id"])
             runtime = answering.agent_of(principal_of(request), dialog)
             text = fields["user_input"]
             return answering.begin(dialog, runtime, text=text, attachments=attachments)

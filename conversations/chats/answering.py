@@ -21,12 +21,12 @@ from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
-from assistants.models import Assistant
-from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
+from assistants.runtime import AssistantRuntime, runtime_of
 from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
 from conversations.files.attachments import documents_of, images_of
+from conversations.history import context_tokens
 from conversations.models import Conversation, Run, RunKind, RunStatus
 from conversations.runs import store
 from conversations.runs.log import LostRun, RunLog
@@ -66,9 +66,8 @@ class Exchange:
 
 def agent_of(principal: Principal, dialog: Conversation) -> AssistantRuntime:
     """The dialog's assistant, as long as the principal may still use it. Raises NotFound."""
-    rows = Assistant.objects.visible_to(principal.user_id, is_operator=principal.is_operator)
-    row = rows.select_related(*RELATED_TO_TEXT).with_id(dialog.assistant_id or "")
-    if row is None:
+    row = dialog.assistant
+    if row is None or not row.is_visible_to(principal.user_id, is_operator=principal.is_operator):
         raise NotFound(_("The agent of this dialog is gone."), code="ASSISTANT_NOT_FOUND")
     return runtime_of(row, caller_id=principal.user_id, speaks=False)
 
@@ -104,8 +103,7 @@ def begin(
     request = TurnRequest(
         turn=claim.turn,
         text=text,
-        # A chat begins with its first turn.
-        history=load_history(conversation.pk, before_turn=claim.turn) if claim.turn > 1 else (),
+        history=_history(claim, runtime),
         variables={},
         conversation_id=conversation.pk,
         remote_id=conversation.remote_id,
@@ -113,6 +111,18 @@ def begin(
         images=images,
     )
     return Exchange(claim, runtime, _with_history_in_prompt(request, runtime))
+
+
+def _history(claim: Claim, runtime: AssistantRuntime) -> tuple[ChatMessage, ...]:
+    """What was said before. Another service keeps the history by itself."""
+    # A chat begins with its first turn.
+    if claim.turn == 1 or runtime.brain is not None:
+        return ()
+    return load_history(
+        claim.conversation_id,
+        before_turn=claim.turn,
+        context_tokens=context_tokens(runtime.llm),
+    )
 
 
 def _request_row(text: str, runtime: AssistantRuntime) -> RunRequestRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
@@ -14,6 +14,8 @@ from assistants.models import Assistant
 from conversations.models import Channel, Conversation, Message, Run, RunStatus
 from conversations.types import SettingsRow
 from core.errors import Conflict, NotFound
+from core.rows import Columns
+from providers.models import Llm, Provider
 
 NOT_FOUND_CODE = "DIALOG_NOT_FOUND"
 BUSY_CODE = "CONVERSATION_BUSY"
@@ -45,8 +47,48 @@ def named(own: QuerySet[Conversation], dialog_id: str) -> Conversation:
         found = own.filter(Q(pk=dialog_id) | Q(alias=dialog_id))
         row = min(found, key=lambda each: each.pk != dialog_id, default=None)
     if row is None:
-        raise NotFound(_("Dialog not found."), code=NOT_FOUND_CODE)
+        raise _not_found()
     return row
+
+
+def _not_found() -> NotFound:
+    return NotFound(_("Dialog not found."), code=NOT_FOUND_CODE)
+
+
+_DIALOG, _ASSISTANT = Columns(Conversation, "c"), Columns(Assistant, "a")
+_LLM, _PROVIDER = Columns(Llm, "l"), Columns(Provider, "p")
+# `dialogs_of`, by either id, and who answers in them; asked for every message.
+_OPEN = f"""
+select {_DIALOG}, {_ASSISTANT}, {_LLM}, {_PROVIDER}
+from conversations_conversation c
+left join assistants_assistant a on a.id = c.assistant_id
+left join providers_llm l on l.id = a.llm_id
+left join providers_provider p on p.id = l.provider_id
+where c.owner_id = %(owner)s and c.channel = 'chat' and c.settings ? 'agent_type'
+  and (c.id = %(id)s or c.alias = %(id)s)
+order by c.id = %(id)s desc limit 1
+"""  # noqa: S608 - names of columns
+
+
+def open_dialog(principal: Principal, dialog_id: str) -> Conversation:
+    """As `access_dialog`, with its assistant and the model of that, in one statement."""
+    row = None
+    if dialog_id and "\0" not in dialog_id:
+        with connection.cursor() as cursor:
+            cursor.execute(_OPEN, {"owner": principal.user_id, "id": dialog_id})
+            row = cursor.fetchone()
+    if row is None:
+        raise _not_found()
+    rest = iter(row)
+    dialog, assistant = _DIALOG.taken(rest), _ASSISTANT.taken(rest)
+    llm, provider = _LLM.taken(rest), _PROVIDER.taken(rest)
+    assert dialog is not None
+    if llm is not None:
+        llm.provider = provider
+    if assistant is not None:
+        assistant.llm = llm
+    dialog.assistant = assistant
+    return dialog
 
 
 def access_message(principal: Principal, message_id: str) -> Message:

@@ -19,6 +19,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
+from conversations.models import RunKind
 from conversations.runs import hints, store
 from conversations.runs.store import Batch
 from conversations.runs.types import Appended, Claim, NewEvent, Outcome, Page
@@ -33,6 +34,8 @@ _DELTAS = frozenset({"text_chunk", "thinking_chunk"})
 CHUNK_CHARS_PER_S = 64 / 0.05
 # Logs that have to be written within this time are written together.
 TOGETHER_S = 0.01
+# Logs that nobody reads along are written with others up to this share of their time earlier.
+EARLY_SHARE = 0.25
 # For so long after a write, logs gather for the next; an idle writer writes at once.
 REST_S = 0.02
 MAX_WAITING_CHARS = 8_000_000
@@ -56,11 +59,17 @@ class LostRun(Exception):
 class RunLog:
     """The log of one run, for whoever claimed it. Belongs to the event loop that made it.
 
+    Tasks are followed by readers, who are told of what is new. What a chat says its reader gets
+    otherwise: nothing hurries, and what is short is written with its end, in one statement.
+
     Every method raises LostRun once the attempt is lost.
     """
 
     def __init__(self, claim: Claim, *, flush_every_s: float = 0.05) -> None:
         self.claim = claim
+        self.is_followed = claim.kind is RunKind.TASK
+        # By how much it may be written earlier, where others are.
+        self.early_s = 0.0 if self.is_followed else flush_every_s * EARLY_SHARE
         self._flush_every_s = flush_every_s
         self._chunk_chars = int(CHUNK_CHARS_PER_S * flush_every_s)
         self._clock = asyncio.get_running_loop().time
@@ -73,7 +82,8 @@ class RunLog:
         self._is_acting = False
         self._is_written = asyncio.Event()
         self._is_written.set()
-        self._written_at = float("-inf")
+        # At once where nothing was written for a while; then so often and no oftener.
+        self._written_at = float("-inf") if self.is_followed else self._clock()
         self._error: Exception | None = None
         # The text that is open: how many pieces it has, and when it began.
         self._pieces = 0
@@ -89,10 +99,11 @@ class RunLog:
             self._check()
         self._waiting_chars += size
         self._put_down(event)
-        # At once where nothing was written for a while; then so often and no oftener.
-        since_s = self._clock() - self._written_at
-        self._writer.note(self, within_s=max(0.0, self._flush_every_s - since_s))
-        self._is_written.clear()
+        # Where something waits already, the writer knows.
+        if self._is_written.is_set():
+            self._is_written.clear()
+            since_s = self._clock() - self._written_at
+            self._writer.note(self, within_s=max(0.0, self._flush_every_s - since_s))
 
     async def flush(self) -> None:
         """Waits until everything is written, however long the database is away."""
@@ -110,9 +121,9 @@ class RunLog:
 
     async def finish(self, outcome: Outcome) -> None:
         """Ends the run, however long the database is away; nothing can be added any more."""
+        # After any error but a loss the log stands where it was last written.
         if self._error is None or isinstance(self._error, LostRun):
-            await self.flush()
-        # After any other error the log stands where it was last written.
+            outcome = await self._with_the_rest(outcome)
         pause_s = RETRY_FIRST_S
         while True:
             try:
@@ -125,7 +136,22 @@ class RunLog:
         self._error = LostRun()
         if not has_ended:
             raise LostRun
-        hints.tell(self.claim.run_id)
+        self.tell()
+
+    def tell(self) -> None:
+        """Has those look who read along."""
+        if self.is_followed:
+            hints.tell(self.claim.run_id)
+
+    async def _with_the_rest(self, outcome: Outcome) -> Outcome:
+        """The outcome with the events that wait, where nothing else is on its way any more."""
+        if self._batch is not None or self._is_acting:
+            await self.flush()
+        self._check()
+        waiting = tuple(entry.event() for entry in self._waiting)
+        self._waiting, self._waiting_chars = [], 0
+        self._is_written.set()
+        return dataclasses.replace(outcome, events_before=(*waiting, *outcome.events_before))
 
     def take(self) -> Batch | None:
         """For the writer: what is to be written next, the same until `written` or `fail`."""
@@ -199,6 +225,8 @@ class _Entry:
 
 
 def _size(event: NewEvent) -> int:
+    if event.type in _DELTAS:
+        return _EVENT_CHARS + len(event.data["content"])
     return _EVENT_CHARS + sum(len(str(value)) for value in event.data.values())
 
 
@@ -226,8 +254,10 @@ class _Writer:
             if (rest_s := self._rests_until - clock()) > 0:
                 await asyncio.sleep(rest_s)
             soon = clock() + TOGETHER_S
-            if due := [log for log, at in self._due.items() if at <= soon]:
-                await self._write(due)
+            if min(self._due.values()) <= soon:
+                await self._write(
+                    [log for log, at in self._due.items() if at - log.early_s <= soon]
+                )
                 self._rests_until = clock() + REST_S
                 continue
             self._sooner.clear()
@@ -294,7 +324,7 @@ async def _written(batches: Sequence[Batch]) -> list[Appended | None]:
 def _tell(log: RunLog, batch: Batch, answer: Appended | None) -> None:
     log.written(answer)
     if answer is not None and batch.events:
-        hints.tell(log.claim.run_id)
+        log.tell()
 
 
 _WRITERS: PerLoop[_Writer] = PerLoop(_Writer, _Writer.end)

@@ -29,6 +29,7 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
+from pydantic_core import from_json
 
 from core.http import too_large
 from core.wire import Response, WireError
@@ -116,7 +117,11 @@ class OpenAIChat(DirectChat):
 
 def _chunk(event: bytes, model_name: str) -> Any:
     """What an event says. Raises as pydantic-ai does for an error that comes in the stream."""
-    chunk = json.loads(event.decode())
+    try:
+        chunk = from_json(event)
+    except ValueError:
+        # Half a character, which some vendors send in two chunks, is refused by the fast reader.
+        chunk = json.loads(event.decode())
     if isinstance(chunk, dict) and (error := chunk.get("error")):
         message = error.get("message") if isinstance(error, dict) else None
         text = message if isinstance(message, str) else "An error in the stream"

@@ -14,12 +14,12 @@ from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisAway
 
 from accounts.models import User
-from conversations.models import Run, RunStatus
+from conversations.models import Run, RunKind, RunStatus
 from conversations.runs import hints, store
 from conversations.runs.log import LostRun, RunLog, follow
 from conversations.runs.types import Claim, NewEvent, Outcome, StoredEvent
 from core.db import in_db
-from tests.conversations.made import chunk, claimed, conversation
+from tests.conversations.made import chunk, claimed, conversation, new_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -226,6 +226,36 @@ async def test_it_notes_that_something_is_about_to_change(run: Claim) -> None:
     await log.acting()
     await log.finish(DONE)
     assert [event.idx for event in await events_of(run)] == [1, 2]
+
+
+async def test_it_writes_what_waits_together_with_the_end(
+    run: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "append_all", lambda batches: pytest.fail("it was written before"))
+    log = RunLog(run)
+    for event in (NewEvent("text_start"), chunk("a"), chunk("b")):
+        log.add(event)
+    with faults(monkeypatch, "finish", OperationalError("closed"), after=True):
+        await log.finish(DONE)
+    found = await events_of(run)
+    assert [(event.idx, event.type) for event in found] == [
+        (1, "text_start"),
+        (2, "text_chunk"),
+        (3, "task_complete"),
+    ]
+
+
+async def test_it_writes_the_log_of_a_long_chat_before_its_end(alice: User) -> None:
+    chat = new_run(conversation(alice, channel="chat"), kind=RunKind.CHAT)
+    claim = await in_db(store.start_claimed, chat, worker="tests")
+    log = RunLog(claim, flush_every_s=0.05)
+    log.add(chunk("a"))
+    async with asyncio.timeout(30):
+        while not await events_of(claim):
+            await asyncio.sleep(0.01)
+    log.add(chunk("b"))
+    await log.finish(DONE)
+    assert [event.data.get("content") for event in await events_of(claim)] == ["a", "b", None]
 
 
 async def test_it_ends_a_run_once(run: Claim) -> None:
