@@ -3,8 +3,8 @@
 Django sends its signals of a request's beginning and end from a thread that it makes for that
 request, as connections to the database belong to threads. A request whose view is a coroutine has
 none there: its database work happens in `core.db.in_db`, which gives its connections back by
-itself. That thread cost four times as much as all the middleware. Requests that did need a thread
-of their own, for a synchronous view, are ended in it, as before.
+itself. That thread cost more of a processor than all the middleware: 0.8 ms of a poll, beside 0.3.
+Requests that did need a thread of their own, for a synchronous view, are ended in it, as before.
 """
 
 from __future__ import annotations
