@@ -19,19 +19,22 @@ django.setup(set_prefix=False)
 # These need the loaded app registry.
 from config.lifespan import lifespan  # noqa: E402
 from conversations.api import tasks_polls  # noqa: E402
-from core.asgi import limit_body  # noqa: E402
+from core.asgi import limit_body, with_told_addresses  # noqa: E402
 from core.handler import Handler  # noqa: E402
 from gateway import router  # noqa: E402
 from realtime.urls import websocket_urlpatterns  # noqa: E402
 
+# The gateway asks nobody for addresses, and goes before what works them out.
 application = router.before(
-    tasks_polls.before(
-        ProtocolTypeRouter(
-            {
-                "http": limit_body(Handler()),
-                "websocket": URLRouter(websocket_urlpatterns),
-                "lifespan": lifespan,
-            }
+    with_told_addresses(
+        tasks_polls.before(
+            ProtocolTypeRouter(
+                {
+                    "http": limit_body(Handler()),
+                    "websocket": URLRouter(websocket_urlpatterns),
+                    "lifespan": lifespan,
+                }
+            )
         )
     )
 )

@@ -13,10 +13,17 @@ from asgiref.typing import (
     ASGISendEvent,
     HTTPScope,
 )
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.families import error_response
 from core.middleware import HARD_BODY_LIMIT_BYTES, body_too_large
+
+
+def with_told_addresses(app: Any) -> Any:
+    """The application, which sees the clients that trusted proxies tell of in their place."""
+    return ProxyHeadersMiddleware(app, trusted_hosts=settings.TRUSTED_PROXIES)
 
 
 def limit_body(app: Any) -> ASGI3Application:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
 
@@ -27,9 +26,8 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
         self._make = make
         self._close = close
-        self._held: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]
-        ] = WeakKeyDictionary()
+        # The generator holds its loop anyway, so a weak key would only make looking it up dearer.
+        self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]] = {}
 
     def get(self) -> T:
         """The running loop's resource. Must be called on a loop."""

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Self
 
 from django.utils.translation import gettext as _
 
 from core.db import in_db
-from core.errors import AppError, InvalidRequest, ProviderError
+from core.errors import AppError, InvalidRequest, ProviderError, Unavailable
 from core.ids import prefixed_id
 from core.wire import Response, WireError
 from gateway import assistants, directory, local, upstream
+from gateway.dialects.failures import unreadable
 from gateway.dialects.sse import TooLong
 from gateway.dialects.table import DIALECTS, ChatDialect, Decoder, Encoder, Relay
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Stopping
 from gateway.neutral import (
     CallArguments,
     Event,
@@ -51,11 +52,11 @@ _OPENAI = "openai"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Passed:
-    """An answer in the client's own dialect: its first piece, and whatever follows."""
+    """A stream in the client's own dialect: what is passed on of it first, and the rest to come."""
 
     response: Response
+    relay: Relay
     first: bytes
-    rest: AsyncIterator[bytes]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,12 +89,10 @@ async def answer(request: GatedRequest, dialect: ChatDialect) -> None:
         match opened:
             case Whole():
                 await _send_whole(request, opened)
-            case Passed():
-                await _pass_on(request, dialect, asked, opened)
-            case Told() if asked.stream:
-                await _tell(request, dialect, asked, opened)
-            case Told():
+            case Told() if not asked.stream:
                 await _send_collected(request, dialect, opened)
+            case _:
+                await _stream(request, dialect, asked, opened)
 
 
 async def _opened(
@@ -158,13 +157,16 @@ class _Asking:
     async def assistant(self) -> Told:
         """What the assistant answers. Raises AppError."""
         self._request.metered.attempts = 1
-        runtime = await in_db(assistants.load, self._request.record.principal, self._asked.model)
+        runtime = await in_db(assistants.load, self._request.record, self._asked.model)
         self._request.metered.target_row = runtime.id
         try:
             turn = assistants.to_turn(self.neutral, runtime)
         except Inexpressible as unable:
             raise self._refusal(unable) from None
-        return await self._first(assistants.answer(turn, runtime, self.neutral))
+        try:
+            return await self._first(assistants.answer(turn, runtime, self.neutral))
+        except upstream.Failing as failing:
+            raise upstream.as_error(failing) from failing
 
     async def _same(self, target: Target) -> Opened:
         asked, dialect = self._asked, self._dialect
@@ -178,8 +180,8 @@ class _Asking:
         )
         if not asked.stream:
             return self._whole(await upstream.read(response))
-        rest = aiter(response)
-        return Passed(response, await self._first_piece(response, rest), rest)
+        relay = dialect.relay(public_model=asked.model, wants_usage=asked.wants_usage)
+        return Passed(response, relay, await self._first_words(response, relay))
 
     def _whole(self, data: bytes) -> Whole:
         body, usage = self._dialect.relay_answer(data, public_model=self._asked.model)
@@ -225,25 +227,33 @@ class _Asking:
             raise upstream.Failing(failed, is_service=True) from error
         if isinstance(first, Failed):
             await events.aclose()
-            raise upstream.Failing(first, is_service=first.status >= 500)
+            raise upstream.told(first)
         return Told(first, events)
 
-    async def _first_piece(self, response: Response, pieces: AsyncIterator[bytes]) -> bytes:
+    async def _first_words(self, response: Response, relay: Relay) -> bytes:
+        """The first event, unless it tells of a failure: then others may still be asked."""
         content_type = response.header(b"content-type") or b""
+        if not content_type.startswith(b"text/event-stream"):
+            await response.aclose()
+            failed = Failed("upstream_error", _("The model's server sent no event stream."))
+            raise upstream.Failing(failed, is_service=True)
+        first = b""
         try:
-            if not content_type.startswith(b"text/event-stream"):
-                await response.aclose()
-                failed = Failed("upstream_error", _("The model's server sent no event stream."))
-                raise upstream.Failing(failed, is_service=True)
-            return await anext(pieces)
+            # Part of an event says nothing yet.
+            while not first and relay.failed is None:
+                first = relay.push(await anext(response))
         except StopAsyncIteration:
             failed = Failed("upstream_error", _("The model gave no answer."))
             raise upstream.Failing(failed, is_service=True) from None
         except WireError as error:
             raise upstream.broken(error) from error
-        except asyncio.CancelledError:
+        except TooLong:
             await response.aclose()
-            raise
+            raise upstream.Failing(unreadable(), is_service=True) from None
+        if relay.failed is not None:
+            await response.aclose()
+            raise upstream.told(relay.failed)
+        return first
 
     def passed_headers(self) -> list[tuple[bytes, bytes]]:
         """What the client says to the vendor's API beside the body."""
@@ -340,8 +350,32 @@ async def _send_collected(request: GatedRequest, dialect: ChatDialect, told: Tol
     await _send_whole(request, Whole(body, collected.usage))
 
 
-async def _pass_on(request: GatedRequest, dialect: ChatDialect, asked: Any, passed: Passed) -> None:
-    relay = dialect.relay(public_model=asked.model, wants_usage=asked.wants_usage)
+async def _stream(
+    request: GatedRequest, dialect: ChatDialect, asked: Any, opened: Passed | Told
+) -> None:
+    """The answer as it comes; before the process stops, the client is told that it breaks off."""
+    try:
+        with request.exchange.until_stopping():
+            match opened:
+                case Passed():
+                    await _pass_on(request, opened)
+                case Told():
+                    await _tell(request, dialect, asked, opened)
+    except Stopping:
+        text = _("The service is being restarted; ask again.")
+        if not request.exchange.answered:
+            raise Unavailable(text, code="overloaded", retry_after=1) from None
+        failed = Failed("overloaded_error", text, status=503)
+        if not request.is_recorded:
+            request.fail(failed)
+            request.close()
+            event = dialect.error_event(failed.type, text, param=None, code=None, request_id="")
+            await request.exchange.write(event)
+        await request.exchange.end_stream()
+
+
+async def _pass_on(request: GatedRequest, passed: Passed) -> None:
+    relay = passed.relay
     before = request.estimate
     request.estimate = lambda: Usage(
         before().input_tokens, -(-relay.seen_chars // _CHARS_PER_TOKEN)
@@ -350,10 +384,10 @@ async def _pass_on(request: GatedRequest, dialect: ChatDialect, asked: Any, pass
     async with passed.response:
         request.first_byte()
         await exchange.begin_stream()
-        await _push(request, relay, passed.first)
+        await _pass(request, relay, passed.first)
         try:
-            async for piece in passed.rest:
-                await _push(request, relay, piece)
+            async for piece in passed.response:
+                await _pass(request, relay, relay.push(piece))
         except (WireError, TooLong):
             # The relay knows that the end has not come, and says so.
             pass
@@ -367,8 +401,7 @@ async def _pass_on(request: GatedRequest, dialect: ChatDialect, asked: Any, pass
     await exchange.end_stream()
 
 
-async def _push(request: GatedRequest, relay: Relay, piece: bytes) -> None:
-    out = relay.push(piece)
+async def _pass(request: GatedRequest, relay: Relay, out: bytes) -> None:
     if relay.is_complete:
         request.usage = relay.usage
         request.close()

@@ -142,7 +142,7 @@ async def _admit(exchange: Exchange, record: KeyRecord) -> None:
     except RateLimited as error:
         metrics.limited(error.error_code)
         raise
-    limit, remaining = str(admission.limit).encode(), str(admission.remaining).encode()
+    limit, remaining = b"%d" % admission.limit, b"%d" % admission.remaining
     exchange.extra += [
         (b"x-ratelimit-limit-requests", limit),
         (b"x-ratelimit-remaining-requests", remaining),

@@ -6,6 +6,8 @@ import dataclasses
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from providers.types import EmbedderSpec, LlmSpec
 
 if TYPE_CHECKING:
@@ -71,8 +73,7 @@ class PublicModel:
     cache_s: int = 0
 
 
-@dataclasses.dataclass(slots=True)
-class Metered:
+class Metered(msgspec.Struct, gc=False):
     """What one request took. Filled in while it is answered, recorded however it ends.
 
     Times in milliseconds from the arrival of the request's head. `output_tokens` of an answer that

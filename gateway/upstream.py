@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from django.utils.translation import gettext as _
@@ -32,6 +33,7 @@ from gateway.routing import Health, attempts
 from gateway.types import Metered, Target
 
 T = TypeVar("T")
+Headers = tuple[tuple[bytes, bytes], ...]
 logger = logging.getLogger(__name__)
 
 # A model may think for minutes before the first word of a whole answer.
@@ -139,7 +141,7 @@ async def send(
             "POST",
             target.origin,
             target.path + below,
-            headers=_headers(target, headers),
+            headers=_headers(target.headers, tuple(headers)),
             body=body,
             timeouts=timeouts,
         )
@@ -153,15 +155,14 @@ async def send(
     raise await _refused(response, decode_error)
 
 
-def _headers(target: Target, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    if not headers:
-        return [*_JSON_HEADERS, *target.headers]
-    said = {name for name, _value in headers}
-    own = [(name, value) for name, value in target.headers if name not in said]
-    return [*_JSON_HEADERS, *own, *headers]
+@lru_cache(maxsize=256)
+def _headers(own: Headers, given: Headers) -> Headers:
+    """What the target is told; where both say something the client is right."""
+    said = {name for name, _value in given}
+    return (*_JSON_HEADERS, *(header for header in own if header[0] not in said), *given)
 
 
-_JSON_HEADERS = ((b"content-type", b"application/json"), (b"accept", b"*/*"))
+_JSON_HEADERS: Headers = ((b"content-type", b"application/json"), (b"accept", b"*/*"))
 
 
 async def _refused(response: Response, decode_error: Callable[[int, bytes], Failed]) -> Failing:
@@ -194,13 +195,18 @@ def _seconds(value: bytes | None) -> float | None:
 async def read(response: Response) -> bytes:
     """The whole body of a good answer. Raises Failing."""
     try:
-        async with response:
-            return await response.read(MAX_ANSWER_BYTES)
+        # However this ends, it leaves nothing to close.
+        return await response.read(MAX_ANSWER_BYTES)
     except WireError as error:
         raise broken(error) from error
     except ResponseTooLarge as error:
         failed = Failed("upstream_error", str(error.message))
         raise Failing(failed, is_service=True) from error
+
+
+def told(failed: Failed) -> Failing:
+    """A failure that came in the place of a good answer."""
+    return Failing(failed, is_service=failed.status in (408, 429) or failed.status >= 500)
 
 
 def broken(error: WireError) -> Failing:

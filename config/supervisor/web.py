@@ -13,7 +13,6 @@ import sys
 
 import uvicorn
 
-from config import settings
 from config.supervisor.ready import announce
 from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 
@@ -21,6 +20,7 @@ from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 LARGEST_FRAME = 2**20
 PING_EVERY_S = PONG_WITHIN_S = 20.0
 GRACE_S = 5
+KEEP_ALIVE_S = 75
 # How long a thread that works on the database may keep the event loop waiting; Python's own 5 ms,
 # times the threads at work, is what every stream and call of the process would stand still.
 SWITCH_INTERVAL_S = 0.0005
@@ -47,8 +47,10 @@ def configuration() -> uvicorn.Config:
         # Speech does not compress, and deflate costs memory and time per socket.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
-        # Passed on, or uvicorn would read a variable of its own.
-        forwarded_allow_ips=settings.TRUSTED_PROXIES,
+        # In `config.asgi`, for what wants to know.
+        proxy_headers=False,
+        # Clients close an idle connection after 5 s, as uvicorn does: they would meet.
+        timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
         access_log=False,
         log_config=None,

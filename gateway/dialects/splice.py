@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 import msgspec
@@ -21,12 +22,17 @@ Span = tuple[int, int]
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.S)
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+# Bytes of a text up to this size are copied: that takes less than looking into them.
+_COPIED_BYTES = 16_384
 _SCALAR = re.compile(rb"[^,\]}\s]+")
 _HEAD = re.compile(rb"\s*\{\s*(\}?)")
 _QUOTE = ord('"')
 _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
-# A letter of ASCII in its escaped form, as an odd client may write the name of a member.
+# A letter of a name in its escaped form, as an odd client may write it; none of another language.
 _ESCAPED_ASCII = rb"\u00"
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[67])")
+# Larger texts are not looked through token by token, which would stop all others for seconds.
+_SEARCHED_BYTES = 262_144
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -36,11 +42,16 @@ def with_members(
     """The text in pieces with these values (JSON texts) in all members of these names.
 
     `present` are known to be there, `optional` are added where they are not. A name given twice
-    gets its value twice: readers differ in which one they believe. The pieces look into `text`.
+    gets its value twice: readers differ in which one they believe. The pieces look into `text`,
+    unless it is a large one that has to be written anew, as its members are hard to find.
     """
-    changes: list[tuple[int, int, bytes]] = []
-    for name, value in present.items():
-        changes += [(start, end, value) for start, end in known_spans(text, name)]
+    if len(text) > _SEARCHED_BYTES and (optional or not all(_is_plain(text, n) for n in present)):
+        return _written_anew(text, {**optional, **present})
+    changes = [
+        (start, end, value)
+        for name, value in present.items()
+        for start, end in known_spans(text, name)
+    ]
     for name, value in optional.items():
         found = value_spans(text, name)
         changes += [(start, end, value) for start, end in found] or [_addition(text, name, value)]
@@ -53,6 +64,9 @@ def with_value(text: Text, path: tuple[str, ...], value: bytes) -> list[Piece]:
 
 
 def _changed(text: Text, changes: list[tuple[int, int, bytes]]) -> list[Piece]:
+    if len(changes) == 1 and isinstance(text, bytes) and len(text) <= _COPIED_BYTES:
+        start, end, value = changes[0]
+        return [text[:start], value, text[end:]]
     view = memoryview(text)
     pieces: list[Piece] = []
     done = 0
@@ -62,18 +76,50 @@ def _changed(text: Text, changes: list[tuple[int, int, bytes]]) -> list[Piece]:
     return [*pieces, view[done:]]
 
 
+def _written_anew(text: Text, values: Mapping[str, bytes]) -> list[Piece]:
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [memoryview(text)]
+    members |= {name: msgspec.Raw(value) for name, value in values.items()}
+    return [msgspec.json.encode(members)]
+
+
+def known_value(text: Text, name: str) -> bytes:
+    """The JSON text of a member that the object is known to have; of several, the last."""
+    if len(text) > _SEARCHED_BYTES and not _is_plain(text, name):
+        return bytes(msgspec.json.decode(text, type=dict[str, msgspec.Raw])[name])
+    start, end = known_spans(text, name)[-1]
+    return bytes(text[start:end])
+
+
+def _is_plain(text: Text, name: str) -> bool:
+    """Whether the name in quotes, once in the whole text, is that member's."""
+    if isinstance(text, memoryview) or text.count(_member(name)[0]) != 1:
+        return False
+    return text.find(_ESCAPED_ASCII) < 0 or _ESCAPED_LETTER.search(text) is None
+
+
 def known_spans(text: Text, name: str) -> list[Span]:
     """`value_spans` of a name that the object is known to have: faster where it is there once.
 
     The name in quotes, once in the whole text, is that member's; only escapes could hide another.
     """
-    if not isinstance(text, memoryview):
-        key = b'"%b"' % name.encode()
-        at = text.find(key)
-        is_only = at >= 0 and text.find(key, at + 1) < 0 and text.find(_ESCAPED_ASCII) < 0
-        if is_only and (colon := _COLON.match(text, at + len(key))):
-            return [_value_span(text, colon.end())]
+    if (
+        _is_plain(text, name)
+        and not isinstance(text, memoryview)
+        and (found := _member(name)[1].search(text))
+    ):
+        return [found.span(1) if found[1] else _value_span(text, found.end())]
     return value_spans(text, name)
+
+
+@lru_cache(maxsize=16)
+def _member(name: str) -> tuple[bytes, re.Pattern[bytes]]:
+    """The name in quotes, and the member with its value where that is a string."""
+    key = b'"%b"' % name.encode()
+    value = rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")?+'
+    return key, re.compile(re.escape(key) + _COLON.pattern + value, re.S)
 
 
 def value_spans(text: Text, name: str, *inner: str) -> list[Span]:

@@ -18,7 +18,7 @@ from gateway.dialects.messages import schema as messages_schema
 from gateway.neutral import Event, Failed, Feature, Request, Usage
 from gateway.types import Dialect
 
-Body = bytes | bytearray | memoryview
+Body = bytes | bytearray
 Pieces = list[bytes | memoryview]
 
 
@@ -69,6 +69,7 @@ class ChatDialect:
     relay: Callable[..., Relay]
     relay_answer: Callable[..., tuple[bytes, Usage | None]]
     relay_request: Callable[..., Pieces]
+    error_event: Callable[..., bytes]
 
 
 MESSAGES = ChatDialect(
@@ -87,6 +88,7 @@ MESSAGES = ChatDialect(
     relay=messages_relay.StreamRelay,
     relay_answer=messages_relay.relay_answer,
     relay_request=messages_relay.relay_request,
+    error_event=messages_encode.error_event,
 )
 CHAT_COMPLETIONS = ChatDialect(
     name="chat_completions",
@@ -104,6 +106,7 @@ CHAT_COMPLETIONS = ChatDialect(
     relay=chat_relay.StreamRelay,
     relay_answer=chat_relay.relay_answer,
     relay_request=chat_relay.relay_request,
+    error_event=chat_encode.error_event,
 )
 DIALECTS: Mapping[Dialect, ChatDialect] = {
     dialect.name: dialect for dialect in (MESSAGES, CHAT_COMPLETIONS)

@@ -6,32 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from config import settings
 from config.supervisor import postgres, up, web
+from core.asgi import with_told_addresses
 
 
 @pytest.mark.parametrize(("peer", "seen"), [("10.1.2.3", "9.9.9.9"), ("11.1.2.3", "11.1.2.3")])
 async def test_it_believes_the_address_that_a_trusted_proxy_tells(
-    peer: str, seen: str, monkeypatch: pytest.MonkeyPatch
+    peer: str, seen: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own is not ours
-    monkeypatch.setattr(settings, "TRUSTED_PROXIES", ["127.0.0.1", "10.0.0.0/8"])
+    settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]
     found = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         found.append(scope["client"][0])
 
-    trusted = web.configuration().forwarded_allow_ips
+    assert not web.configuration().proxy_headers
     scope = {
         "type": "http",
         "scheme": "http",
         "client": (peer, 1),
         "headers": [(b"x-forwarded-for", b"9.9.9.9")],
     }
-    call: Any = ProxyHeadersMiddleware(application, trusted_hosts=trusted)
-    await call(scope, None, None)
+    await with_told_addresses(application)(scope, None, None)
     assert found == [seen]
 
 
