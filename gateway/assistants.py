@@ -12,10 +12,17 @@ from contextlib import aclosing
 
 from django.utils.translation import gettext as _
 
-from accounts.principals import Principal
+from accounts.keyring import KeyRecord
 from assistants.access import visible_assistants
 from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
-from conversations.events import ModelAsked, TextDelta, ThinkingDelta, TurnFailed, TurnFinished
+from conversations.events import (
+    ModelAsked,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+    TurnFailed,
+    TurnFinished,
+)
 from conversations.turn import TurnRequest, run_turn
 from core.errors import InvalidRequest, NotFound, ProviderError
 from gateway import neutral
@@ -42,17 +49,22 @@ _REASONS: dict[str, Reason] = {
     "content_filter": "refusal",
 }
 
+_FIRST_SIGNS = (TextDelta, ThinkingDelta, ToolCalled, TurnFinished)
+
 
 def is_assistant(model: str) -> bool:
     """Whether a client's `model` names an assistant."""
     return model.startswith(ASSISTANT_PREFIX)
 
 
-def load(principal: Principal, model: str) -> AssistantRuntime:
+def load(record: KeyRecord, model: str) -> AssistantRuntime:
     """The assistant of that id, else of that name, for the key's owner. A unit of database work.
 
-    Raises NotFound; ProviderError where no model can answer for it.
+    A key with a list of models may ask for an assistant under the names that are listed, and for
+    one whose id is listed under its name, too. Raises NotFound; ProviderError where no model can
+    answer for it.
     """
+    principal = record.principal
     wanted = model.removeprefix(ASSISTANT_PREFIX)
     rows = visible_assistants(principal).select_related(*RELATED_TO_TEXT)
     row = rows.with_id(wanted)
@@ -60,7 +72,7 @@ def load(principal: Principal, model: str) -> AssistantRuntime:
         own = rows.filter(name=wanted).visible_to(principal.user_id, is_operator=False)
         # An own assistant goes before the system's of the same name, an older before a newer one.
         row = min(own.order_by("created_at", "pk"), key=lambda each: each.is_system, default=None)
-    if row is None:
+    if row is None or not _may_ask(record, model, row.pk):
         raise NotFound(
             _("Assistant not found."),
             code="model_not_found",
@@ -70,6 +82,11 @@ def load(principal: Principal, model: str) -> AssistantRuntime:
         missing = _("No language model is configured for this assistant.")
         raise ProviderError(missing, is_permanent=True)
     return runtime
+
+
+def _may_ask(record: KeyRecord, model: str, assistant_id: str) -> bool:
+    names = {model, ASSISTANT_PREFIX + assistant_id}
+    return not record.allowed_models or not names.isdisjoint(record.allowed_models)
 
 
 def to_turn(request: Request, runtime: AssistantRuntime) -> TurnRequest:
@@ -118,9 +135,13 @@ async def answer(
 ) -> AsyncGenerator[Event, None]:
     """The events of an answer. Closing it ends the model's work and the tools'."""
     reply = _Reply(request, asked)
-    yield Started()
+    has_started = False
     async with aclosing(run_turn(asked, runtime)) as events:
         async for event in events:
+            # Until the model has answered in some way, a failure is an answer of its own.
+            if not has_started and isinstance(event, _FIRST_SIGNS):
+                has_started = True
+                yield Started()
             match event:
                 case TextDelta(text):
                     if said := reply.push(text):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from django.utils.translation import gettext as _
 
+from core.db import in_db
 from core.errors import InvalidRequest
 from gateway import assistants, directory, upstream
 from gateway.dialects.messages import schema
@@ -32,6 +33,7 @@ async def answer(request: GatedRequest) -> None:
     request.metered.model = asked.model
     request.usage = Usage()
     if assistants.is_assistant(asked.model):
+        await in_db(assistants.load, request.record, asked.model)
         tokens = estimate(MESSAGES.decode_request(asked))
     else:
         model = await directory.find(request.record, asked.model)
