@@ -2,49 +2,70 @@
 
 Each event loop writes a line per request to a journal of its own before the answer's last byte is
 sent: a process that is killed then leaves the line behind. Every second the journal is cut, and the
-part cut off is written to Postgres in one statement and deleted; so are parts that dead processes
-left. A request's id is the key of its row: written twice, it is counted once.
+part cut off is written to Postgres and deleted; so are parts that dead processes left. A request's
+id is the key of its row: written twice, it is counted once. A line that the database will never
+take is logged and passed over, so that it holds up no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import itertools
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    connection,
+    transaction,
+)
+from django.db.models import CharField
 from django.utils import timezone
 
 from core.db import in_db
 from core.loops import PerLoop
-from gateway.models import Route
+from gateway.models import Route, UsageRecord
 from gateway.types import Metered, Target
 from providers.actions import note_broken
 
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 1.0
-# Of one statement; a journal that grew while Postgres was away is written in several.
+# Of one statement; a journal that grew while Postgres was away is read and written in several.
 _BATCH = 5_000
 # Lines kept in memory while the disk takes none.
 _MOST_UNWRITTEN = 10_000
 _MAX_MESSAGE_CHARS = 500
 _SUFFIX = ".jsonl"
 
+# Clients and vendors have a say in some values; the database takes none that is longer or larger.
+_LONGEST = {
+    field.column: field.max_length
+    for field in UsageRecord._meta.concrete_fields
+    if isinstance(field, CharField)
+}
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_MOST_COUNTED = 2**31 - 1
+
 _encode = msgspec.json.Encoder(decimal_format="string").encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _numbers = itertools.count(1)
 
 # The rows that were not known yet, and their sums by day. In the order of the sums' key, so that
-# two processes that write at once wait for each other instead of locking each other out.
+# two processes that write at once wait for each other instead of locking each other out. What a
+# client made up is the name of no model, and would be kept for ever in the sums.
 _INSERT = """
 WITH record AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(
@@ -71,11 +92,12 @@ WITH record AS (
     ON CONFLICT (request_id) DO NOTHING
     RETURNING *
 ), summed AS (
-    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, key_id, owner_id, model,
+    SELECT (created_at AT TIME ZONE 'UTC')::date AS day, key_id, min(owner_id) AS owner_id,
+           CASE WHEN status = 404 AND target_row = '' THEN '' ELSE model END AS model,
            count(*) AS requests, count(*) FILTER (WHERE status >= 400) AS errors,
            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
            sum(latency_ms) AS latency_ms, sum(cost) AS cost
-    FROM fresh GROUP BY 1, 2, 3, 4
+    FROM fresh GROUP BY 1, 2, 4
 )
 INSERT INTO gateway_usageday AS known (
     day, key_id, key_name, owner_id, model, requests, errors, input_tokens, output_tokens,
@@ -102,6 +124,7 @@ class Journal:
         self._folder = folder
         self._file = self._open()
         self._size = 0
+        self._is_cut_off = False
 
     def _open(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -116,8 +139,14 @@ class Journal:
             os.close(file)
 
     def append(self, line: bytes) -> None:
-        """One line, whole. Raises OSError."""
-        self._size += os.write(self._file, line)
+        """One line, whole. Raises OSError where the disk does not take all of it."""
+        if self._is_cut_off:
+            line = b"\n" + line
+        written = os.write(self._file, line)
+        self._size += written
+        self._is_cut_off = written < len(line)
+        if self._is_cut_off:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def cut(self) -> None:
         """Leaves what was written to whoever looks for parts, and goes on in a new file."""
@@ -125,10 +154,13 @@ class Journal:
             return
         fresh = self._open()
         os.close(self._file)
-        self._file, self._size = fresh, 0
+        self._file, self._size, self._is_cut_off = fresh, 0, False
 
     def close(self) -> None:
+        """Nothing can be appended any more."""
         os.close(self._file)
+        # Its number is soon another file's.
+        self._file = -1
 
 
 class Meter:
@@ -212,7 +244,8 @@ def write_parts(folder: Path) -> None:
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         with _locked(path) as is_ours:
             if is_ours:
-                write_lines(path.read_bytes().splitlines())
+                with path.open("rb") as lines:
+                    write_lines(lines)
                 path.unlink()
 
 
@@ -230,18 +263,41 @@ def _write_rest(
         _show_failure(row_id, route_id, failure)
 
 
-def write_lines(lines: list[bytes]) -> None:
-    """Writes lines of a journal; one that a full disk cut off is logged and passed over."""
-    rows: list[Any] = []
-    for line in lines:
-        try:
-            rows.append(msgspec.json.decode(line))
-        except msgspec.DecodeError:
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Writes lines of a journal; those that cannot be read or written are logged, not raised."""
+    rows = (row for line in lines if (row := _row(line)) is not None)
+    while batch := list(itertools.islice(rows, _BATCH)):
+        _insert(batch)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What the line says, as the database can take it."""
+    try:
+        row = _decode(line)
+    except msgspec.DecodeError:
+        # A full disk cut it off.
+        if line.strip():
             logger.error("a line of the gateway's journal is unreadable: %r", line[:200])
-    for first in range(0, len(rows), _BATCH):
-        batch = msgspec.json.encode(rows[first : first + _BATCH]).decode()
+        return None
+    for name, value in row.items():
+        if isinstance(value, str):
+            row[name] = value.replace("\0", "")[: _LONGEST.get(name)]
+        elif name in _COUNTS:
+            row[name] = min(max(value, 0), _MOST_COUNTED)
+    return row
+
+
+def _insert(rows: list[dict[str, Any]]) -> None:
+    try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_INSERT, [batch.replace("\\u0000", "")])
+            cursor.execute(_INSERT, [msgspec.json.encode(rows).decode()])
+    except (DataError, IntegrityError) as error:
+        if len(rows) == 1:
+            logger.error("a request can never be written: %r (%r)", rows[0], error)
+            return
+        middle = len(rows) // 2
+        _insert(rows[:middle])
+        _insert(rows[middle:])
 
 
 def _show_failure(row_id: str, route_id: int | None, failure: _Failure) -> None:

@@ -140,11 +140,11 @@ class Route(Timestamped):
 
 
 class UsageRecord(models.Model):
-    """One request on the gateway and what it took. Names outlive the rows that they name."""
+    """One request on the gateway and what it took. Names and numbers outlive what they name."""
 
     request_id = models.CharField(_("request"), max_length=40, primary_key=True)
     key = models.ForeignKey(
-        ApiKey, models.SET_NULL, null=True, db_constraint=False, verbose_name=_("key")
+        ApiKey, models.DO_NOTHING, null=True, db_constraint=False, verbose_name=_("key")
     )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -196,11 +196,14 @@ class UsageRecord(models.Model):
 
 
 class UsageDay(models.Model):
-    """The sum of a key's requests to a model on a day (UTC), kept when the requests are deleted."""
+    """The sum of a key's requests to a model on a day (UTC), kept when the requests are deleted.
+
+    The key's number stays when the key is deleted: without it two keys would have the same row.
+    """
 
     day = models.DateField(_("day"))
     key = models.ForeignKey(
-        ApiKey, models.SET_NULL, null=True, db_constraint=False, verbose_name=_("key")
+        ApiKey, models.DO_NOTHING, null=True, db_constraint=False, verbose_name=_("key")
     )
     key_name = models.CharField(_("key"), max_length=120, blank=True)
     owner = models.ForeignKey(

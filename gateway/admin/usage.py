@@ -52,8 +52,22 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         "tokens": _tokens_chart(days),
         "cost": _cost_chart(days) if cost else None,
         "tables": (
-            (_("By model"), _table(grouped(rows, "model"), lambda name: requests_url(model=name))),
-            (_("By key"), _table(grouped(rows, "key"), lambda key: requests_url(key=key))),
+            (
+                _("By model"),
+                _table(
+                    grouped(rows, "model"),
+                    lambda name: requests_url(model=name),
+                    nameless=_("no model of ours"),
+                ),
+            ),
+            (
+                _("By key"),
+                _table(
+                    grouped(rows, "key"),
+                    lambda key: requests_url(key=key),
+                    nameless=_("Console"),
+                ),
+            ),
         ),
     }
     return render(request, "gateway/usage.html", context)
@@ -120,13 +134,15 @@ def _cost_chart(days: Sequence[Taken]) -> DayChart:
     )
 
 
-def _table(groups: Sequence[Taken], url_of: Callable[[str], str]) -> list[dict[str, Any]]:
+def _table(
+    groups: Sequence[Taken], url_of: Callable[[str], str], *, nameless: str
+) -> list[dict[str, Any]]:
     shown = groups[:MOST_ROWS]
     most_cost = max((group.cost for group in shown), default=Decimal(0))
     most_tokens = max((group.tokens for group in shown), default=0)
     return [
         {
-            "name": group.name or _("Console"),
+            "name": group.name or nameless,
             "url": url_of(group.group) if group.group else "",
             "requests": group.requests,
             "cost": money(group.cost) if most_cost else "",

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from accounts.models import User
+from accounts.actions import create_api_key
+from accounts.models import ApiKey, User
 from core.db import in_db
 from gateway import metering
 from gateway.metering import Journal, Meter, write_lines, write_parts
@@ -134,6 +135,96 @@ async def test_a_line_that_was_cut_off_does_not_hold_up_the_others(folder: Path)
     journal.close()
     await in_db(write_parts, folder)
     assert await in_db(UsageRecord.objects.count) == 1
+
+
+async def test_a_line_behind_one_that_was_cut_off_is_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes half a line, and is emptied before the next."""
+    write = os.write
+    meter = Meter()
+    with monkeypatch.context() as patch:
+        patch.setattr(metering.os, "write", lambda file, line: write(file, line[:40]))
+        meter.record(metered(1))
+    meter.record(metered(2))
+    await meter.flush()
+    assert await in_db(UsageRecord.objects.count) == 2
+    await meter.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"model": r"\u0000"}, {"model": r"\u0000"}),
+        ({"model": "a\0b"}, {"model": "ab"}),
+        ({"model": "m" * 10_000}, {"model": "m" * 200}),
+        ({"error_message": "e" * 600}, {"error_message": "e" * 500}),
+        ({"input_tokens": 10**12, "output_tokens": -7}, {"input_tokens": 2**31 - 1}),
+        ({"output_tokens": -7}, {"output_tokens": 0}),
+    ],
+)
+async def test_what_clients_and_vendors_say_can_always_be_written(
+    values: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    meter = Meter()
+    meter.record(metered(1, **values))
+    meter.record(metered(2))
+    await meter.flush()
+    rows = await in_db(lambda: list(UsageRecord.objects.order_by("request_id")))
+    assert [row.request_id for row in rows] == ["req_1", "req_2"]
+    assert {name: getattr(rows[0], name) for name in shown} == shown
+    await meter.close()
+
+
+async def test_a_request_that_can_never_be_written_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    meter = Meter()
+    for number in range(5):
+        meter.record(metered(number, cost=Decimal("1e30") if number == 3 else Decimal(1)))
+    await meter.flush()
+    rows = await in_db(lambda: list(UsageRecord.objects.order_by("request_id")))
+    assert [row.request_id for row in rows] == ["req_0", "req_1", "req_2", "req_4"]
+    assert "can never be written" in caplog.text
+    await meter.close()
+
+
+async def test_requests_of_several_users_without_a_key_are_summed() -> None:
+    meter = Meter()
+    meter.record(metered(1, key_id=None, owner_id=1))
+    meter.record(metered(2, key_id=None, owner_id=2))
+    await meter.flush()
+    (day,) = await in_db(lambda: list(UsageDay.objects.all()))
+    assert (day.key_id, day.requests) == (None, 2)
+    await meter.close()
+
+
+async def test_sums_have_no_names_that_clients_made_up() -> None:
+    meter = Meter()
+    for number in range(3):
+        meter.record(metered(number, model=f"made-up-{number}", status=404))
+    meter.record(metered(3))
+    await meter.flush()
+    days = await in_db(lambda: list(UsageDay.objects.order_by("model")))
+    assert [(day.model, day.requests) for day in days] == [("", 3), ("fast", 1)]
+    records = await in_db(lambda: set(UsageRecord.objects.values_list("model", flat=True)))
+    assert "made-up-1" in records
+    await meter.close()
+
+
+async def test_keys_with_the_same_model_on_a_day_can_all_be_deleted(alice: User) -> None:
+    def make() -> list[ApiKey]:
+        return [create_api_key(alice, name=name)[0] for name in ("one", "two")]
+
+    keys = await in_db(make)
+    meter = Meter()
+    for number, key in enumerate(keys):
+        meter.record(metered(number, key_id=key.pk, owner_id=alice.pk))
+    await meter.flush()
+    await in_db(alice.delete)
+    days = await in_db(lambda: list(UsageDay.objects.order_by("key_name")))
+    assert [(day.key_id, day.key_name) for day in days] == [(key.pk, key.name) for key in keys]
+    await meter.close()
 
 
 async def test_a_full_disk_keeps_requests_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
