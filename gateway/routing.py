@@ -24,6 +24,8 @@ class _State:
     failures: int = 0
     rest_s: float = 0.0
     rests_until: float = 0.0
+    # One request is finding out whether it is well again.
+    is_tried: bool = False
 
 
 class Health:
@@ -52,16 +54,21 @@ class Health:
         first = self._states.get(keyed[0][3].row_id)
         if first is not None and first.rests_until and first.rests_until <= now:
             # Others that come meanwhile wait for what this one finds.
-            first.rests_until = now + first.rest_s
+            first.rests_until, first.is_tried = now + first.rest_s, True
         return [target for *_, target in keyed]
 
     def failed(self, target: Target, now: float) -> None:
-        """Notes that the target failed as a service, not for what it was asked."""
+        """Notes that the target failed as a service, not for what it was asked.
+
+        Requests that were on their way when its rest began fail for the same reason, and count not.
+        """
         state = self._states.setdefault(target.row_id, _State())
+        if state.rests_until > now and not state.is_tried:
+            return
         state.failures += 1
         if state.failures >= FAILURES_BEFORE_REST:
             state.rest_s = min(LONGEST_REST_S, state.rest_s * 2 or REST_S)
-            state.rests_until = now + state.rest_s
+            state.rests_until, state.is_tried = now + state.rest_s, False
 
     def succeeded(self, target: Target) -> None:
         """Notes that the target answered."""

@@ -72,8 +72,26 @@ def test_it_rests_longer_each_time_up_to_a_limit() -> None:
     for _ in range(8):
         health.failed(flaky, now)
         rests.append(next(s for s in itertools.count() if not health.is_resting(flaky, now + s)))
+        now += rests[-1]
     assert rests[:5] == [0, 0, REST_S, 2 * REST_S, 4 * REST_S]
     assert max(rests) == LONGEST_REST_S
+
+
+def test_requests_that_fail_together_make_it_rest_once() -> None:
+    health, flaky = Health(), target("flaky")
+    for _ in range(50):
+        health.failed(flaky, now=0)
+    assert not health.is_resting(flaky, now=REST_S)
+
+
+def test_it_rests_longer_when_the_one_that_tries_it_fails() -> None:
+    health, flaky, spare = Health(), target("flaky"), target("spare", priority=9)
+    for _ in range(3):
+        health.failed(flaky, now=0)
+    assert names(health.order([flaky, spare], now=REST_S))[0] == "flaky"
+    health.failed(flaky, now=REST_S + 1)
+    assert health.is_resting(flaky, now=REST_S + 2 * REST_S)
+    assert not health.is_resting(flaky, now=REST_S + 1 + 2 * REST_S)
 
 
 def test_all_that_rest_are_still_asked_when_nobody_else_is_left() -> None:
