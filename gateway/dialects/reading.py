@@ -15,7 +15,10 @@ from core.errors import InvalidRequest
 T = TypeVar("T")
 Body = bytes | bytearray | memoryview
 
-_WITH_PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?P<in_key>key in )?\$\.?(?P<place>.*)`)?", re.S)
+# Behind a sentence of msgspec's, where it tells a place.
+_AT = " - at `"
+# Sentences quote what the client wrote, which may be of any length.
+_MAX_CHARS = 1_000
 _TYPES = {
     "str": gettext_noop("a string"),
     "int": gettext_noop("an integer"),
@@ -43,6 +46,8 @@ def read(body: Body, decoder: msgspec.json.Decoder[T]) -> T:
 
 def invalid(message: str, param: str | None = None) -> InvalidRequest:
     """The error that says so, with the parameter in front for clients that show the text only."""
+    if len(message) > _MAX_CHARS:
+        message = f"{message[:_MAX_CHARS]}…"
     return InvalidRequest(f"{param}: {message}" if param else message, param=param)
 
 
@@ -74,13 +79,19 @@ def is_object(raw: msgspec.Raw) -> bool:
 
 
 def _translated(text: str) -> InvalidRequest:
-    match = _WITH_PLACE.fullmatch(text)
-    assert match  # it takes any text
-    what, place = match["what"], match["place"] or ""
+    what, place = _told_apart(text)
     for pattern, translate in _SENTENCES:
         if found := pattern.fullmatch(what):
             return translate(place, *found.groups())
     return invalid(_("This is not valid."), place or None)
+
+
+def _told_apart(text: str) -> tuple[str, str]:
+    """What is wrong, and where. The client's own words in it may look like either."""
+    what, at, place = text.rpartition(_AT)
+    if not at or not place.endswith("`"):
+        return text, ""
+    return what, place[:-1].removeprefix("key in ").removeprefix("$").removeprefix(".")
 
 
 def _missing(place: str, name: str) -> InvalidRequest:

@@ -19,7 +19,7 @@ from gateway.dialects.chat_completions.chunks import (
 )
 from gateway.dialects.chat_completions.encode import error_event
 from gateway.dialects.chat_completions.schema import Asked
-from gateway.dialects.splice import Text, known_spans, value_spans, with_members
+from gateway.dialects.splice import Text, known_spans, known_value, value_spans, with_members
 from gateway.dialects.sse import EventSplitter, TooLong, data_of
 from gateway.neutral import Failed, Usage
 
@@ -42,8 +42,7 @@ def relay_request(
 
 def _with_usage(body: Text) -> bytes:
     """The client's options of the stream, all of them, and that the usage be told."""
-    start, end = known_spans(body, "stream_options")[-1]
-    options = bytes(body[start:end])
+    options = known_value(body, "stream_options")
     if not options.startswith(b"{"):
         return _WITH_USAGE
     return b"".join(with_members(options, {}, {"include_usage": b"true"}))

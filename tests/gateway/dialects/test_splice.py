@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.splice import value_spans, with_members, with_value
+from gateway.dialects.splice import known_value, value_spans, with_members, with_value
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["model", '"model"']),
@@ -63,6 +63,23 @@ def test_it_copies_nothing_of_a_large_text() -> None:
     text = b'{"data":"' + b"A" * 1_000_000 + b'","model":"a"}'
     views = [p for p in with_members(text, {"model": b'"z"'}) if isinstance(p, memoryview)]
     assert all(view.obj is text for view in views)
+
+
+@pytest.mark.parametrize(
+    "odd", [rb'"mod\u0065l":"b"', b'"model":"b"', b'"tools":[{"model":1}]'], ids=str
+)
+def test_it_replaces_a_name_that_is_hard_to_find_in_a_large_text(odd: bytes) -> None:
+    # Looked through token by token, it would take longer than any test may.
+    text = b'{"model":"a","x":[' + b"[]," * 1_000_000 + b"0]," + odd + b',"n":1.50}'
+    new = joined(text, {"model": b'"z"'})
+    assert json.loads(new) == {**json.loads(text), "model": "z"}
+    assert b'"n":1.50' in new
+    assert known_value(text, "model") == (b'"a"' if b"tools" in odd else b'"b"')
+
+
+def test_a_large_text_of_another_alphabet_is_not_written_anew() -> None:
+    text = json.dumps({"text": "é" * 100_000, "model": "a"}).encode()
+    assert joined(text, {"model": b'"z"'}) == text.replace(b'"a"', b'"z"')
 
 
 def test_it_replaces_inside_of_another_value() -> None:
