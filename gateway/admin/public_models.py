@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -19,6 +19,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
+from accounts.models import User
 from accounts.principals import principal_for_user
 from core.console import ConsoleAdmin, OperatorPermissions
 from core.loops import wait_for
@@ -59,7 +60,7 @@ class RouteInline(OperatorPermissions, TabularInline):  # type: ignore[misc]  # 
 
     @display(description=gettext_lazy("state"))
     def show_state(self, route: Route) -> str:
-        if route.pk is None:
+        if route._state.adding:
             return "-"
         context = {"standing": standing_of(route)}
         return render_to_string("gateway/route_state.html", context)
@@ -159,7 +160,8 @@ class PublicModelAdmin(ConsoleAdmin):
     def show_price(self, row: PublicModel) -> str:
         if not row.price_input and not row.price_output:
             return "-"
-        return f"{money(row.price_input)} / {money(row.price_output)}"
+        text = f"{money(row.price_input)} / {money(row.price_output)}"
+        return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
     @display(description="")
     def show_try(self, row: PublicModel) -> str:
@@ -200,7 +202,7 @@ class PublicModelAdmin(ConsoleAdmin):
         if request.method == "POST" and form.is_valid():
             trial = wait_for(
                 try_model(
-                    principal_for_user(request.user),
+                    principal_for_user(cast(User, request.user)),
                     row.name,
                     kind,
                     form.cleaned_data["words"],

@@ -211,9 +211,10 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("tokens"))
     def show_tokens(self, row: UsageRecord) -> str:
         sign = "≈ " if row.is_estimated else ""
-        return f"{sign}{row.input_tokens:,} → {row.output_tokens:,}"
+        text = f"{sign}{row.input_tokens:,} → {row.output_tokens:,}"
+        return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
-    @display(description=gettext_lazy("time"), ordering="latency_ms")
+    @display(description=gettext_lazy("took"), ordering="latency_ms")
     def show_time(self, row: UsageRecord) -> str:
         took = duration_text(round(row.latency_ms))
         return format_html('<span class="whitespace-nowrap">{}</span>', took)
