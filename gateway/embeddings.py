@@ -13,6 +13,7 @@ from gateway.dialects.embeddings import decode, encode, relay, schema
 from gateway.neutral import Failed, Usage
 from gateway.request import GatedRequest
 from gateway.types import PublicModel, Target
+from providers.profiles import PROFILES
 from providers.registry import embedding_model
 from providers.tokens import estimate_tokens
 from providers.types import EmbedderSpec
@@ -62,7 +63,12 @@ async def _passed(
 ) -> tuple[bytes, Usage | None]:
     response = await upstream.send(
         target,
-        relay.relay_request(body, asked, model=target.model_name),
+        relay.relay_request(
+            body,
+            asked,
+            model=target.model_name,
+            takes_encoding=PROFILES[target.spec.endpoint.vendor].takes_encoding,
+        ),
         timeouts=upstream.WHOLE,
         decode_error=decode.decode_error,
     )

@@ -12,8 +12,10 @@ import anthropic
 import openai
 import pytest
 
+from core.db import in_db
 from providers.fakes import FakeUpstream, Step
-from tests.gateway.conftest import PATIENCE_S, Records
+from providers.models import LlmType
+from tests.gateway.conftest import PATIENCE_S, Records, make_llm, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -282,6 +284,23 @@ async def test_embeddings_come_packed_and_as_numbers(gpt: openai.AsyncOpenAI, mo
     assert packed.data[0].embedding == pytest.approx(plain.data[0].embedding)
     assert packed.usage.prompt_tokens > 0
     assert packed.model == model
+
+
+async def test_a_vendor_that_takes_no_form_of_vectors_is_told_none(
+    gpt: openai.AsyncOpenAI, upstream: FakeUpstream
+) -> None:
+    def make() -> None:
+        fields = {"type": LlmType.EMBEDDING, "dimensions": 8}
+        for vendor in ("jina", "openai_compatible"):
+            row = make_llm(upstream, name=f"of-{vendor}", vendor=vendor, **fields)
+            publish(f"vectors-{vendor}", row, kind="embedding")
+
+    await in_db(make)
+    plain = await gpt.embeddings.create(model="vectors-openai_compatible", input=["spring"])
+    assert upstream.stats.last()[-1]["body"]["encoding_format"] == "base64"
+    taken = await gpt.embeddings.create(model="vectors-jina", input=["spring"])
+    assert upstream.stats.last()[-1]["body"] == {"input": ["spring"], "model": "fake-model"}
+    assert taken.data[0].embedding == pytest.approx(plain.data[0].embedding)
 
 
 async def test_packed_vectors_are_little_endian_floats(client: Any) -> None:

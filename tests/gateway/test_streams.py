@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from core import leaving
 from core.db import in_db
 from core.wire import wire
 from gateway import chat
 from providers.fakes import Behaviour, FakeUpstream, Step
+from providers.fakes.behaviour import Kind
 from tests.gateway.conftest import Records, make_llm, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -205,6 +207,75 @@ async def test_what_a_model_refuses_is_not_asked_of_others(
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "Too long."
     assert upstream.stats.of("chat").requests == 1
+
+
+_FAILURES = {
+    "chat": 'data: {"error":{"message":"Busy.","type":"server_error","code":503}}\n\n',
+    "messages": 'event: error\ndata: {"type":"error","error":{"type":"overloaded_error",'
+    '"message":"Overloaded"}}\n\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "body"),
+    [("chat", "chat/completions", completion), ("messages", "messages", message)],
+)
+async def test_a_stream_that_begins_with_an_error_is_asked_of_another(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    recorded: Records,
+    kind: Kind,
+    path: str,
+    body: Any,
+) -> None:
+    vendor = "anthropic" if kind == "messages" else "openai_compatible"
+
+    def make() -> None:
+        rows = [make_llm(upstream, name=name, vendor=vendor) for name in ("first", "second")]
+        publish("spare", *rows)
+
+    await in_db(make)
+    upstream.script(
+        kind,
+        Step(raw=_FAILURES[kind], content_type="text/event-stream"),
+        Step(text="Here I am."),
+    )
+    answer = await client.post(path, json=body("spare"))
+    assert answer.status_code == 200
+    assert "error" not in answer.text
+    (row,) = await recorded()
+    assert (row.attempts, row.error_type) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", completion()),
+        ("chat/completions", completion("over-anthropic")),
+        ("messages", message()),
+        ("messages", message("over-openai")),
+    ],
+)
+async def test_open_streams_are_told_that_the_process_stops(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    recorded: Records,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    upstream.script("chat", Step(text="one two three", hang_after=2))
+    upstream.script("messages", Step(text="one two three", hang_after=2))
+    async with client.stream("POST", path, json=body) as response:
+        pieces = aiter(response.aiter_text())
+        text = ""
+        while "two" not in text:
+            text += await anext(pieces)
+        leaving.tell()
+        text += "".join([piece async for piece in pieces])
+    assert "restarted" in str(events(text)[-1]["error"]["message"])
+    (row,) = await recorded()
+    assert (row.error_type, row.is_aborted) == ("overloaded_error", False)
+    assert row.output_tokens > 0
 
 
 async def test_connections_to_upstreams_are_used_again(

@@ -16,9 +16,19 @@ from gateway.dialects.splice import Piece, Text, with_members
 from gateway.neutral import Failed, Usage
 
 
-def relay_request(body: Text, asked: Asked, *, model: str) -> list[Piece]:
-    """The body in pieces, for the upstream's model."""
-    return with_members(body, {"model": msgspec.json.encode(model)})
+def relay_request(
+    body: Text, asked: Asked, *, model: str, takes_encoding: bool = True
+) -> list[Piece]:
+    """The body in pieces, for the upstream's model.
+
+    Without `takes_encoding` nothing is said of the form of the vectors; the answer is put into it.
+    """
+    name = msgspec.json.encode(model)
+    if takes_encoding or asked.encoding_format is None:
+        return with_members(body, {"model": name})
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    del members["encoding_format"]
+    return [msgspec.json.encode({**members, "model": msgspec.Raw(name)})]
 
 
 def relay_answer(
