@@ -96,7 +96,7 @@ class Step:
     break_after: int | None = None
     hang_after: int | None = None
     finish_reason: str = ""
-    usage: dict[str, int] | None = None
+    usage: dict[str, Any] | None = None
     wait_ms: float = 0
 
 

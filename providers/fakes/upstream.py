@@ -349,7 +349,7 @@ def _openai_finish(step: Step) -> str:
     return step.finish_reason or ("tool_calls" if step.tool_calls else "stop")
 
 
-def _openai_usage(exchange: Exchange) -> dict[str, int]:
+def _openai_usage(exchange: Exchange) -> dict[str, Any]:
     if exchange.step.usage is not None:
         return exchange.step.usage
     asked, made = exchange.usage(exchange.said())

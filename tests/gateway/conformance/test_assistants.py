@@ -152,7 +152,9 @@ def test_it_stops_where_it_is_told(
     served: Served, guide: Assistant, upstream: FakeUpstream, path: str, streamed: bool
 ) -> None:
     upstream.script("chat", Step(text="one two three four"))
-    stop = {"stop_sequences": ["two th"]} if path == MESSAGES else {"stop": "two th"}
+    stop: dict[str, Any] = (
+        {"stop_sequences": ["two th"]} if path == MESSAGES else {"stop": "two th"}
+    )
     answer = ask(served, path, stream=streamed, **stop)
     assert text_of(answer) == "one "
     assert reason_of(answer) in ("stop_sequence", "stop")
@@ -270,7 +272,7 @@ def test_built_in_models_stop_where_they_are_told(
     served: Served, path: str, streamed: bool
 ) -> None:
     whole = text_of(ask(served, path, model=DEMO, said="你是谁", stream=streamed))
-    stop = {"stop_sequences": ["演示"]} if path == MESSAGES else {"stop": ["演示"]}
+    stop: dict[str, Any] = {"stop_sequences": ["演示"]} if path == MESSAGES else {"stop": ["演示"]}
     answer = ask(served, path, model=DEMO, said="你是谁", stream=streamed, **stop)
     assert text_of(answer) == whole.partition("演示")[0] != whole
     assert reason_of(answer) in ("stop_sequence", "stop")

@@ -221,9 +221,14 @@ def test_completions_with_images(client: Client, upstream: FakeUpstream, model: 
 @pytest.mark.parametrize("model", ["vectors-public", "xiaoai-embed-v1"])
 def test_embeddings(client: Client, model: str) -> None:
     texts = ["spring", "春天"]
+    encodings: list[dict[str, Any]] = [
+        {},
+        {"encoding_format": "float"},
+        {"encoding_format": "base64"},
+    ]
     as_usual, as_numbers, packed = (
         good(client.ask("openai", "embeddings.create", model=model, input=texts, **encoding))
-        for encoding in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"})
+        for encoding in encodings
     )
     assert [item["index"] for item in as_usual["data"]] == [0, 1]
     assert (as_usual["model"], as_usual["usage"]["prompt_tokens"] > 0) == (model, True)

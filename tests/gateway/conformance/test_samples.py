@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conformance.clients import DRIVERS, Client, command, environment, need
-from tests.gateway.conformance.conftest import PATIENCE_S, Served
+from tests.gateway.conformance.conftest import Served
+from tests.gateway.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.table import CHAT_COMPLETIONS, MESSAGES, ChatDialect
-from gateway.neutral import Inexpressible, Request, collect
+from gateway.neutral import (
+    CallArguments,
+    CallStarted,
+    Event,
+    Finished,
+    Inexpressible,
+    Request,
+    Started,
+    TextDelta,
+    ToolUse,
+    Usage,
+    collect,
+)
 from tests.gateway.dialects.chat_completions import streams as chat
 
 Json = dict[str, Any]
@@ -153,6 +165,47 @@ def test_what_both_dialects_can_say_comes_back_as_it_went(asked: Json) -> None:
     back = _read(MESSAGES, MESSAGES.encode_request(over_there, model="m", default_max_tokens=1))
     assert over_there == request
     assert back == request
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Event]:
+    """What a model tells that calls tools side by side, with the arguments of each in two parts."""
+    told: list[Event] = [Started(), *(TextDelta(text) for text in draw(st.lists(_words)))]
+    inputs = [json.dumps(each) for each in draw(st.lists(_inputs, max_size=3))]
+    told += [CallStarted(n, f"call_{n}", f"tool_{n}") for n in range(len(inputs))]
+    told += [CallArguments(n, text[:3]) for n, text in enumerate(inputs)]
+    told += [CallArguments(n, text[3:]) for n, text in enumerate(inputs)]
+    # Who says that nothing was read has not counted, and is not believed.
+    usage = Usage(draw(st.integers(1, 50)), draw(st.integers(0, 50)))
+    return [*told, Finished("tool_calls" if inputs else "end", usage)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(answers(), st.sampled_from([0, 1, 7]))
+def test_an_answer_survives_the_other_dialect(told: list[Event], size: int) -> None:
+    """Written in one dialect, told in the other and back: what is read is what was said."""
+    for first, second in ((MESSAGES, CHAT_COMPLETIONS), (CHAT_COMPLETIONS, MESSAGES)):
+        encoder = first.encoder(
+            request_id="id-1", model="public", include_usage=True, input_tokens=3, created=9
+        )
+        written = b"".join(encoder.encode(event) for event in told)
+        there = streamed(written, first, second, size)
+        back = streamed(there, second, first, size)
+        assert _said(back, first) == _said(written, first)
+        assert _said(there, second)[0] == _said(written, first)[0]
+
+
+def _said(stream: bytes, dialect: ChatDialect) -> tuple[list[Any], Any, Any]:
+    """Words and calls, each with the values of its arguments; reason; usage."""
+    decoder = dialect.decoder()
+    answer = collect([*decoder.push(stream), *decoder.close()])
+    blocks = [
+        (block.id, block.name, json.loads(block.arguments or "{}"))
+        if isinstance(block, ToolUse)
+        else block
+        for block in answer.blocks
+    ]
+    return blocks, answer.reason, answer.usage
 
 
 # --- Requests, row by row ------------------------------------------------------------------------

@@ -47,9 +47,7 @@ def chat_create(sdk: Any, body: Any, answer: Any) -> None:
 
 def chat_stream(sdk: Any, body: Any, answer: Any) -> None:
     """The library's own accumulator reads it; the pieces are the chunks themselves."""
-    beta = getattr(sdk.beta.chat, "completions", None)
-    completions = sdk.chat.completions if hasattr(sdk.chat.completions, "stream") else beta
-    with completions.stream(**body) as stream:
+    with sdk.chat.completions.stream(**body) as stream:
         for event in stream:
             if event.type == "chunk":
                 answer["pieces"].append(event.chunk.to_dict())
