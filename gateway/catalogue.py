@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -17,7 +16,7 @@ OWNED_BY = "xiaoai"
 
 
 async def answer(exchange: Exchange, record: KeyRecord, wanted: str) -> None:
-    """The list, or the one model of that name. Raises NotFound."""
+    """The list, or the one model of that name, which the server has unquoted. Raises NotFound."""
     if wanted == "/v1/models":
         rows = [row(model) for model in await directory.listed(record)]
         body = {
@@ -28,7 +27,7 @@ async def answer(exchange: Exchange, record: KeyRecord, wanted: str) -> None:
             "last_id": rows[-1]["id"] if rows else None,
         }
     else:
-        body = row(await directory.find(record, unquote(wanted)))
+        body = row(await directory.find(record, wanted))
     await exchange.json(msgspec.json.encode(body))
 
 

@@ -39,7 +39,8 @@ async def find(record: KeyRecord, name: str) -> PublicModel:
     Raises NotFound with the code model_not_found, alike for unknown names and for those that the
     key may not use; Unavailable for a name behind which nothing is enabled.
     """
-    if not is_allowed(record, name):
+    # Refusals are kept in memory for a while, under the name that was asked for.
+    if len(name) > _MAX_NAME_LENGTH or not is_allowed(record, name):
         raise not_found(name)
     return await _DIRECTORIES.get().models.get((record.principal.user_id, name))
 
@@ -115,7 +116,7 @@ _DIRECTORIES = PerLoop(_Directory, _close)
 
 def _model_of(asked: tuple[_Owner, str]) -> PublicModel:
     owner_id, name = asked
-    if not name or "\0" in name or len(name) > _MAX_NAME_LENGTH:
+    if not name or "\0" in name:
         raise not_found(name)
     routes = models.Route.objects.select_related("llm__provider").order_by("priority", "pk")
     row = (

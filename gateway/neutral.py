@@ -199,6 +199,17 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+MOST_TOKENS = 2**31 - 1
+
+
+def token_count(told: int | None) -> int:
+    """A number of tokens as a vendor told it, within what it can be; 0 where it told none.
+
+    Anybody may have an upstream of their own, and limits and prices are reckoned with it.
+    """
+    return min(max(told or 0, 0), MOST_TOKENS)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Started:
     """The model has begun; what it has read, where it says so at the start."""

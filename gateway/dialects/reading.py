@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sized
+from typing import Annotated, TypeVar
 
 import msgspec
 from django.utils.translation import gettext as _
@@ -14,6 +14,10 @@ from core.errors import InvalidRequest
 
 T = TypeVar("T")
 Body = bytes | bytearray | memoryview
+# No name of ours is longer; what clients make up is kept in records and in memory.
+ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+# Messages, and parts of messages, of one request: more would take seconds to look at.
+MAX_PARTS = 100_000
 
 # Behind a sentence of msgspec's, where it tells a place.
 _AT = " - at `"
@@ -49,6 +53,16 @@ def invalid(message: str, param: str | None = None) -> InvalidRequest:
     if len(message) > _MAX_CHARS:
         message = f"{message[:_MAX_CHARS]}…"
     return InvalidRequest(f"{param}: {message}" if param else message, param=param)
+
+
+def check_parts(contents: Iterable[Sized | None]) -> None:
+    """Refuses conversations in more pieces than any has. Raises InvalidRequest."""
+    parts = 0
+    for content in contents:
+        parts += 1 if isinstance(content, str | None) else 1 + len(content)
+        if parts > MAX_PARTS:
+            text = _("A request may have at most {most} messages and parts of messages.")
+            raise invalid(text.format(most=f"{MAX_PARTS:,}"), "messages")
 
 
 def text_of(raw: msgspec.Raw, param: str) -> str:
@@ -127,7 +141,9 @@ def _empty(place: str, _least: str) -> InvalidRequest:
     return invalid(_("This must not be empty."), place)
 
 
-def _too_long(place: str, most: str) -> InvalidRequest:
+def _too_long(place: str, kind: str, most: str) -> InvalidRequest:
+    if kind == "str":
+        return invalid(_("This may have at most {most} characters.").format(most=most), place)
     return invalid(_("This may have at most {most} elements.").format(most=most), place)
 
 
@@ -138,7 +154,7 @@ def _number(text: str) -> str:
 _SENTENCES: tuple[tuple[re.Pattern[str], Callable[..., InvalidRequest]], ...] = (
     (re.compile(r"Object missing required field `(\w+)`"), _missing),
     (re.compile(r"Expected `(?:str|array|object)` of length >= (\d+)"), _empty),
-    (re.compile(r"Expected `(?:str|array|object)` of length <= (\d+)"), _too_long),
+    (re.compile(r"Expected `(str|array|object)` of length <= (\d+)"), _too_long),
     (re.compile(r"Expected `(?:int|float)` >= (\S+)"), _at_least),
     (re.compile(r"Expected `(?:int|float)` <= (\S+)"), _at_most),
     (re.compile(r"Expected `([^`]+)`, got `([^`]+)`"), _wrong_type),

@@ -6,14 +6,17 @@ import asyncio
 import datetime
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from core.db import in_db
 from gateway import exchange
 from providers.fakes import FakeUpstream, Step
+from providers.models import Llm
 from tests.gateway.conftest import PATIENCE_S, Records, change_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -230,6 +233,17 @@ async def test_paths(client: httpx.AsyncClient, method: str, path: str, status: 
     assert answer.status_code == status, answer.text
     if status == 405:
         assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("name", ["100%41", "ü/x?y#z", "a b"])
+async def test_a_model_is_found_whatever_its_name(
+    client: httpx.AsyncClient, alice: User, name: str
+) -> None:
+    row = {"vendor": "openai_compatible", "base_url": "http://127.0.0.1:9/v1", "owner": alice}
+    await in_db(lambda: Llm.objects.create(name=name, **row))
+    answer = await client.get(f"models/{quote(name, safe='')}")
+    assert answer.json()["id"] == name
+    assert (await client.get(f"models/{quote(name + '!', safe='')}")).status_code == 404
 
 
 async def test_pages_of_other_origins_may_ask(client: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from gateway.dialects.chat_completions import errors
-from gateway.neutral import Failed, Usage
+from gateway.neutral import Failed, Usage, token_count
 
 DONE = b"[DONE]"
 
@@ -60,11 +60,13 @@ class Counts(Struct):
     def usage(self) -> Usage:
         details, made = self.prompt_tokens_details, self.completion_tokens_details
         cached = (details and details.cached_tokens) or self.prompt_cache_hit_tokens
+        read = token_count(self.prompt_tokens)
         return Usage(
-            input_tokens=self.prompt_tokens or 0,
-            output_tokens=self.completion_tokens or 0,
-            cache_read_tokens=cached or self.cached_tokens or 0,
-            reasoning_tokens=(made and made.reasoning_tokens) or 0,
+            input_tokens=read,
+            output_tokens=token_count(self.completion_tokens),
+            # They are within what was read.
+            cache_read_tokens=min(read, token_count(cached or self.cached_tokens)),
+            reasoning_tokens=token_count(made and made.reasoning_tokens),
         )
 
 

@@ -20,6 +20,9 @@ _STATUSES = {
     "permission": 403,
     "api_key": 401,
 }
+_STATUS = re.compile(r"[45][0-9]{2}")
+# Beyond this an error inside of errors says nothing.
+_MOST_NESTED = 10
 # Some vendors answer 400 to a wrong key, which is ours.
 _ABOUT_KEYS = re.compile(r"api[ _-]?key|credential|authenticat|unauthori[sz]ed", re.I)
 
@@ -56,24 +59,24 @@ def _failed(status: int, message: str) -> Failed:
 
 def _message(said: Any) -> str:
     """What the error says, wherever the vendor puts it."""
-    if isinstance(said, list) and said:
-        return _message(said[0])
-    if isinstance(said, dict):
-        for name in ("error", "message", "detail", "msg"):
-            if said.get(name):
-                return _message(said[name])
-        return ""
+    for _depth in range(_MOST_NESTED):
+        if isinstance(said, list) and said:
+            said = said[0]
+        elif isinstance(said, dict):
+            names = ("error", "message", "detail", "msg")
+            said = next((said[name] for name in names if said.get(name)), None)
     return said if isinstance(said, str) else ""
 
 
 def _status(error: Any) -> int:
+    for _depth in range(_MOST_NESTED):
+        if isinstance(error, dict) and isinstance(error.get("error"), dict):
+            error = error["error"]
     if not isinstance(error, dict):
         return 500
-    if isinstance(error.get("error"), dict):
-        return _status(error["error"])
     for name in ("code", "status", "type"):
         word = str(error.get(name) or "").lower()
-        if word.isdigit() and 400 <= int(word) < 600:
+        if _STATUS.fullmatch(word):
             return int(word)
         for part, status in _STATUSES.items():
             if part in word:

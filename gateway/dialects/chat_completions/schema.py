@@ -14,7 +14,15 @@ from django.utils.translation import gettext as _
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from core.errors import InvalidRequest
-from gateway.dialects.reading import Body, invalid, is_object, is_string, read
+from gateway.dialects.reading import (
+    Body,
+    ModelName,
+    check_parts,
+    invalid,
+    is_object,
+    is_string,
+    read,
+)
 
 # How far into an image's address one must look to know what it is.
 _HEAD_CHARS = 256
@@ -177,7 +185,7 @@ class StreamOptions(Struct, frozen=True):
 class Asked(Struct):
     """One request. `parse` makes `max_tokens` the limit that counts, whatever it was called."""
 
-    model: Name
+    model: ModelName
     messages: Annotated[list[Message], Meta(min_length=1)]
     max_tokens: Count = None
     max_completion_tokens: Count = None
@@ -235,6 +243,7 @@ def parse(body: Body) -> Asked:
         raise invalid(_("Only one answer is made: this must be 1."), "n")
     if asked.max_completion_tokens is not None:
         asked.max_tokens = asked.max_completion_tokens
+    check_parts(message.content for message in asked.messages)
     _check_messages(asked.messages)
     _check_tools(asked)
     return asked

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gateway.dialects import failures
 from gateway.dialects.chat_completions import errors
 from gateway.dialects.reading import is_string
-from gateway.neutral import Failed, Usage
+from gateway.neutral import Failed, Usage, token_count
 
 decode_error = errors.of_answer
 
@@ -43,7 +43,7 @@ class Answered(Struct):
         if self.usage is None:
             return None
         tokens = self.usage.prompt_tokens or self.usage.total_tokens
-        return None if tokens is None else Usage(tokens)
+        return None if tokens is None else Usage(token_count(tokens))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

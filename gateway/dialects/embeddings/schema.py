@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from msgspec import Meta, Struct
 
 from core.errors import InvalidRequest
-from gateway.dialects.reading import Body, invalid, read
+from gateway.dialects.reading import Body, ModelName, invalid, read
 
 MAX_ITEMS = 2048
 
@@ -20,7 +20,7 @@ Token = Annotated[int, Meta(ge=0)]
 class Asked(Struct):
     """One request. `input` is one text, texts, the tokens of one text, or of several."""
 
-    model: Annotated[str, Meta(min_length=1)]
+    model: ModelName
     input: str | list[str | Token | list[Token]]
     encoding_format: Format | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -56,10 +56,10 @@ def parse(body: Body) -> Asked:
     if not asked.input:
         raise _empty("input")
     if isinstance(asked.input, list):
-        _check_items(asked.input)
         if asked.count > MAX_ITEMS:
             message = _("This may have at most {most} elements.").format(most=MAX_ITEMS)
             raise invalid(message, "input")
+        _check_items(asked.input)
     return asked
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import msgspec
 
 from gateway.dialects.failures import failure
-from gateway.neutral import Failed, Reason, Usage
+from gateway.neutral import Failed, Reason, Usage, token_count
 
 # The kinds of an error object, by the status that the vendor gives whole answers with them.
 _STATUS_OF_ERROR = {
@@ -185,12 +185,13 @@ class Tally:
         told = self.told
         if told is None:
             return None
-        read, written = told.cache_read_input_tokens or 0, told.cache_creation_input_tokens or 0
+        read = token_count(told.cache_read_input_tokens)
+        written = token_count(told.cache_creation_input_tokens)
         details = told.output_tokens_details
         return Usage(
-            input_tokens=(told.input_tokens or 0) + read + written,
-            output_tokens=told.output_tokens or 0,
+            input_tokens=token_count(told.input_tokens) + read + written,
+            output_tokens=token_count(told.output_tokens),
             cache_read_tokens=read,
             cache_write_tokens=written,
-            reasoning_tokens=(details.thinking_tokens or 0) if details else 0,
+            reasoning_tokens=token_count(details.thinking_tokens) if details else 0,
         )

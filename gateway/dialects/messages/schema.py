@@ -13,7 +13,15 @@ import msgspec
 from django.utils.translation import gettext as _
 from msgspec import Meta, Raw
 
-from gateway.dialects.reading import Body, invalid, is_object, is_string, read
+from gateway.dialects.reading import (
+    Body,
+    ModelName,
+    check_parts,
+    invalid,
+    is_object,
+    is_string,
+    read,
+)
 
 MIN_THINKING_TOKENS = 1024
 
@@ -238,7 +246,7 @@ class OutputConfig(msgspec.Struct):
 class Asked(msgspec.Struct):
     """A request as it came. `max_tokens` is None only where tokens are counted."""
 
-    model: _Filled
+    model: ModelName
     messages: Annotated[list[Message], Meta(min_length=1)]
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     stream: bool | None = None
@@ -278,6 +286,7 @@ def parse(body: Body) -> Asked:
 def parse_count(body: Body) -> Asked:
     """A request whose tokens are to be counted: as `parse`, without max_tokens."""
     asked = read(body, _DECODER)
+    check_parts(message.content for message in asked.messages)
     _check_blocks(asked.messages)
     _check_pairs(asked.messages)
     _check_tools(asked)

@@ -325,3 +325,45 @@ def test_the_vendors_words_about_the_request_are_shown_without_keys() -> None:
     failed = decode_error(400, b'{"error":{"message":"too long for sk-proj-abcdefgh1234"}}')
     assert "too long" in failed.message
     assert "abcdefgh" not in failed.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "\u00b2"},
+        {"code": "4" * 5_000},
+        {"status": "40\u0663"},
+        {"type": "\u0664\u0660\u0660"},
+    ],
+)
+def test_a_code_that_is_no_status_is_none(error: dict[str, str]) -> None:
+    (failed,) = decode_answer(json.dumps({"error": {**error, "message": "x"}}).encode())
+    assert isinstance(failed, Failed)
+    assert (failed.status, failed.message) == (502, "x")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"error":', b"}")])
+def test_an_error_may_be_nested_as_deeply_as_json_may(opening: bytes, closing: bytes) -> None:
+    for depth in (3, 900):
+        body = opening * depth + b'"x"' + closing * depth
+        assert decode_error(500, body).status == 502
+        (failed,) = decode_answer(b'{"error":%b}' % body)
+        assert isinstance(failed, Failed)
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"prompt_tokens": 10**18, "completion_tokens": 1}, Usage(2**31 - 1, 1)),
+        ({"prompt_tokens": -5, "completion_tokens": -1}, Usage(0, 0)),
+        (
+            {"prompt_tokens": 3, "completion_tokens": 1, "cached_tokens": 9},
+            Usage(3, 1, cache_read_tokens=3),
+        ),
+    ],
+)
+def test_what_can_be_no_number_of_tokens_is_not_counted(told: Any, counted: Usage) -> None:
+    choice = {"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}
+    *_events, finished = decode_answer(json.dumps({"choices": [choice], "usage": told}).encode())
+    assert isinstance(finished, Finished)
+    assert finished.usage == counted

@@ -10,6 +10,7 @@ import pytest
 from core.errors import InvalidRequest
 from gateway.dialects.messages import schema
 from gateway.dialects.messages.decode import decode_request
+from gateway.dialects.reading import MAX_PARTS
 
 USER = {"role": "user", "content": "Hello"}
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
@@ -159,6 +160,28 @@ def test_it_says_what_was_expected() -> None:
         schema.parse(body(says(5)))
     expected = "messages[0].content: This must be a string or a list, not an integer."
     assert caught.value.message == expected
+
+
+def test_words_of_the_client_are_not_taken_for_a_place() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        schema.parse(body(says("x", " - at `$.model`" * 100_000)))
+    assert caught.value.param == "messages[0].role"
+    assert len(caught.value.message) < 1_100
+
+
+def test_a_request_has_a_bounded_number_of_parts() -> None:
+    parts = [{"type": "text", "text": "x"}] * (MAX_PARTS - 1)
+    schema.parse(body(says(parts)))
+    with pytest.raises(InvalidRequest, match="100,000") as caught:
+        schema.parse(body(says(parts), USER))
+    assert caught.value.param == "messages"
+
+
+def test_a_model_has_a_name_of_bounded_length() -> None:
+    schema.parse(body(model="m" * 200))
+    with pytest.raises(InvalidRequest, match="at most 200 characters") as caught:
+        schema.parse(body(model="m" * 201))
+    assert caught.value.param == "model"
 
 
 def test_counting_needs_no_length_of_the_answer() -> None:
