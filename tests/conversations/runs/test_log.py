@@ -246,7 +246,8 @@ async def test_it_writes_what_waits_together_with_the_end(
 
 
 async def test_it_writes_the_log_of_a_long_chat_before_its_end(alice: User) -> None:
-    chat = new_run(conversation(alice, channel="chat"), kind=RunKind.CHAT)
+    talk = await in_db(conversation, alice, channel="chat")
+    chat = new_run(talk, kind=RunKind.CHAT)
     claim = await in_db(store.start_claimed, chat, worker="tests")
     log = RunLog(claim, flush_every_s=0.05)
     log.add(chunk("a"))
