@@ -102,8 +102,8 @@ def test_no_answered_request_is_lost_with_its_process(product: Product) -> None:
 
 def test_its_figures_outlive_a_process(product: Product) -> None:
     headers = {"Authorization": f"Bearer {product.login()['API key']}"}
-    body = {"model": "nowhere", "messages": [{"role": "user", "content": "Hello"}]}
-    line = 'gateway_requests_total{endpoint="chat_completions",model="unknown",status="4xx"} 1.0'
+    body = {"model": "nowhere", "input": "Hello"}
+    line = 'gateway_requests_total{endpoint="embeddings",model="unknown",status="4xx"} 1.0'
 
     def shows_it() -> bool:
         try:
@@ -112,7 +112,7 @@ def test_its_figures_outlive_a_process(product: Product) -> None:
             return False
         return line in answer.text
 
-    asked = httpx.post(f"{product.url()}/v1/chat/completions", headers=headers, json=body)
+    asked = httpx.post(f"{product.url()}/v1/embeddings", headers=headers, json=body)
     assert asked.status_code == 404
     assert eventually(shows_it)
     product.part("config.supervisor.web").kill()
