@@ -460,7 +460,7 @@ async def _count_tokens(exchange: Exchange) -> None:
 
 def _whole(block: dict[str, Any], deltas: list[dict[str, Any]]) -> dict[str, Any]:
     """A block as it is in a whole answer."""
-    texts = {
+    texts: dict[str, str] = {
         name: "".join(delta[name] for delta in deltas if name in delta)
         for name in ("text", "thinking", "signature")
         if name in block

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway import upstream as gateway_upstream
-from providers.fakes import FakeUpstream, Step
+from providers.fakes import Behaviour, FakeUpstream, Step
 from providers.fakes.behaviour import Kind
 from tests.conftest import make_key
 from tests.gateway.conformance.clients import KINDS, Answer, Client, Library, need
@@ -371,11 +371,13 @@ def test_it_waits_as_long_as_it_is_told(
 @MODELS
 @pytest.mark.parametrize("step", [
     Step(text="One two three four five six.", break_after=3),
-    Step(text="One two three.", error={"type": "overloaded_error", "message": "Busy."}),
+    Step(text="One two three four five.", error={"type": "overloaded_error", "message": "Busy."}),
 ])  # fmt: skip
 def test_a_stream_that_breaks_is_an_error(
     client: Client, upstream: FakeUpstream, library: Library, model: str, step: Step
 ) -> None:
+    # What fails before the first word is sent would be asked again.
+    upstream.set_behaviour(Behaviour(llm_token_ms=50))
     says(upstream, step)
     answer = asked(client, library, "stream", model)
     assert answer.pieces

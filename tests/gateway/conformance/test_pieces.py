@@ -126,12 +126,12 @@ def test_habits_of_vendors_of_chat_completions_survive_cutting(
             assert whole == stream.decode().replace(chat.UPSTREAM, OVER_OPENAI)
 
 
-@pytest.mark.parametrize("name", list(messages.ALL))
+@pytest.mark.parametrize("name", list(messages.WHOLE))
 @SIZES
 def test_habits_of_vendors_of_messages_survive_cutting(
     served: Served, upstream: FakeUpstream, name: str, size: int
 ) -> None:
-    stream = messages.ALL[name]
+    stream = messages.WHOLE[name]
     for path in (MESSAGES, CHAT):
         upstream.set_behaviour(Behaviour())
         says(upstream, raw(stream))
@@ -237,7 +237,7 @@ def test_what_was_read_is_known_from_the_first_event_on(
 @pytest.mark.parametrize(
     "step",
     [
-        Step(text="one two", error={"type": "overloaded_error", "message": "Busy."}),
+        Step(text="one two three four", error={"type": "overloaded_error", "message": "Busy."}),
         Step(text="one two three four", break_after=2),
         Step(text="one two three four", hang_after=2),
     ],
@@ -251,7 +251,9 @@ def test_errors_in_mid_stream_are_seen(
     model: str,
     step: Step,
 ) -> None:
-    monkeypatch.setattr(gateway_upstream, "STREAMED", Timeouts(5.0, 5.0, 0.3))
+    monkeypatch.setattr(gateway_upstream, "STREAMED", Timeouts(5.0, 5.0, 0.5))
+    # What fails before the first word is sent would be asked again.
+    upstream.set_behaviour(Behaviour(llm_token_ms=100))
     says(upstream, step)
     text = streamed(served, path, model)
     *_before, last = payloads(text)
