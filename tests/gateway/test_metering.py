@@ -144,7 +144,7 @@ async def test_a_line_behind_one_that_was_cut_off_is_whole(
     write = os.write
     meter = Meter()
     with monkeypatch.context() as patch:
-        patch.setattr(metering.os, "write", lambda file, line: write(file, line[:40]))
+        patch.setattr(os, "write", lambda file, line: write(file, line[:40]))
         meter.record(metered(1))
     meter.record(metered(2))
     await meter.flush()

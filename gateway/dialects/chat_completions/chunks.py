@@ -66,7 +66,7 @@ class Counts(Struct):
             output_tokens=token_count(self.completion_tokens),
             # They are within what was read.
             cache_read_tokens=min(read, token_count(cached or self.cached_tokens)),
-            reasoning_tokens=token_count(made and made.reasoning_tokens),
+            reasoning_tokens=token_count(made.reasoning_tokens if made else None),
         )
 
 
