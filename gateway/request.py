@@ -114,7 +114,9 @@ class GatedRequest:
     def _count(self, metered: Metered) -> None:
         usage = self.usage
         if usage is None:
-            usage = self.estimate()
+            # What failed before its answer began took nothing that anybody charges.
+            is_void = metered.status >= 400 and not (metered.is_aborted or self.exchange.answered)
+            usage = Usage() if is_void else self.estimate()
             metered.is_estimated = bool(usage.input_tokens or usage.output_tokens)
         metered.input_tokens, metered.output_tokens = usage.input_tokens, usage.output_tokens
         metered.cache_read_tokens = usage.cache_read_tokens
