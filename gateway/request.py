@@ -102,6 +102,8 @@ class GatedRequest:
             has_begun = self.exchange.answered or not is_aborted
             metered.status = 200 if has_begun else CLIENT_CLOSED_REQUEST
         self._count(metered)
+        # It knows the request's body, and whoever made it knows us: no circle may keep 50 MB.
+        self.estimate = Usage
         meter().record(metered)
         metrics.tally().ended(metered, self._known_model())
 
