@@ -22,6 +22,7 @@ from gateway import assistants, directory, local, upstream
 from gateway.dialects.failures import unreadable
 from gateway.dialects.sse import TooLong
 from gateway.dialects.table import DIALECTS, ChatDialect, Decoder, Encoder, Relay
+from gateway.estimates import tokens_of_body
 from gateway.exchange import Exchange, Stopping
 from gateway.neutral import (
     CallArguments,
@@ -39,7 +40,6 @@ from gateway.neutral import (
 from gateway.request import GatedRequest
 from gateway.types import PublicModel, Target
 from providers.profiles import thinking_wire
-from providers.tokens import estimate_tokens
 from providers.types import LlmSpec
 
 PING_EVERY_S = 15.0
@@ -144,7 +144,7 @@ class _Asking:
 
     async def target(self, target: Target) -> Opened:
         """What the target answers. Raises upstream.Failing."""
-        self._request.estimate = lambda: Usage(self._input_tokens(), 0)
+        self._request.estimate = self._estimate
         if target.dialect == self._dialect.name:
             return await self._same(target)
         try:
@@ -281,13 +281,9 @@ class _Asking:
             words["thinking_fields"] = wire.on if thinking.is_on else wire.off
         return words
 
-    def _input_tokens(self) -> int:
-        """A guess from the request's text, for answers that were never counted."""
-        return sum(
-            estimate_tokens(getattr(block, "text", "") or getattr(block, "arguments", ""))
-            for message in self.neutral.messages
-            for block in message.blocks
-        ) + sum(estimate_tokens(text.text) for text in self.neutral.system)
+    def _estimate(self) -> Usage:
+        """What an answer has taken before its first word, where nobody tells."""
+        return Usage(tokens_of_body(self._body, lambda: self.neutral))
 
     def _unable(self, unable: Inexpressible) -> upstream.Failing:
         error = self._refusal(unable)
@@ -410,14 +406,15 @@ async def _pass(request: GatedRequest, relay: Relay, out: bytes) -> None:
 
 
 async def _tell(request: GatedRequest, dialect: ChatDialect, asked: Any, told: Told) -> None:
+    guessed = request.estimate().input_tokens
     encoder = dialect.encoder(
         request_id=_answer_id(dialect),
         model=asked.model,
         include_usage=asked.wants_usage,
-        input_tokens=request.estimate().input_tokens,
+        input_tokens=guessed,
         created=int(request.metered.started_at),
     )
-    count = _Count(request.estimate().input_tokens)
+    count = _Count(guessed)
     request.estimate = count.usage
     exchange = request.exchange
     request.first_byte()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -51,10 +50,10 @@ async def _fresh(
             return await _builtin(target, asked)
         return await _passed(target, asked, body)
 
-    answered, usage = await upstream.first_answer(model.targets, request.metered, ask)
+    # Whoever leaves meanwhile has had it worked out nevertheless.
+    request.estimate = lambda: Usage(_estimate(asked))
+    answered, request.usage = await upstream.first_answer(model.targets, request.metered, ask)
     await request.keep(answered)
-    request.usage = usage or Usage(_estimate(asked.texts))
-    request.metered.is_estimated = usage is None
     return answered
 
 
@@ -99,12 +98,15 @@ async def _builtin(target: Target, asked: Any) -> tuple[bytes, Usage | None]:
     except ProviderError as error:
         failed = Failed("upstream_error", error.message)
         raise upstream.Failing(failed, is_service=True) from error
-    usage = Usage(_estimate(asked.texts))
+    usage = Usage(_estimate(asked))
     body = encode.encode_answer(
         vectors, model=asked.model, encoding=asked.encoding_format, usage=usage
     )
     return body, usage
 
 
-def _estimate(texts: Sequence[str] | None) -> int:
-    return sum(estimate_tokens(text) for text in texts or ())
+def _estimate(asked: schema.Asked) -> int:
+    """The tokens of the input: counted where they were given, else guessed."""
+    if asked.texts is not None:
+        return sum(estimate_tokens(text) for text in asked.texts)
+    return sum(len(item) if isinstance(item, list) else 1 for item in asked.input)

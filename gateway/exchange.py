@@ -142,9 +142,7 @@ class Exchange:
         return await self._rest(first)
 
     async def _rest(self, first: bytes) -> bytearray:
-        announced = self.headers.get(b"content-length", b"")
-        if announced.isdigit():
-            self._hold(int(announced))
+        # Held as it comes: what was announced may never be sent.
         body = bytearray(first)
         while True:
             if len(body) > MAX_BODY_BYTES:

@@ -94,7 +94,6 @@ class GatedRequest:
         """Puts down what the request took. To be called before its last byte is sent, once."""
         if self.is_recorded:
             return
-        self.is_recorded = True
         metered = self.metered
         metered.is_aborted = is_aborted
         metered.latency_ms = self.exchange.elapsed_ms()
@@ -105,12 +104,13 @@ class GatedRequest:
         # It knows the request's body, and whoever made it knows us: no circle may keep 50 MB.
         self.estimate = Usage
         meter().record(metered)
+        self.is_recorded = True
         metrics.tally().ended(metered, self._known_model())
 
     def _known_model(self) -> str:
         """The model as metrics may name it: what clients make up is no name."""
         if self.model is not None:
-            return self.model.name
+            return self.model.name if self.model.owner_id is None else metrics.OTHER
         return metrics.ASSISTANT if is_assistant(self.metered.model) else metrics.UNKNOWN
 
     def _count(self, metered: Metered) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
@@ -46,6 +47,8 @@ _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
 # Our key, our bill or our name for the model is wrong there; another upstream may do better.
 _OURS_TO_MEND = frozenset({401, 402, 403, 404})
+# What else a vendor may not find, in the words of its refusal.
+_NAMED_BY_CLIENTS = re.compile(rb"(?i)\b(?:file|container|skill)(?:_id|s)?\b")
 
 
 class Failing(Exception):
@@ -152,7 +155,7 @@ async def send(
         raise Failing(failed, is_service=True) from error
     if 200 <= response.status < 300:
         return response
-    raise await _refused(response, decode_error)
+    raise await _refused(target, response, decode_error)
 
 
 @lru_cache(maxsize=256)
@@ -165,7 +168,9 @@ def _headers(own: Headers, given: Headers) -> Headers:
 _JSON_HEADERS: Headers = ((b"content-type", b"application/json"), (b"accept", b"*/*"))
 
 
-async def _refused(response: Response, decode_error: Callable[[int, bytes], Failed]) -> Failing:
+async def _refused(
+    target: Target, response: Response, decode_error: Callable[[int, bytes], Failed]
+) -> Failing:
     status = response.status
     retry_after_s = _seconds(response.header(b"retry-after"))
     try:
@@ -173,9 +178,15 @@ async def _refused(response: Response, decode_error: Callable[[int, bytes], Fail
             body = await response.read(MAX_ERROR_BYTES)
     except (WireError, ResponseTooLarge):
         body = b""
+    if key := target.spec.endpoint.api_key.strip():
+        # Some vendors repeat the key that they refuse.
+        body = body.replace(key.encode(), b"...")
     if 300 <= status < 400:
         failed = Failed("upstream_error", _("The model's server redirects elsewhere."))
         return Failing(failed, is_service=True, is_lasting=True)
+    if status == 404 and _NAMED_BY_CLIENTS.search(body):
+        # Something that the request names is not there: no fault of the model's, nor of ours.
+        return Failing(decode_error(400, body), is_service=False)
     is_lasting = status in _OURS_TO_MEND
     return Failing(
         decode_error(status, body),

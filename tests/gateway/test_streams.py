@@ -288,3 +288,40 @@ async def test_connections_to_upstreams_are_used_again(
         assert answer.status_code == 200
     assert upstream.stats.connections - before == 1
     assert wire().stats.reused >= 11
+
+
+# --- What nobody tells of -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"functions": [{"name": "f", "parameters": {}}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi " * 50}]}]},
+    ],
+)
+async def test_an_answer_without_a_count_is_estimated_whatever_was_asked(
+    client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records, odd: dict[str, Any]
+) -> None:
+    """Also of requests that only their own dialect understands."""
+    said = {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]}
+    upstream.script("chat", Step(raw=json.dumps(said)))
+    answer = await client.post("chat/completions", json=completion(stream=False, **odd))
+    assert answer.status_code == 200
+    (row,) = await recorded()
+    assert row.is_estimated
+    assert row.input_tokens > 0
+
+
+async def test_a_missing_file_of_the_clients_rests_no_upstream(
+    client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records
+) -> None:
+    missing = {"error": {"message": "No such file: file_id abc"}}
+    upstream.script("chat", *[Step(status=404, body=missing)] * 4)
+    for _ in range(4):
+        answer = await client.post("chat/completions", json=completion())
+        assert answer.status_code == 400
+    await recorded()
+    from gateway.models import Route
+
+    assert await in_db(lambda: list(Route.objects.exclude(last_error="").values())) == []
