@@ -140,7 +140,15 @@ class _Asking:
     def neutral(self) -> Request:
         if self._neutral is None:
             self._neutral = self._dialect.decode_request(self._asked)
+            if self._limit is not None:
+                self._neutral = dataclasses.replace(self._neutral, max_tokens=self._limit)
         return self._neutral
+
+    @property
+    def _limit(self) -> int | None:
+        """The longest answer, where the client named none and the public model has one."""
+        model = self._request.model
+        return model.max_tokens_cap if model and self._asked.max_tokens is None else None
 
     async def target(self, target: Target) -> Opened:
         """What the target answers. Raises upstream.Failing."""
@@ -170,7 +178,8 @@ class _Asking:
 
     async def _same(self, target: Target) -> Opened:
         asked, dialect = self._asked, self._dialect
-        pieces = dialect.relay_request(self._body, asked, model=target.model_name)
+        limit = {} if self._limit is None else {_limit_name(target): self._limit}
+        pieces = dialect.relay_request(self._body, asked, model=target.model_name, limit=limit)
         response = await upstream.send(
             target,
             pieces,
@@ -262,10 +271,7 @@ class _Asking:
 
     def _default_max_tokens(self, target: Target) -> int:
         assert isinstance(target.spec, LlmSpec)
-        own = target.spec.max_output_tokens or DEFAULT_MAX_TOKENS
-        model = self._request.model
-        cap = model.max_tokens_cap if model is not None else None
-        return min(own, cap) if cap is not None else own
+        return target.spec.max_output_tokens or DEFAULT_MAX_TOKENS
 
     def _vendors_words(self, target: Target) -> dict[str, Any]:
         """What the target's vendor calls otherwise than its dialect does."""
@@ -273,8 +279,7 @@ class _Asking:
             return {}
         endpoint = target.spec.endpoint
         words: dict[str, Any] = {}
-        if endpoint.vendor == _OPENAI:
-            words["max_tokens_name"] = "max_completion_tokens"
+        words["max_tokens_name"] = _limit_name(target)
         thinking = self.neutral.thinking
         wire = thinking_wire(endpoint)
         if thinking is not None and wire.on is not None:
@@ -294,6 +299,11 @@ class _Asking:
         param = self._dialect.params.get(unable.feature, unable.feature)
         text = _("“%(param)s” cannot be asked of this model.") % {"param": param}
         return InvalidRequest(text, param=param)
+
+
+def _limit_name(target: Target) -> str:
+    is_openai = target.spec.endpoint.vendor == _OPENAI
+    return "max_completion_tokens" if is_openai else "max_tokens"
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from core.db import in_db
 from gateway import exchange
+from gateway.models import PublicModel
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.gateway.conftest import PATIENCE_S, Records, change_key
@@ -204,14 +205,23 @@ async def test_limited_requests_say_when_to_come_again(
 async def test_longer_answers_than_the_model_gives_are_refused(
     client: httpx.AsyncClient, settings: Any
 ) -> None:
-    from core.db import in_db
-    from gateway.models import PublicModel
-
     await in_db(lambda: PublicModel.objects.update(max_tokens_cap=50))
     assert (await client.post("messages", json=message(max_tokens=50))).status_code == 200
     answer = await client.post("messages", json=message(max_tokens=51))
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "max_tokens"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model", ["over-openai", "over-anthropic"])
+async def test_a_model_with_a_longest_answer_is_told_it_for_clients_that_name_none(
+    client: httpx.AsyncClient, upstream: FakeUpstream, model: str, streamed: bool
+) -> None:
+    await in_db(lambda: PublicModel.objects.update(max_tokens_cap=50))
+    for null in ({}, {"max_tokens": None}):
+        body = completion(model=model, stream=streamed, **null)
+        assert (await client.post("chat/completions", json=body)).status_code == 200
+        assert upstream.stats.last()[-1]["body"]["max_tokens"] == 50
 
 
 # --- Paths ----------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ in every stream and shown to those who wanted it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from gateway.dialects import failures
@@ -24,20 +27,26 @@ from gateway.dialects.sse import EventSplitter, TooLong, data_of
 from gateway.neutral import Failed, Usage
 
 _DATA = b"data: "
+_NONE: Mapping[str, int] = MappingProxyType({})
 _WITH_USAGE = b'{"include_usage":true}'
 
 
 def relay_request(
-    body: bytes | memoryview, asked: Asked, *, model: str
+    body: bytes | memoryview, asked: Asked, *, model: str, limit: Mapping[str, int] = _NONE
 ) -> list[bytes | memoryview]:
-    """The body in pieces, for the upstream's model; a stream is asked for its usage, too."""
+    """The body in pieces, for the upstream's model; a stream is asked for its usage, too.
+
+    `limit` is what to call the longest answer, and its tokens, for a client that named none.
+    """
     name = msgspec.json.encode(model)
+    limits = {word: b"%d" % tokens for word, tokens in limit.items()}
     if not asked.stream:
-        return with_members(body, {"model": name})
+        return with_members(body, {"model": name}, limits)
     if asked.stream_options is msgspec.UNSET:
         # Right behind the model's name: to look for a member that is not there takes longer.
-        return with_members(body, {"model": b'%b,"stream_options":%b' % (name, _WITH_USAGE)})
-    return with_members(body, {"model": name, "stream_options": _with_usage(body)})
+        named = b'%b,"stream_options":%b' % (name, _WITH_USAGE)
+        return with_members(body, {"model": named}, limits)
+    return with_members(body, {"model": name, "stream_options": _with_usage(body)}, limits)
 
 
 def _with_usage(body: Text) -> bytes:

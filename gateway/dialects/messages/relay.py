@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import msgspec
 
@@ -123,6 +124,11 @@ def relay_answer(body: bytes, *, public_model: str) -> tuple[bytes, Usage | None
     return b"".join(with_members(body, names)), tally.usage()
 
 
-def relay_request(body: Text, asked: Asked, *, model: str) -> list[Piece]:
-    """The request in pieces, with the upstream's name of the model. The pieces look into `body`."""
+def relay_request(
+    body: Text, asked: Asked, *, model: str, limit: Mapping[str, int] | None = None
+) -> list[Piece]:
+    """The request in pieces, with the upstream's name of the model. The pieces look into `body`.
+
+    `limit` is for dialects whose clients may leave it out.
+    """
     return with_members(body, {"model": msgspec.json.encode(model)})
