@@ -95,7 +95,8 @@ def test_it_lets_no_key_exceed_its_maker(alice: User, wish: dict[str, Any]) -> N
     "budget", ["monthly_token_budget", "monthly_cost_budget", "tokens_per_minute"]
 )
 def test_it_lets_no_key_with_a_budget_make_further_budgets(alice: User, budget: str) -> None:
-    budgeted = client_with(make_key(alice, **{budget: 1000}))
+    limits: dict[str, Any] = {budget: 1000}
+    budgeted = client_with(make_key(alice, **limits))
     error_of(budgeted.post(PATH, {"name": "a"}), 403)
     assert data_of(budgeted.get(PATH))["total"] == 1
 

@@ -357,7 +357,7 @@ async def test_refusals_of_an_upstream(
         },
     )
     for kind in ("chat", "messages"):
-        upstream.script(kind, *[refusal] * 4)  # type: ignore[arg-type]  # a Kind
+        upstream.script(kind, *[refusal] * 4)
     with pytest.raises(of_anthropic) as of_claude:
         await claude.with_options(max_retries=0).messages.create(
             model=model, max_tokens=10, messages=[{"role": "user", "content": "Hi"}]
@@ -380,7 +380,7 @@ async def test_the_libraries_try_again(
     for kind in ("chat", "messages"):
         # A whole request of the client's fails, with the second try of ours.
         upstream.script(
-            kind,  # type: ignore[arg-type]  # a Kind
+            kind,
             *[Step(status=503), Step(status=503), Step(text="At last.")],
         )
     if model == "over-anthropic":
@@ -411,7 +411,7 @@ async def test_a_stream_that_breaks_is_an_error(
         model=model, messages=[{"role": "user", "content": "Hi"}], stream=True
     )
     with pytest.raises(openai.APIError):
-        _all = [chunk async for chunk in chunks]
+        _chunks = [chunk async for chunk in chunks]
 
 
 async def test_a_wrong_key_and_a_model_that_is_not_there(

@@ -82,7 +82,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(
     async with client.stream("POST", path, json=body) as response:
         async for _piece in response.aiter_raw():
             break
-    kind = "chat" if body["model"] == "over-openai" else "messages"
+    kind: Kind = "chat" if body["model"] == "over-openai" else "messages"
     assert await asyncio.to_thread(
         upstream.stats.wait_until, lambda stats: stats.of(kind).cancelled == 1
     )
@@ -143,7 +143,7 @@ async def test_an_upstream_that_breaks_off_is_told_of(
     body: dict[str, Any],
 ) -> None:
     for kind in ("chat", "messages"):
-        upstream.script(kind, Step(text="one two three four five six", break_after=3))  # type: ignore[arg-type]  # a Kind
+        upstream.script(kind, Step(text="one two three four five six", break_after=3))
     answer = await client.post(path, json=body)
     assert answer.status_code == 200
     assert "error" in events(answer.text)[-1]
