@@ -15,15 +15,15 @@ from typing import Any, Self
 from django.utils.translation import gettext as _
 
 from core.db import in_db
-from core.errors import AppError, InvalidRequest, ProviderError, Unavailable
+from core.errors import AppError, InvalidRequest, ProviderError
 from core.ids import prefixed_id
-from core.wire import Response, WireError
+from core.wire import Response, Timeouts, WireError
 from gateway import assistants, directory, local, upstream
 from gateway.dialects.failures import unreadable
 from gateway.dialects.sse import TooLong
 from gateway.dialects.table import DIALECTS, ChatDialect, Decoder, Encoder, Relay
 from gateway.estimates import tokens_of_body
-from gateway.exchange import Exchange, Stopping
+from gateway.exchange import Exchange, Stopping, restarting
 from gateway.neutral import (
     CallArguments,
     Event,
@@ -135,6 +135,7 @@ class _Asking:
         self._asked = asked
         self._body = body
         self._neutral: Request | None = None
+        self._has_next = False
 
     @property
     def neutral(self) -> Request:
@@ -150,8 +151,9 @@ class _Asking:
         model = self._request.model
         return model.max_tokens_cap if model and self._asked.max_tokens is None else None
 
-    async def target(self, target: Target) -> Opened:
-        """What the target answers. Raises upstream.Failing."""
+    async def target(self, target: Target, has_next: bool) -> Opened:
+        """What the target answers; for less long where there is another. Raises Failing."""
+        self._has_next = has_next
         self._request.estimate = self._estimate
         if target.dialect == self._dialect.name:
             return await self._same(target)
@@ -184,7 +186,7 @@ class _Asking:
             target,
             pieces,
             headers=self.passed_headers(),
-            timeouts=upstream.STREAMED if asked.stream else upstream.WHOLE,
+            timeouts=self._timeouts,
             decode_error=dialect.decode_error,
         )
         if not asked.stream:
@@ -210,7 +212,7 @@ class _Asking:
         response = await upstream.send(
             target,
             [body],
-            timeouts=upstream.STREAMED if self._asked.stream else upstream.WHOLE,
+            timeouts=self._timeouts,
             decode_error=theirs.decode_error,
         )
         if not self._asked.stream:
@@ -272,6 +274,12 @@ class _Asking:
     def _default_max_tokens(self, target: Target) -> int:
         assert isinstance(target.spec, LlmSpec)
         return target.spec.max_output_tokens or DEFAULT_MAX_TOKENS
+
+    @property
+    def _timeouts(self) -> Timeouts:
+        if self._asked.stream:
+            return upstream.STREAMED_OR_NEXT if self._has_next else upstream.STREAMED
+        return upstream.WHOLE_OR_NEXT if self._has_next else upstream.WHOLE
 
     def _vendors_words(self, target: Target) -> dict[str, Any]:
         """What the target's vendor calls otherwise than its dialect does."""
@@ -368,9 +376,9 @@ async def _stream(
                 case Told():
                     await _tell(request, dialect, asked, opened)
     except Stopping:
-        text = _("The service is being restarted; ask again.")
         if not request.exchange.answered:
-            raise Unavailable(text, code="overloaded", retry_after=1) from None
+            raise
+        text = restarting().message
         failed = Failed("overloaded_error", text, status=503)
         if not request.is_recorded:
             request.fail(failed)

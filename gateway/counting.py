@@ -38,7 +38,7 @@ async def answer(request: GatedRequest) -> None:
             raise InvalidRequest(text, param="model")
         request.model = model
 
-        async def count(target: Target) -> int:
+        async def count(target: Target, _has_next: bool) -> int:
             return await _count(target, asked, body)
 
         with request.exchange.watched():

@@ -45,10 +45,10 @@ async def _fresh(
 ) -> bytes:
     """What an upstream of the model answers now."""
 
-    async def ask(target: Target) -> tuple[bytes, Usage | None]:
+    async def ask(target: Target, has_next: bool) -> tuple[bytes, Usage | None]:
         if target.dialect == "builtin":
             return await _builtin(target, asked)
-        return await _passed(target, asked, body)
+        return await _passed(target, asked, body, has_next)
 
     # Whoever leaves meanwhile has had it worked out nevertheless.
     request.estimate = lambda: Usage(_estimate(asked))
@@ -58,7 +58,7 @@ async def _fresh(
 
 
 async def _passed(
-    target: Target, asked: Any, body: bytes | bytearray
+    target: Target, asked: Any, body: bytes | bytearray, has_next: bool
 ) -> tuple[bytes, Usage | None]:
     response = await upstream.send(
         target,
@@ -68,7 +68,7 @@ async def _passed(
             model=target.model_name,
             takes_encoding=PROFILES[target.spec.endpoint.vendor].takes_encoding,
         ),
-        timeouts=upstream.WHOLE,
+        timeouts=upstream.WHOLE_OR_NEXT if has_next else upstream.WHOLE,
         decode_error=decode.decode_error,
     )
     data = await upstream.read(response)

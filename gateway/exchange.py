@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -264,18 +264,24 @@ class Exchange:
 
 
 class _Watch:
-    """Cancels the task that answers when the client leaves.
+    """Cancels the task that answers when the client leaves, or the process is about to stop.
 
-    Every request enters one: as a generator it would take three times as long.
+    Every request enters one: as a generator it would take three times as long. Answers that have
+    begun see to the end of the process themselves.
     """
 
-    __slots__ = ("_exchange", "_handle", "_has_cancelled", "_loop", "_owner", "_receive", "_task")
+    __slots__ = (
+        "_exchange", "_handle", "_has_cancelled", "_is_stopping", "_loop", "_owner", "_receive",
+        "_task", "_told",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Any) -> None:
         self._exchange = exchange
         self._receive = receive
         self._has_cancelled = False
+        self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._told: ExitStack | None = None
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -293,19 +299,35 @@ class _Watch:
         self._handle.cancel()
         if self._task is not None:
             self._task.cancel()
+        if self._told is not None:
+            self._told.close()
         if self._has_cancelled and isinstance(error, asyncio.CancelledError):
             self._owner.uncancel()
-            raise ClientGone from None
+            raise (Stopping if self._is_stopping else ClientGone) from None
 
     def _look(self) -> None:
+        self._told = ExitStack()
+        self._told.enter_context(leaving.told(self._stop))
         self._task = self._loop.create_task(self._until_gone())
+
+    def _stop(self) -> None:
+        if not (self._exchange.answered or self._has_cancelled):
+            self._is_stopping = self._has_cancelled = True
+            self._owner.cancel()
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._exchange.is_gone = True
-        self._has_cancelled = True
-        self._owner.cancel()
+        if not self._has_cancelled:
+            self._has_cancelled = True
+            self._owner.cancel()
+
+
+def restarting() -> Unavailable:
+    """What is told to whoever still waits when the process stops."""
+    text = _("The service is being restarted; ask again.")
+    return Unavailable(text, code="overloaded", retry_after=1)
 
 
 def _too_large() -> PayloadTooLarge:

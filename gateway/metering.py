@@ -94,7 +94,9 @@ WITH record AS (
 ), summed AS (
     SELECT (created_at AT TIME ZONE 'UTC')::date AS day, key_id, min(owner_id) AS owner_id,
            CASE WHEN status = 404 AND target_row = '' THEN '' ELSE model END AS model,
-           count(*) AS requests, count(*) FILTER (WHERE status >= 400) AS errors,
+           count(*) AS requests, count(*) FILTER (
+               WHERE status >= 400 OR error_type <> ''
+           ) AS errors,
            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
            sum(latency_ms) AS latency_ms, sum(cost) AS cost
     FROM fresh GROUP BY 1, 2, 4

@@ -139,6 +139,10 @@ class Route(Timestamped):
             raise ValidationError({"llm": _("A model of another kind than the public name.")})
 
 
+# Of requests: those that were refused, failed, or broke off after their answer had begun.
+FAILED = models.Q(status__gte=400) | ~models.Q(error_type="")
+
+
 class UsageRecord(models.Model):
     """One request on the gateway and what it took. Names and numbers outlive what they name."""
 

@@ -19,7 +19,7 @@ from accounts.principals import credential_in, no_credential
 from core.errors import AppError, MethodNotAllowed, RateLimited, RouteNotFound
 from gateway import catalogue, chat, counting, embeddings, metrics
 from gateway.dialects.table import CHAT_COMPLETIONS, MESSAGES
-from gateway.exchange import ClientGone, Exchange
+from gateway.exchange import ClientGone, Exchange, Stopping, restarting
 from gateway.quotas import quotas
 from gateway.request import GatedRequest
 from gateway.types import Endpoint
@@ -120,6 +120,11 @@ async def counted(request: GatedRequest, answer: Answer) -> None:
     except (ClientGone, asyncio.CancelledError):
         request.close(is_aborted=True)
         raise
+    except Stopping:
+        unavailable = restarting()
+        request.fail(unavailable)
+        request.close()
+        raise unavailable from None
     except Exception:
         request.fail(_unexpected())
         raise

@@ -37,7 +37,7 @@ def standing_of(route: Route) -> Standing:
     if route.last_failed_at is None:
         return Standing("works")
     answered = UsageRecord.objects.filter(
-        route_id=route.pk, created_at__gt=route.last_failed_at, status__lt=400
+        route_id=route.pk, created_at__gt=route.last_failed_at, status__lt=400, error_type=""
     )
     state: State = "recovered" if answered.exists() else "failing"
     return Standing(state, route.last_error, route.last_failed_at)

@@ -28,6 +28,7 @@ from core.errors import (
 from core.loops import PerLoop
 from core.wire import Response, Timeouts, WireError, wire
 from gateway import metrics
+from gateway.dialects.failures import without_secrets
 from gateway.metering import meter
 from gateway.neutral import Failed
 from gateway.routing import Health, attempts
@@ -40,7 +41,13 @@ logger = logging.getLogger(__name__)
 # A model may think for minutes before the first word of a whole answer.
 WHOLE = Timeouts(connect_s=5.0, head_s=600.0, idle_s=120.0)
 STREAMED = Timeouts(connect_s=5.0, head_s=120.0, idle_s=120.0)
+# The same while there is somebody else to ask.
+WHOLE_OR_NEXT = Timeouts(connect_s=3.0, head_s=120.0, idle_s=120.0)
+STREAMED_OR_NEXT = Timeouts(connect_s=3.0, head_s=30.0, idle_s=120.0)
+# An upstream that was silent for so long when the client gave up has failed, too.
+_SILENCE_S = 10.0
 MAX_ERROR_BYTES = 65_536
+_MAX_NOTE_CHARS = 300
 MAX_ANSWER_BYTES = 64 * 2**20
 # What an upstream that is asked a second time is given to recover; a longer wait is the client's.
 _PAUSE_S = 0.25
@@ -56,7 +63,8 @@ class Failing(Exception):
 
     `is_service`: not for what it was asked, so another may. `is_lasting`: it will not answer the
     next time either, as our account or the model's name is wrong. With an `error` it was not even
-    asked: its dialect has no words for the request, as the error tells the client.
+    asked: its dialect has no words for the request, as the error tells the client. `note` says more
+    to operators than clients are told.
     """
 
     def __init__(
@@ -67,8 +75,10 @@ class Failing(Exception):
         is_lasting: bool = False,
         retry_after_s: float | None = None,
         error: AppError | None = None,
+        note: str = "",
     ) -> None:
         super().__init__(failed.message)
+        self.note = note or failed.message
         self.error = error
         self.failed = failed
         self.is_service = is_service
@@ -86,9 +96,12 @@ _HEALTH: PerLoop[Health] = PerLoop(Health, _nothing_to_close)
 async def first_answer(
     targets: Sequence[Target],
     metered: Metered,
-    ask: Callable[[Target], Awaitable[T]],
+    ask: Callable[[Target, bool], Awaitable[T]],
 ) -> T:
-    """What the first target that answers says. Raises the AppError of the last that did not."""
+    """What the first target that answers says. Raises the AppError of the last that did not.
+
+    `ask` is told whether there is another to ask instead, so that it need not wait for long.
+    """
     health = _HEALTH.get()
     order = attempts(health.order(targets, time.monotonic()))
     last: Failing | None = None
@@ -97,8 +110,15 @@ async def first_answer(
             break
         metered.attempts += 1
         metered.target_row, metered.route_id = target.row_id, target.route_id
+        asked_at = time.monotonic()
         try:
-            answer = await ask(target)
+            answer = await ask(target, any(each is not target for each in order[number + 1 :]))
+        except asyncio.CancelledError:
+            if time.monotonic() - asked_at > _SILENCE_S:
+                health.failed(target, time.monotonic())
+                text = _("It said nothing until the client gave up.")
+                meter().note_failure(target, text, is_lasting=False)
+            raise
         except Failing as failing:
             last = failing
             if failing.error is not None:
@@ -108,7 +128,7 @@ async def first_answer(
                 break
             health.failed(target, time.monotonic())
             metrics.upstream_failed(target.row_id)
-            meter().note_failure(target, failing.failed.message, is_lasting=failing.is_lasting)
+            meter().note_failure(target, failing.note, is_lasting=failing.is_lasting)
         else:
             health.succeeded(target)
             return answer
@@ -190,10 +210,17 @@ async def _refused(
     is_lasting = status in _OURS_TO_MEND
     return Failing(
         decode_error(status, body),
+        note=_note(status, body),
         is_service=is_lasting or status in (408, 429) or status >= 500,
         is_lasting=is_lasting,
         retry_after_s=retry_after_s,
     )
+
+
+def _note(status: int, body: bytes) -> str:
+    """An upstream's refusal in its own words, as far as they can be shown to operators."""
+    told = without_secrets(" ".join(body.decode(errors="replace").split()))
+    return f"HTTP {status}: {told[:_MAX_NOTE_CHARS]}"
 
 
 def _seconds(value: bytes | None) -> float | None:

@@ -176,7 +176,7 @@ class ToolUseAdmin(ReadOnlyAdmin):
         text = _cut(row.text or str(_outcome(row, "message")))
         return format_html('<span class="cell-text {}">{}</span>', failed, text)
 
-    @display(description=_("time"), ordering="tool_result__duration_ms")
+    @display(description=_("took"), ordering="tool_result__duration_ms")
     def show_duration(self, row: ToolUse) -> str:
         took = duration_text(int(_outcome(row, "duration_ms") or 0))
         return format_html('<span class="whitespace-nowrap">{}</span>', took)

@@ -20,7 +20,7 @@ from unfold.decorators import display
 from accounts.models import ApiKey
 from core.console import ReadOnlyAdmin
 from gateway.admin.money import money
-from gateway.models import UsageDay, UsageRecord
+from gateway.models import FAILED, UsageDay, UsageRecord
 from providers.models import Llm
 from tooling.admin.charts import duration_text
 from tooling.admin.links import link_to
@@ -48,9 +48,9 @@ class OutcomeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
             case "ok":
-                return queryset.filter(status__lt=400)
+                return queryset.exclude(FAILED)
             case "error":
-                return queryset.filter(status__gte=400)
+                return queryset.filter(FAILED)
             case "refused":
                 return queryset.filter(status__gte=400, status__lt=500)
             case "failed":

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
 from core.filters import FlagFilter
+from gateway.models import FAILED
 
 _CODES = (100, 599)
 
@@ -25,6 +26,6 @@ class RecordFilters(filters.FilterSet):
 
     def of_status(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
         if value == "error":
-            return rows.filter(status__gte=400)
+            return rows.filter(FAILED)
         is_code = value.isascii() and value.isdigit() and len(value) == 3
         return rows.filter(status=int(value)) if is_code else rows.none()

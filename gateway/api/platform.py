@@ -23,7 +23,7 @@ from accounts.actions import (
     revoke_api_key,
     update_api_key,
 )
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Scope
 from accounts.permissions import IsOperator, principal_of
 from core.errors import InvalidRequest
 from core.viewsets import PlatformViewSet, success
@@ -84,7 +84,7 @@ class GatewayKeyViewSet(PlatformViewSet[ApiKey]):
         limits: Any = {name: fields[name] for name in _LIMITS if name in fields}
         wanted = NewKey(
             name=fields["name"],
-            scopes=tuple(fields["scopes"]) if "scopes" in fields else None,
+            scopes=tuple(fields.get("scopes", (Scope.GATEWAY,))),
             requests_per_minute=fields.get("requests_per_minute"),
             expires_at=fields.get("expires_at"),
             limits=limits,

@@ -62,6 +62,20 @@ class GatewayKeySerializer(serializers.ModelSerializer[ApiKey]):
         ]  # fmt: skip
         read_only_fields: ClassVar = ["prefix", "last_used_at"]
 
+    def to_internal_value(self, data: Any) -> Any:
+        # A limit under the console's name for it would be no limit.
+        fields = [field for field in self.fields.values() if not field.read_only]
+        names = {str(each.source): str(each.field_name) for each in fields}
+        wrong = {
+            source: name for source, name in names.items() if source != name and source in data
+        }
+        if wrong:
+            text = _("This is called “%(name)s” here.")
+            raise serializers.ValidationError(
+                {source: text % {"name": name} for source, name in wrong.items()}
+            )
+        return super().to_internal_value(data)
+
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
         shown = super().to_representation(instance)
         shown["scopes"] = sorted(shown["scopes"])

@@ -57,11 +57,14 @@ async def test_it_writes_requests_and_their_sums() -> None:
     meter.record(metered(1))
     meter.record(metered(2, status=502, error_type="upstream_error", output_tokens=0))
     meter.record(metered(3, model="slow"))
+    meter.record(metered(4, model="slow", error_type="upstream_error"))
     await meter.flush()
     rows = await in_db(lambda: list(UsageRecord.objects.order_by("request_id")))
-    assert [row.request_id for row in rows] == ["req_1", "req_2", "req_3"]
+    assert [row.request_id for row in rows] == ["req_1", "req_2", "req_3", "req_4"]
     assert (rows[0].cost, rows[0].key_id) == (Decimal("0.25"), 7)
-    (day, *_) = await in_db(lambda: list(UsageDay.objects.order_by("model")))
+    (day, slow) = await in_db(lambda: list(UsageDay.objects.order_by("model")))
+    # What broke off after it had begun is an error, too.
+    assert (slow.requests, slow.errors) == (2, 1)
     assert (day.requests, day.errors, day.input_tokens, day.output_tokens) == (2, 1, 20, 5)
     await meter.close()
 

@@ -11,8 +11,10 @@ import pytest
 
 from core import leaving
 from core.db import in_db
-from core.wire import wire
+from core.wire import Timeouts, wire
 from gateway import chat
+from gateway import upstream as gateway_upstream
+from gateway.models import Route
 from providers.fakes import Behaviour, FakeUpstream, Step
 from providers.fakes.behaviour import Kind
 from tests.gateway.conftest import Records, make_llm, publish
@@ -189,8 +191,6 @@ async def test_an_upstream_that_is_not_there_costs_nothing_but_time(
     answer = await client.post("chat/completions", json=completion("spare", stream=False))
     assert answer.status_code == 200
     await recorded()
-    from gateway.models import Route
-
     errors = await in_db(lambda: list(Route.objects.values_list("last_error", flat=True)))
     assert any("cannot be reached" in error for error in errors)
 
@@ -322,6 +322,82 @@ async def test_a_missing_file_of_the_clients_rests_no_upstream(
         answer = await client.post("chat/completions", json=completion())
         assert answer.status_code == 400
     await recorded()
-    from gateway.models import Route
-
     assert await in_db(lambda: list(Route.objects.exclude(last_error="").values())) == []
+
+
+# --- Upstreams that hang, processes that stop -----------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_upstream_that_hangs_is_left_for_the_next(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    streamed: bool,
+) -> None:
+    def make() -> None:
+        first = make_llm(upstream, name="hangs")
+        publish("spare", first, make_llm(upstream, name="answers", vendor="anthropic"))
+
+    await in_db(make)
+    for name in ("WHOLE_OR_NEXT", "STREAMED_OR_NEXT"):
+        monkeypatch.setattr(gateway_upstream, name, Timeouts(head_s=0.1))
+    upstream.script("chat", Step(wait_ms=60_000))
+    answer = await client.post("chat/completions", json=completion("spare", stream=streamed))
+    assert answer.status_code == 200
+    assert upstream.stats.of("messages").requests == 1
+
+
+async def test_one_that_hangs_until_the_client_gives_up_is_noted(
+    client: httpx.AsyncClient,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: Records,
+) -> None:
+    monkeypatch.setattr(gateway_upstream, "_SILENCE_S", 0.0)
+    upstream.script("chat", Step(wait_ms=60_000))
+    asked = asyncio.create_task(client.post("chat/completions", json=completion(stream=False)))
+    await asyncio.to_thread(upstream.stats.wait_until, lambda stats: stats.of("chat").requests == 1)
+    asked.cancel()
+    await until_recorded(recorded)
+    await recorded()
+    errors = await in_db(lambda: list(Route.objects.values_list("last_error", flat=True)))
+    assert "It said nothing until the client gave up." in errors
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "messages"])
+async def test_whoever_waits_for_a_whole_answer_is_told_that_the_process_stops(
+    client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records, path: str
+) -> None:
+    for kind in ("chat", "messages"):
+        upstream.script(kind, Step(wait_ms=60_000))
+    body = completion(stream=False) if path != "messages" else message(stream=False)
+    asked = asyncio.create_task(client.post(path, json=body))
+    kind = "chat" if path != "messages" else "messages"
+    await asyncio.to_thread(upstream.stats.wait_until, lambda stats: stats.of(kind).requests == 1)
+    # Whoever waits is looked after a moment later.
+    async with asyncio.timeout(10):
+        while not asked.done():
+            leaving.tell()
+            await asyncio.sleep(0.02)
+    answer = asked.result()
+    assert answer.status_code == 503
+    assert answer.json()["error"]["type"] == "overloaded_error"
+    (row,) = await recorded()
+    assert (row.status, row.is_aborted) == (503, False)
+
+
+async def test_operators_see_what_an_upstream_said(
+    client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records
+) -> None:
+    said = {"error": {"message": "The account is suspended: sk-vendor-secret-0123456789"}}
+    upstream.script("chat", *[Step(status=403, body=said)] * 2)
+    answer = await client.post("chat/completions", json=completion())
+    assert "suspended" not in answer.text
+    await recorded()
+    (error,) = await in_db(
+        lambda: list(Route.objects.exclude(last_error="").values_list("last_error", flat=True))
+    )
+    assert error.startswith("HTTP 403: ")
+    assert "suspended" in error
+    assert "sk-vendor" not in error

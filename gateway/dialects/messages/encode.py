@@ -218,7 +218,7 @@ class StreamEncoder:
                 return self._start()
             case neutral.Failed(type=type_, message=message):
                 self._is_over = True
-                return error_event(type_, message, param=None, code=None, request_id=self._id)
+                return error_event(type_, message, param=None, code=None, request_id="")
             case neutral.Finished():
                 return self._start() + self._finish(event)
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 import pytest
@@ -123,3 +124,18 @@ def test_it_needs_the_scope_manage(alice: User) -> None:
         url = f"/api/v1/gateway/{path}"
         assert error_of(client_with(make_key(alice, scopes=["gateway"])).get(url), 403)
         data_of(client_with(make_key(alice, scopes=["manage"])).get(url))
+
+
+def test_it_makes_keys_for_the_gateway_alone_unless_more_is_asked_for(
+    alice_api: APIClient,
+) -> None:
+    assert data_of(alice_api.post(PATH, {"name": "app"}), 201)["scopes"] == ["gateway"]
+    both = {"name": "app", "scopes": ["chat", "gateway"]}
+    assert data_of(alice_api.post(PATH, both), 201)["scopes"] == ["chat", "gateway"]
+
+
+@pytest.mark.parametrize("field", ["requests_per_minute", "monthly_token_budget", "is_enabled"])
+def test_it_takes_no_limit_under_another_name(alice_api: APIClient, field: str) -> None:
+    made = data_of(alice_api.post(PATH, {"name": "app"}), 201)
+    assert field in json.dumps(error_of(alice_api.post(PATH, {"name": "b", field: 3}), 400))
+    assert field in json.dumps(error_of(alice_api.patch(f"{PATH}/{made['id']}", {field: 3}), 400))
