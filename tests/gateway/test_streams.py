@@ -21,6 +21,7 @@ from tests.gateway.conftest import Records, make_llm, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+KINDS_OF_CHAT: tuple[Kind, ...] = ("chat", "messages")
 HI = [{"role": "user", "content": "Hi"}]
 
 
@@ -369,11 +370,11 @@ async def test_one_that_hangs_until_the_client_gives_up_is_noted(
 async def test_whoever_waits_for_a_whole_answer_is_told_that_the_process_stops(
     client: httpx.AsyncClient, upstream: FakeUpstream, recorded: Records, path: str
 ) -> None:
-    for kind in ("chat", "messages"):
-        upstream.script(kind, Step(wait_ms=60_000))
+    for each in KINDS_OF_CHAT:
+        upstream.script(each, Step(wait_ms=60_000))
     body = completion(stream=False) if path != "messages" else message(stream=False)
     asked = asyncio.create_task(client.post(path, json=body))
-    kind = "chat" if path != "messages" else "messages"
+    kind: Kind = "chat" if path != "messages" else "messages"
     await asyncio.to_thread(upstream.stats.wait_until, lambda stats: stats.of(kind).requests == 1)
     # Whoever waits is looked after a moment later.
     async with asyncio.timeout(10):
