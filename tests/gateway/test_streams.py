@@ -38,6 +38,18 @@ def message(model: str = "over-anthropic", **values: Any) -> dict[str, Any]:
     return {"model": model, "max_tokens": 100, "messages": HI, "stream": True, **values}
 
 
+# Each dialect, over an upstream of its own and over one of the other.
+EVERY_WAY = pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("chat/completions", completion()),
+        ("chat/completions", completion("over-anthropic")),
+        ("messages", message()),
+        ("messages", message("over-openai")),
+    ],
+)
+
+
 def events(text: str) -> list[Any]:
     """The data of each event but the last mark."""
     lines = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
@@ -65,15 +77,7 @@ async def test_the_same_dialect_is_passed_on_byte_for_byte(
     assert passed.replace(asked["model"], "fake-model") == own
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("chat/completions", completion()),
-        ("chat/completions", completion("over-anthropic")),
-        ("messages", message()),
-        ("messages", message("over-openai")),
-    ],
-)
+@EVERY_WAY
 async def test_a_client_that_leaves_ends_the_upstreams_work(
     client: httpx.AsyncClient,
     upstream: FakeUpstream,
@@ -129,15 +133,7 @@ async def test_silence_is_filled(
     assert events(text)[-1]["type"] == "message_stop"
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("chat/completions", completion()),
-        ("chat/completions", completion("over-anthropic")),
-        ("messages", message()),
-        ("messages", message("over-openai")),
-    ],
-)
+@EVERY_WAY
 async def test_an_upstream_that_breaks_off_is_told_of(
     client: httpx.AsyncClient,
     upstream: FakeUpstream,
@@ -248,15 +244,7 @@ async def test_a_stream_that_begins_with_an_error_is_asked_of_another(
     assert (row.attempts, row.error_type) == (2, "")
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("chat/completions", completion()),
-        ("chat/completions", completion("over-anthropic")),
-        ("messages", message()),
-        ("messages", message("over-openai")),
-    ],
-)
+@EVERY_WAY
 async def test_open_streams_are_told_that_the_process_stops(
     client: httpx.AsyncClient,
     upstream: FakeUpstream,
