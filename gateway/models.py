@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -14,6 +14,9 @@ from accounts.models import ApiKey
 from core.models import Timestamped
 from providers.models import Llm, LlmType
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 # What the other names of the gateway mean, so that no row can take their place.
 ASSISTANT_PREFIX = "assistant:"
 
@@ -24,6 +27,12 @@ class Kind(models.TextChoices):
 
 
 _TYPE_OF_KIND = {Kind.CHAT: LlmType.TEXT, Kind.EMBEDDING: LlmType.EMBEDDING}
+
+
+def _price(name: StrOrPromise, **options: Any) -> models.DecimalField[Any, Any]:
+    return models.DecimalField(
+        name, max_digits=12, decimal_places=4, validators=[MinValueValidator(0)], **options
+    )
 
 
 class PublicModel(Timestamped):
@@ -51,29 +60,12 @@ class PublicModel(Timestamped):
         validators=[MinValueValidator(1)],
         help_text=_("Requests for more tokens are refused. Empty: no limit of ours."),
     )
-    price_input = models.DecimalField(
-        _("price of input"),
-        max_digits=12,
-        decimal_places=4,
-        default=0,
-        validators=[MinValueValidator(0)],
-        help_text=_("For a million tokens."),
-    )
-    price_output = models.DecimalField(
-        _("price of output"),
-        max_digits=12,
-        decimal_places=4,
-        default=0,
-        validators=[MinValueValidator(0)],
-        help_text=_("For a million tokens."),
-    )
-    price_cache_read = models.DecimalField(
+    price_input = _price(_("price of input"), default=0, help_text=_("For a million tokens."))
+    price_output = _price(_("price of output"), default=0, help_text=_("For a million tokens."))
+    price_cache_read = _price(
         _("price of cached input"),
-        max_digits=12,
-        decimal_places=4,
         null=True,
         blank=True,
-        validators=[MinValueValidator(0)],
         help_text=_("For a million tokens. Empty: as other input."),
     )
     cache_s = models.PositiveIntegerField(

@@ -248,6 +248,7 @@ class Quotas:
             except redis.exceptions.RedisError as error:
                 self._skip(error)
             except Exception:
+                # The outer edge of a loop that must not end: limits would never be renewed again.
                 logger.exception("What keys may still ask could not be brought up to date")
 
     async def _tick(self, now: float) -> None:
