@@ -15,6 +15,8 @@ from core.loops import PerLoop
 # Redis answers in well under a millisecond; what takes longer is an outage, not a slow answer.
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
+# Of a loop. A burst waits its turn for one of these: to connect costs many times what a command does.
+MOST_CONNECTIONS = 32
 _LOG_AGAIN_AFTER_S = 60.0
 
 logger = logging.getLogger(__name__)
@@ -23,12 +25,15 @@ AsyncRedis = redis.asyncio.Redis
 
 
 def _make_async() -> AsyncRedis:
-    return redis.asyncio.Redis.from_url(
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.REDIS_URL,
+        max_connections=MOST_CONNECTIONS,
+        timeout=ANSWER_TIMEOUT_S,
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 async def _close_async(client: AsyncRedis) -> None:

@@ -173,6 +173,7 @@ class Meter:
         self._journal = Journal(self._folder)
         self._unwritten: list[bytes] = []
         self._failures: dict[tuple[str, int | None], _Failure] = {}
+        self._one_at_a_time = asyncio.Lock()
         self._flushing = asyncio.get_running_loop().create_task(self._flush_for_ever())
 
     def record(self, metered: Metered) -> None:
@@ -192,6 +193,11 @@ class Meter:
 
     async def flush(self) -> None:
         """Writes to Postgres what was put down so far. Raises DatabaseError."""
+        # A part that another flush of ours is writing would look like somebody else's.
+        async with self._one_at_a_time:
+            await self._flush()
+
+    async def _flush(self) -> None:
         await in_db(write_parts, self._folder)
         self._journal.cut()
         unwritten, self._unwritten = self._unwritten, []

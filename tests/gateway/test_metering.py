@@ -280,3 +280,17 @@ async def test_parts_are_cut_so_that_no_writer_and_reader_meet(folder: Path) -> 
     (day,) = await in_db(lambda: list(UsageDay.objects.all()))
     assert day.requests == 40
     await meter.close()
+
+
+async def test_what_another_flush_is_writing_is_written_when_a_flush_returns(folder: Path) -> None:
+    meter = Meter()
+    for number in range(40):
+        meter.record(metered(number))
+        earlier = asyncio.create_task(meter.flush())
+        # The other one has a part in its hands by now, or is done.
+        await asyncio.sleep(number / 10_000)
+        await meter.flush()
+        (day,) = await in_db(lambda: list(UsageDay.objects.all()))
+        assert day.requests == number + 1
+        await earlier
+    await meter.close()
