@@ -15,7 +15,7 @@ from core.loops import PerLoop
 # Redis answers in well under a millisecond; what takes longer is an outage, not a slow answer.
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
-# Of a loop. A burst waits its turn for one of these: to connect costs many times what a command does.
+# Of a loop. A burst waits its turn for one of these: to connect costs far more than to ask.
 MOST_CONNECTIONS = 32
 _LOG_AGAIN_AFTER_S = 60.0
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from core.db import in_db
 from core.errors import AppError, InvalidRequest, ProviderError
+from core.families import Gateway
 from core.ids import prefixed_id
 from core.wire import Response, Timeouts, WireError
 from gateway import assistants, directory, local, upstream
@@ -23,7 +24,7 @@ from gateway.dialects.failures import unreadable
 from gateway.dialects.sse import TooLong
 from gateway.dialects.table import DIALECTS, ChatDialect, Decoder, Encoder, Relay
 from gateway.estimates import tokens_of_body
-from gateway.exchange import Exchange, Stopping, restarting
+from gateway.exchange import ErrorEvent, Exchange, Stopping
 from gateway.neutral import (
     CallArguments,
     Event,
@@ -368,27 +369,31 @@ async def _stream(
     request: GatedRequest, dialect: ChatDialect, asked: Any, opened: Passed | Told
 ) -> None:
     """The answer as it comes; before the process stops, the client is told that it breaks off."""
+    exchange = request.exchange
     try:
-        with request.exchange.until_stopping():
+        with exchange.until_stopping():
             match opened:
                 case Passed():
-                    await _pass_on(request, opened)
+                    await _pass_on(request, dialect, opened)
                 case Told():
                     await _tell(request, dialect, asked, opened)
     except Stopping:
-        if not request.exchange.answered:
+        # What is complete but for its last bytes is none that was broken off.
+        if not (exchange.answered and request.is_recorded):
             raise
-        text = restarting().message
-        failed = Failed("overloaded_error", text, status=503)
-        if not request.is_recorded:
-            request.fail(failed)
-            request.close()
-            event = dialect.error_event(failed.type, text, param=None, code=None, request_id="")
-            await request.exchange.write(event)
-        await request.exchange.end_stream()
+        await exchange.end_stream()
 
 
-async def _pass_on(request: GatedRequest, passed: Passed) -> None:
+def _error_event(request: GatedRequest, dialect: ChatDialect) -> ErrorEvent:
+    def written(error: AppError) -> bytes:
+        request_id = request.exchange.request_id
+        shown = Gateway.body_of(error, request_id)["error"]
+        return dialect.error_event(shown.pop("type"), **shown, request_id=request_id)
+
+    return written
+
+
+async def _pass_on(request: GatedRequest, dialect: ChatDialect, passed: Passed) -> None:
     relay = passed.relay
     before = request.estimate
     request.estimate = lambda: Usage(
@@ -397,7 +402,7 @@ async def _pass_on(request: GatedRequest, passed: Passed) -> None:
     exchange = request.exchange
     async with passed.response:
         request.first_byte()
-        await exchange.begin_stream()
+        await exchange.begin_stream(_error_event(request, dialect))
         await _pass(request, relay, passed.first)
         try:
             async for piece in passed.response:
@@ -437,7 +442,7 @@ async def _tell(request: GatedRequest, dialect: ChatDialect, asked: Any, told: T
     exchange = request.exchange
     request.first_byte()
     async with aclosing(told.rest) as rest:
-        await exchange.begin_stream()
+        await exchange.begin_stream(_error_event(request, dialect))
         with _Pings(exchange, encoder) as pings:
             await _write(request, encoder, count, told.first)
             async for event in _guarded(rest):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,8 @@ from core.ids import prefixed_id
 from core.languages import asked_language
 
 Headers = Iterable[tuple[bytes, bytes]]
+# An error as an event of the stream, in the client's dialect.
+ErrorEvent = Callable[[AppError], bytes]
 
 MAX_BODY_BYTES = 50 * 2**20
 # Of all bodies that are being read or answered in a process. More wait for nobody: they are told
@@ -86,7 +88,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_held", "_receive", "_send", "answered", "extra", "headers", "is_gone", "method", "path",
+        "_error_event", "_held", "_receive", "_send", "answered", "extra", "headers", "is_gone", "method", "path",
         "request_id", "started",
     )  # fmt: skip
 
@@ -104,6 +106,7 @@ class Exchange:
         self._receive: Any = receive
         self._send: Any = send
         self._held = 0
+        self._error_event: ErrorEvent | None = None
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
@@ -206,8 +209,9 @@ class Exchange:
         )
         await self._send({"type": "http.response.body", "body": body})
 
-    async def begin_stream(self) -> None:
-        """Sends the head of a stream of events."""
+    async def begin_stream(self, error_event: ErrorEvent) -> None:
+        """Sends the head of a stream of events, and keeps how an error is said in it."""
+        self._error_event = error_event
         await self._start(
             200,
             [
@@ -223,10 +227,18 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end_stream(self) -> None:
+        self._error_event = None
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def fail(self, error: AppError) -> None:
-        """Sends an error as the whole answer."""
+    async def break_off(self, error: AppError) -> None:
+        """Ends the answer with an error: the last event of its stream, or else the whole of it."""
+        if not self.answered:
+            await self._fail(error)
+        elif self._error_event is not None:
+            await self.write(self._error_event(error))
+            await self.end_stream()
+
+    async def _fail(self, error: AppError) -> None:
         status = Gateway.status(error)
         headers = []
         if error.retry_after is not None:

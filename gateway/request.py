@@ -86,7 +86,9 @@ class GatedRequest:
             self.metered.error_type = error.type
             self.metered.error_message = error.message[:_MAX_MESSAGE_CHARS]
             return
-        self.metered.status = Gateway.status(error)
+        # Of an answer that has begun, the client was told before that it is one.
+        if not self.exchange.answered:
+            self.metered.status = Gateway.status(error)
         self.metered.error_type = error.error_code.lower()
         self.metered.error_message = error.message[:_MAX_MESSAGE_CHARS]
 

@@ -67,7 +67,7 @@ async def serve(scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCa
     try:
         await _answer(exchange)
     except AppError as error:
-        await exchange.fail(error)
+        await exchange.break_off(error)
     except ClientGone:
         pass
     except asyncio.CancelledError:
@@ -76,8 +76,7 @@ async def serve(scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCa
             raise
     except Exception:
         logger.exception("request %s failed", exchange.request_id)
-        if not exchange.answered:
-            await exchange.fail(_unexpected())
+        await exchange.break_off(_unexpected())
     finally:
         exchange.let_go()
 

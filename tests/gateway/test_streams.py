@@ -263,8 +263,32 @@ async def test_open_streams_are_told_that_the_process_stops(
         text += "".join([piece async for piece in pieces])
     assert "restarted" in str(events(text)[-1]["error"]["message"])
     (row,) = await recorded()
-    assert (row.error_type, row.is_aborted) == ("overloaded_error", False)
+    assert (row.status, row.error_type, row.is_aborted) == (200, "overloaded", False)
     assert row.output_tokens > 0
+
+
+@EVERY_WAY
+async def test_a_flaw_of_ours_in_mid_stream_is_told_in_it(
+    client: httpx.AsyncClient,
+    recorded: Records,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    async def fail(*_arguments: Any) -> None:
+        raise RuntimeError("a flaw")
+
+    for name in ("_pass", "_write"):
+        monkeypatch.setattr(chat, name, fail)
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200
+    error = events(answer.text)[-1]["error"]
+    assert (error["type"], error["code"]) == ("api_error", "internal_error")
+    assert "a flaw" not in answer.text
+    (row,) = await recorded()
+    assert (row.status, row.error_type, row.is_aborted) == (200, "internal_error", False)
+    assert "a flaw" in caplog.text
 
 
 async def test_connections_to_upstreams_are_used_again(
