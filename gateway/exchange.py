@@ -88,8 +88,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_event", "_held", "_receive", "_send", "answered", "extra", "headers", "is_gone", "method", "path",
-        "request_id", "started",
+        "_error_event", "_held", "_receive", "_send", "answered", "extra", "headers", "is_gone",
+        "method", "path", "request_id", "started",
     )  # fmt: skip
 
     def __init__(
