@@ -74,11 +74,11 @@ class ChatView(AsyncView):
             return None if fields.get("file_url") else begin()
 
         fields: dict[str, Any] = {}
-        begun = await self.enter(request, enter)
+        begun = await answering.claimed(self.enter(request, enter))
         if begun is None:
             with naming("file_url"):
                 attachment = await read_link(principal_of(request), fields["file_url"])
-            begun = await in_db(begin, (attachment,))
+            begun = await answering.claimed(in_db(begin, (attachment,)))
         events = answering.exchange(begun, apologise=apology_for)
         await anext(events)
         standing = chat_standing(principal_of(request))

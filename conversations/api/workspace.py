@@ -175,7 +175,7 @@ class SimpleChatView(AsyncView):
             workspace.keep_choice(session, choice)
             return answering.begin(session, runtime, text=query)
 
-        begun = await self.enter(request, begin)
+        begun = await answering.claimed(self.enter(request, begin))
         events = answering.exchange(begun)
         await anext(events)
         response = sse.response(_encoded(events, chat_standing(principal_of(request))))

@@ -15,7 +15,7 @@ import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext as _
@@ -49,6 +49,8 @@ SHUTDOWN_WAIT_S = 5.0
 _HISTORY = re.compile(r"(?<!\{)\{history\}(?!\})")
 _HISTORY_VARIABLE = "conversation_history_"
 Apologise = Callable[[TurnFailed], str]
+Begun = TypeVar("Begun", bound="Exchange | None")
+Done = TypeVar("Done")
 WORKER = f"{socket.gethostname()}:{os.getpid()}"[:100]
 
 
@@ -175,6 +177,30 @@ def stop(conversation: Conversation) -> bool:
 # --- The answer -----------------------------------------------------------------------------------
 
 
+async def claimed(beginning: Coroutine[Any, Any, Begun]) -> Begun:
+    """What `begin` returns, which runs off the event loop. Hand it on to `exchange` at once.
+
+    The database finishes what it was asked for, also for an asker who leaves meanwhile: the
+    exchange that nobody waits for any more is then ended at once.
+    """
+    task = _to_its_end(beginning)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _to_its_end(_end_unread(task))
+        raise
+
+
+async def _end_unread(beginning: asyncio.Task[Begun]) -> None:
+    await asyncio.wait([beginning])
+    if beginning.cancelled() or beginning.exception() is not None:
+        return  # Nothing was begun, and nobody is there to be told why.
+    if (begun := beginning.result()) is not None:
+        events = exchange(begun)
+        await anext(events)
+        await events.aclose()
+
+
 async def exchange(
     begun: Exchange, *, apologise: Apologise = lambda failed: ""
 ) -> AsyncGenerator[TurnEvent, None]:
@@ -244,7 +270,7 @@ class _Record:
     async def finish(self) -> None:
         """Ends the run, also while its task is being cancelled."""
         if not self.is_lost:
-            await _undisturbed(self._finish())
+            await asyncio.shield(_to_its_end(self._finish()))
 
     async def _finish(self) -> None:
         turn = self._collector.turn
@@ -273,19 +299,19 @@ class _Record:
         return round((self._clock() - self._started) * 1000)
 
 
-async def _end_of_all(endings: set[asyncio.Task[None]]) -> None:
-    if endings:
-        await asyncio.wait(endings, timeout=SHUTDOWN_WAIT_S)
+async def _end_of_all(tasks: set[asyncio.Task[Any]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=SHUTDOWN_WAIT_S)
 
 
-# What is being ended: the loop's shutdown waits for it.
-_ENDINGS: PerLoop[set[asyncio.Task[None]]] = PerLoop(set, _end_of_all)
+# What is being begun or ended: the loop's shutdown waits for it.
+_TASKS: PerLoop[set[asyncio.Task[Any]]] = PerLoop(set, _end_of_all)
 
 
-async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Waits for the work, which goes on to its end even if the waiting is cancelled."""
+def _to_its_end(work: Coroutine[Any, Any, Done]) -> asyncio.Task[Done]:
+    """A task that goes on to its end, whoever stops waiting for it."""
     task = asyncio.create_task(work)
-    endings = _ENDINGS.get()
-    endings.add(task)
-    task.add_done_callback(endings.discard)
-    await asyncio.shield(task)
+    tasks = _TASKS.get()
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
 from tests.conftest import make_key
 from tests.conversations.chats.conftest import (
+    PATIENCE_S,
     Client,
     ClientFor,
     dialog_with,
@@ -387,6 +389,50 @@ async def test_it_ends_an_exchange_that_nobody_went_on_to_read(
     gc.collect()
     assert (await until_over(dialog)).status == RunStatus.CANCELED
     assert upstream.stats.of("chat").requests == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_it_ends_an_exchange_whose_asker_left_while_it_was_begun(
+    alices: Client,
+    dialog: Conversation,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    leaves: bool,
+) -> None:
+    has_begun, may_go_on, has_left = threading.Event(), threading.Event(), asyncio.Event()
+    begin, claimed = answering.begin, answering.claimed
+
+    def slow(*args: Any, **options: Any) -> answering.Exchange:
+        begun = begin(*args, **options)
+        has_begun.set()
+        assert may_go_on.wait(PATIENCE_S)
+        return begun
+
+    async def waiting(beginning: Any) -> Any:
+        try:
+            return await claimed(beginning)
+        except asyncio.CancelledError:
+            has_left.set()
+            raise
+
+    monkeypatch.setattr(answering, "begin", slow)
+    monkeypatch.setattr(answering, "claimed", waiting)
+    asking = asyncio.create_task(alices.chat(dialog, "Hi"))
+    assert await asyncio.to_thread(has_begun.wait, PATIENCE_S)
+    if leaves:
+        asking.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            await has_left.wait()
+    may_go_on.set()
+    run = await until_over(dialog)
+    if leaves:
+        assert run.status == RunStatus.CANCELED
+        assert upstream.stats.of("chat").requests == 0
+        assert [each.role for each in await messages_of(dialog)] == ["user"]
+    else:
+        assert (await asking).text
+    monkeypatch.undo()
+    assert (await alices.chat(dialog, "And now?")).text
 
 
 async def test_it_keeps_dialogs_apart(
