@@ -1,4 +1,4 @@
-"""The real product for browser tests: an installation with its own database, and web processes."""
+"""The real product for tests: an installation with its own database, and its processes."""
 
 from __future__ import annotations
 
@@ -103,16 +103,20 @@ def _database(name: str) -> str:
     return f"{server}/{name}"
 
 
-def install(folder: Path) -> Product:
-    """A fresh installation, without any process of its own yet."""
+def install(folder: Path, *, name: str = "browser", **settings: str) -> Product:
+    """A fresh installation, without any process of its own yet.
+
+    Of several in one run each has a `name`; `settings` are further variables of its environment.
+    """
     environment = {
         **os.environ,
-        "DATABASE_URL": _database(f"browser_{os.getpid()}"),
+        "DATABASE_URL": _database(f"{name}_{os.getpid()}"),
         "DATA_DIR": str(folder),
         "LOG_LEVEL": "WARNING",
         "ALLOWED_HOSTS": f"localhost,{INSECURE_HOST}",
         # Where the tests' own vendors and services are.
         "OUTBOUND_ALLOW": "127.0.0.0/8",
+        **settings,
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     product = Product(folder, environment)

@@ -1,0 +1,104 @@
+"""One running product for all tests of the SDKs: web process, worker, and a key without limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from providers.fakes import FakeUpstream
+from tests.browser import product as products
+from tests.browser.product import ROOT, Product, Web
+
+StartWeb = Callable[[], AbstractContextManager[Web]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where the product answers, and a user's key that may do everything."""
+
+    api_url: str
+    key: str
+
+    @property
+    def ws_url(self) -> str:
+        return self.api_url.replace("http", "ws", 1)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs that reads its key from the environment."""
+        return {**os.environ, "AI_VIDEO_ASSISTANT_API_KEY": self.key}
+
+
+def _own_redis() -> str:
+    """A database of Redis that the tests beside, which empty theirs, do not empty."""
+    address, _, number = os.environ["REDIS_URL"].rpartition("/")
+    return f"{address}/{int(number) + 8}"
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    folder = tmp_path_factory.mktemp("sdks")
+    return products.install(folder, name="sdks", REDIS_URL=_own_redis())
+
+
+@pytest.fixture(scope="session")
+def web(product: Product) -> Iterator[Web]:
+    with product.web() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def worker(product: Product) -> Iterator[None]:
+    """Does the background work: documents and tasks."""
+    with product.worker():
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_key(product: Product) -> Callable[..., str]:
+    """Makes a key of a new or known user; the options of `manage.py create_api_key`."""
+
+    def make(username: str = "dora", *options: str) -> str:
+        command = [*products.MANAGE, "create_api_key", username, "--create-user", *options]
+        made = subprocess.run(
+            command, cwd=ROOT, env=product.environment, check=True, capture_output=True, text=True
+        )
+        return made.stdout.strip()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server(web: Web, make_key: Callable[..., str]) -> Server:
+    return Server(web.url, make_key("dora", "--rpm", "100000"))
+
+
+@pytest.fixture
+def start_web(product: Product) -> StartWeb:
+    """Starts a web process that the test may kill."""
+    return product.web
+
+
+@pytest.fixture(scope="session")
+def vendor() -> Iterator[FakeUpstream]:
+    """A vendor of models that answers as its `Behaviour` says."""
+    with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    """Closes at the end of the test what it opened."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return ROOT
