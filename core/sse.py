@@ -7,7 +7,7 @@ being read. A reader that takes nothing for `STALLED_S` counts as gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -45,20 +45,31 @@ class EventStream(StreamingHttpResponse):
         return self._pieces
 
 
+def _nothing() -> bytes:
+    return b""
+
+
 def response(
-    source: AsyncGenerator[bytes, None], *, ping_every_s: float | None = None
+    source: AsyncGenerator[bytes, None],
+    *,
+    ping_every_s: float | None = None,
+    parting: Callable[[], bytes] = _nothing,
 ) -> EventStream:
     """The events as they come, with a comment while none does. Closes the source at any end."""
-    return EventStream(kept_alive(source, ping_every_s=ping_every_s or PING_EVERY_S))
+    every_s = ping_every_s or PING_EVERY_S
+    return EventStream(kept_alive(source, ping_every_s=every_s, parting=parting))
 
 
 async def kept_alive(
-    source: AsyncGenerator[bytes, None], *, ping_every_s: float = PING_EVERY_S
+    source: AsyncGenerator[bytes, None],
+    *,
+    ping_every_s: float = PING_EVERY_S,
+    parting: Callable[[], bytes] = _nothing,
 ) -> AsyncGenerator[bytes, None]:
     """What the source makes, joined where several pieces are ready; `PING` in every silence.
 
     The source runs in a task of its own: it is cancelled when the reader goes, and awaited. It is
-    ended in the same way when the process is told to stop.
+    ended in the same way when the process is told to stop; `parting` is what the reader gets then.
     """
     pipe = _Pipe(ping_every_s)
     pump = asyncio.create_task(_pump(source, pipe))
@@ -68,7 +79,10 @@ async def kept_alive(
             while (piece := await pipe.read()) is not None:
                 yield piece
         # Where the source was stopped by its own side, or by ours, this is its end.
-        if pump.done() and not pump.cancelled():
+        if not pump.done():
+            if last := parting():
+                yield last
+        elif not pump.cancelled():
             pump.result()
     finally:
         pipe.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -23,7 +24,7 @@ from assistants.runtime import AssistantRuntime
 from conversations.chats import answering
 from conversations.chats.dialogs import access_dialog, open_dialog
 from conversations.encoders.agentchat import AgentChatEncoder, apology_for
-from conversations.events import TurnEvent
+from conversations.events import TurnEvent, TurnFailed, TurnFinished
 from conversations.files.attachments import read_link
 from conversations.lookup import Lookup
 from conversations.types import AttachmentRow
@@ -32,6 +33,7 @@ from core.agentchat import IdField, answer, naming, sent
 from core.asynchronous import AsyncView
 from core.db import in_db
 from core.serializers import WireSerializer
+from providers.types import Usage
 
 MAX_INPUT = 100_000
 STREAM_CHECK_S = CHECK_EVERY_S
@@ -81,8 +83,9 @@ class ChatView(AsyncView):
             begun = await answering.claimed(in_db(begin, (attachment,)))
         events = answering.exchange(begun, apologise=apology_for)
         await anext(events)
-        standing = chat_standing(principal_of(request))
-        return sse.response(_encoded(events, begun.runtime, standing))
+        runtime = begun.runtime
+        encoder = AgentChatEncoder(runtime.tools, search_id=_search_id(runtime), clock=time.time)
+        return streamed(events, chat_standing(principal_of(request)), encoder.encode)
 
 
 class StopBody(WireSerializer):
@@ -112,17 +115,35 @@ def chat_standing(principal: Principal) -> Standing:
     return Standing(principal, lambda now: now.require(Scope.CHAT), every_s=STREAM_CHECK_S)
 
 
-async def _encoded(
-    events: AsyncGenerator[TurnEvent, None], runtime: AssistantRuntime, standing: Standing
-) -> AsyncGenerator[bytes, None]:
-    """The answer for its reader; where they may not read on, it ends as if they had left."""
-    encoder = AgentChatEncoder(runtime.tools, search_id=_search_id(runtime), clock=time.time)
-    async with aclosing(events):
-        async for event in events:
-            if not await standing.holds():
-                return
-            for piece in encoder.encode(event):
-                yield piece
+def streamed(
+    events: AsyncGenerator[TurnEvent, None],
+    standing: Standing,
+    encode: Callable[[TurnEvent], Iterable[bytes]],
+) -> sse.EventStream:
+    """The answer for its reader; where they may not read on, it ends as if they had left.
+
+    Where the process stops before the answer is over, the stream ends with the failure.
+    """
+    is_over = False
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        nonlocal is_over
+        async with aclosing(events):
+            async for event in events:
+                if not await standing.holds():
+                    return
+                is_over = is_over or isinstance(event, TurnFinished | TurnFailed)
+                for piece in encode(event):
+                    yield piece
+
+    def parting() -> bytes:
+        if is_over:
+            return b""
+        message = _("The service is being restarted; ask again.")
+        stopped = TurnFailed("chat.stopped", message, is_retryable=True, usage=Usage())
+        return b"".join(encode(stopped))
+
+    return sse.response(pieces(), parting=parting)
 
 
 def _search_id(runtime: AssistantRuntime) -> str | None:

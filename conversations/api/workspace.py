@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -15,8 +14,7 @@ from rest_framework.views import APIView
 
 from accounts.models import Scope
 from accounts.permissions import principal_of
-from accounts.standing import Standing
-from conversations.api.chat import MAX_INPUT, STREAM, chat_standing
+from conversations.api.chat import MAX_INPUT, STREAM, chat_standing, streamed
 from conversations.chats import answering, workspace
 from conversations.chats.dialogs import delete_conversation
 from conversations.encoders import workspace as encoder
@@ -178,18 +176,10 @@ class SimpleChatView(AsyncView):
         begun = await answering.claimed(self.enter(request, begin))
         events = answering.exchange(begun)
         await anext(events)
-        response = sse.response(_encoded(events, chat_standing(principal_of(request))))
+        response = streamed(events, chat_standing(principal_of(request)), _encoded)
         response["X-Session-Id"] = begun.claim.conversation_id
         return response
 
 
-async def _encoded(
-    events: AsyncGenerator[TurnEvent, None], standing: Standing
-) -> AsyncGenerator[bytes, None]:
-    """As in a chat."""
-    async with aclosing(events):
-        async for event in events:
-            if not await standing.holds():
-                return
-            for payload in encoder.encode(event):
-                yield sse.data(payload)
+def _encoded(event: TurnEvent) -> Iterator[bytes]:
+    return map(sse.data, encoder.encode(event))

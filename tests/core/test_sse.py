@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from core import sse
+from core import leaving, sse
 
 
 def test_it_writes_an_event_on_one_line() -> None:
@@ -122,3 +122,16 @@ async def test_its_response_is_not_stored_on_the_way() -> None:
     answer = sse.response(Source([b"x"], waits=False).stream())
     assert answer["Content-Type"].startswith("text/event-stream")
     assert (answer["Cache-Control"], answer["X-Accel-Buffering"]) == ("no-cache", "no")
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_it_parts_from_its_reader_when_the_process_stops(is_told: bool) -> None:
+    source = Source([b"first"])
+    async with aclosing(sse.kept_alive(source.stream(), parting=lambda: b"bye")) as stream:
+        assert await anext(stream) == b"first"
+        if is_told:
+            leaving.tell()
+        else:
+            source.may_end.set()
+        assert await taken(stream) == (b"bye" if is_told else b"")
+    assert source.is_closed

@@ -17,7 +17,7 @@ from assistants.models import Assistant
 from conversations.chats import answering
 from conversations.chats.answering import agent_of
 from conversations.models import Conversation, Message, Run, RunEvent, RunStatus
-from core import sse
+from core import leaving, sse
 from core.db import in_db
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
@@ -389,6 +389,28 @@ async def test_it_ends_an_exchange_that_nobody_went_on_to_read(
     gc.collect()
     assert (await until_over(dialog)).status == RunStatus.CANCELED
     assert upstream.stats.of("chat").requests == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("chat", ("user_input", "dialog_id")), ("workspace/simple/chat", ("query", "model_id"))],
+)
+async def test_it_says_that_the_process_stopped(
+    alices: Client,
+    dialog: Conversation,
+    llm: Llm,
+    upstream: FakeUpstream,
+    path: str,
+    body: tuple[str, str],
+) -> None:
+    upstream.script("chat", Step(text="one two three", hang_after=1))
+    values = dict(zip(body, ("Hi", llm.pk if "model_id" in body else dialog.pk), strict=True))
+    async with alices.stream(path, **values) as stream:
+        await stream.next()
+        leaving.tell()
+        await stream.rest()
+    said = "The service is being restarted; ask again."
+    assert any(each.get("data", {}).get("message") == said for each in stream.payloads[1:])
 
 
 @pytest.mark.parametrize("leaves", [False, True])
