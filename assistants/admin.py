@@ -117,6 +117,7 @@ class AssistantAdmin(Autotested):
     filter_horizontal = ["tools", "mcp_servers", "knowledge_bases"]
     readonly_fields = ["id", "call_count", "show_opener_audio", "created_at"]
     actions_detail = ["talk", "search_knowledge"]
+    change_form_outer_after_template = "assistants/embedding.html"
     fieldsets = [
         (None, {"fields": ["name", "language", "description", "logo_url", "prompt", "owner"]}),
         (
@@ -189,6 +190,9 @@ class AssistantAdmin(Autotested):
             },
         ),
     ]
+
+    class Media:
+        js = ["console/copy.js"]
 
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any

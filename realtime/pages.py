@@ -28,9 +28,9 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
 
     Unknown and private assistants look alike to whoever may not talk to them.
     """
-    principal, is_console = _principal(request)
-    assistant = _assistant(principal, assistant_id)
-    with translation.override(_language(request, assistant)):
+    principal, is_console = principal_of_page(request)
+    assistant = assistant_of_page(principal, assistant_id)
+    with translation.override(language_of_page(request, assistant)):
         response = render(
             request,
             "realtime/talk.html",
@@ -52,13 +52,13 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
             status=200 if assistant else 404,
         )
         response["Content-Language"] = translation.get_language() or "en"
-    response["Content-Security-Policy"] = _content_security_policy(request)
+    response["Content-Security-Policy"] = content_security_policy(request)
     response["Permissions-Policy"] = "camera=(self), microphone=(self)"
     response["Vary"] = "Accept-Language, Cookie"
     return response
 
 
-def _principal(request: HttpRequest) -> tuple[Principal | None, bool]:
+def principal_of_page(request: HttpRequest) -> tuple[Principal | None, bool]:
     """Who opened the page: by a credential, or (then True comes with it) the console's session."""
     try:
         identity = identity_for_request(request)
@@ -71,7 +71,7 @@ def _principal(request: HttpRequest) -> tuple[Principal | None, bool]:
     return None, False
 
 
-def _assistant(principal: Principal | None, assistant_id: str) -> Assistant | None:
+def assistant_of_page(principal: Principal | None, assistant_id: str) -> Assistant | None:
     try:
         return access_assistant_to_talk(principal, assistant_id)
     except NotFound:
@@ -85,7 +85,7 @@ def _access(principal: Principal | None, assistant: Assistant | None) -> str:
     return "open" if principal is None else "ticket"
 
 
-def _language(request: HttpRequest, assistant: Assistant | None) -> str:
+def language_of_page(request: HttpRequest, assistant: Assistant | None) -> str:
     """The first language of the browser that we speak, else the assistant's."""
     if asked := asked_language(request.headers.get("Accept-Language", "")):
         return asked
@@ -94,7 +94,7 @@ def _language(request: HttpRequest, assistant: Assistant | None) -> str:
     return PAGE_LANGUAGES[Language(assistant.language)]
 
 
-def _content_security_policy(request: HttpRequest) -> str:
+def content_security_policy(request: HttpRequest) -> str:
     # Older Safari does not count ws:// as 'self'.
     host = request.get_host()
     return "; ".join(

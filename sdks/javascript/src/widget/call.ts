@@ -1,0 +1,205 @@
+/** One call of a visitor: the conversation, as far as the panel shows it. */
+import { MicrophoneError, UnsupportedError } from "../errors.js";
+import { openConversation } from "../voice/connection.js";
+import type { Conversation } from "../voice/conversation.js";
+import { Emitter } from "../voice/emitter.js";
+import { ConversationError } from "../voice/errors.js";
+import type { Closing, ConversationState, Interruption, Reply, Source, Transcript } from "../voice/events.js";
+import { endingOf, type Ending } from "./endings.js";
+import type { Options } from "./options.js";
+import type { Word } from "./words.js";
+
+/** A line of the captions. Without text it is taken back. */
+export interface Entry {
+  id: string;
+  who: "you" | "assistant";
+  text: string;
+  isFinal: boolean;
+  isInterrupted: boolean;
+}
+
+/** Whether the assistant hears the visitor; `off`: there is no microphone, or none was asked for. */
+export type Microphone = "on" | "muted" | "off";
+/** Gets a ticket for a visitor whom the site's server knows. */
+export type TicketSource = () => Promise<string>;
+
+export interface CallEvents {
+  /** The state, or whether the microphone is on, has changed. */
+  change: [];
+  entry: [entry: Entry];
+  sources: [id: string, sources: readonly Source[]];
+  /** Something is missing, and the call goes on without it. */
+  notice: [word: Word];
+  level: [rms: number];
+  /** Once; null for a call that ended in order. */
+  end: [ending: Ending | null];
+}
+
+const STAGES: Record<string, Word> = { asr: "failed.asr", llm: "failed.llm", tts: "failed.tts" };
+
+export class Call extends Emitter<CallEvents> {
+  state: ConversationState = "connecting";
+  microphone: Microphone = "off";
+  readonly #options: Options;
+  readonly #ticket: TicketSource | undefined;
+  #conversation: Conversation | undefined;
+  #written = 0;
+  #isOver = false;
+
+  constructor(options: Options, ticket: TicketSource | undefined) {
+    super();
+    this.#options = options;
+    this.#ticket = ticket;
+  }
+
+  /** Rings up; call it from a click, or the browser allows no sound. Never rejects: see "end". */
+  async start({ isSpoken }: { isSpoken: boolean }): Promise<void> {
+    try {
+      const conversation = await this.#connect();
+      // Hung up meanwhile.
+      if (this.#isOver) return void conversation.close();
+      this.#conversation = conversation;
+      this.#listen(conversation);
+      this.#enter(conversation.state);
+    } catch (error) {
+      return this.#finish(endingOf(error, this.#options, false));
+    }
+    if (isSpoken) await this.#openMicrophone();
+  }
+
+  /** Says something in writing. */
+  write(text: string): void {
+    this.#written += 1;
+    const id = `written-${this.#written}`;
+    this.emit("entry", { id, who: "you", text, isFinal: true, isInterrupted: false });
+    // What becomes of it is told by events.
+    this.#conversation?.sendText(text).catch(() => undefined);
+  }
+
+  async toggleMicrophone(): Promise<void> {
+    if (this.microphone === "off") return this.#openMicrophone();
+    const isMuted = this.microphone === "on";
+    this.#conversation?.mute(isMuted);
+    this.#hear(isMuted ? "muted" : "on");
+  }
+
+  /** The visitor hangs up. */
+  end(): void {
+    void this.#conversation?.close();
+    this.#finish(null);
+  }
+
+  /** With sound if the page may have any, else in writing. */
+  async #connect(): Promise<Conversation> {
+    const { output } = this.#options;
+    try {
+      return await this.#open(output);
+    } catch (error) {
+      if (!(error instanceof UnsupportedError) || output === "text") throw error;
+      if (error.code !== "audio.unsupported") warn(error.message);
+      this.emit("notice", error.code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
+      return this.#open("text");
+    }
+  }
+
+  #open(output: Options["output"]): Promise<Conversation> {
+    const { assistantId, server, script } = this.#options;
+    return openConversation({
+      socketUrl: socketUrlOf(server),
+      assistantId,
+      access: this.#ticket ? { ticket: this.#ticket } : {},
+      output,
+      source: "widget",
+      reconnect: true,
+      // Beside this script: pages with a strict policy name its server, and forbid blob:.
+      audio: {
+        captureWorkletUrl: new URL("capture.worklet.js", script),
+        playbackWorkletUrl: new URL("playback.worklet.js", script),
+      },
+    });
+  }
+
+  async #openMicrophone(): Promise<void> {
+    try {
+      await this.#conversation?.startMicrophone();
+      if (!this.#isOver) this.#hear("on");
+    } catch (error) {
+      if (this.#isOver) return;
+      const problem = error instanceof MicrophoneError ? error.problem : "failed";
+      this.emit("notice", `microphone.${problem}`);
+      if (problem === "failed") warn(String(error));
+    }
+  }
+
+  #listen(conversation: Conversation): void {
+    conversation.on("state", (state) => this.#enter(state));
+    conversation.on("transcript", (transcript) => this.#showSpoken(transcript));
+    conversation.on("responseDelta", (_text, reply) => this.#showReply(reply, false));
+    conversation.on("response", (_text, reply) => this.#showReply(reply, true));
+    conversation.on("interrupted", (interruption) => this.#showCut(interruption));
+    conversation.on("sources", (sources, reply) => this.emit("sources", reply.responseId, sources));
+    conversation.on("level", (rms) => this.emit("level", rms));
+    conversation.on("error", (error) => this.#complain(error));
+    conversation.on("close", (closing) => this.#close(closing));
+  }
+
+  #showSpoken({ text, isFinal, utteranceId }: Transcript): void {
+    this.emit("entry", { id: utteranceId, who: "you", text, isFinal, isInterrupted: false });
+  }
+
+  #showReply({ responseId, text }: Reply, isFinal: boolean): void {
+    this.emit("entry", { id: responseId, who: "assistant", text, isFinal, isInterrupted: false });
+  }
+
+  /** Of an answer that was cut off, what was heard is what was said. */
+  #showCut({ responseId, heardText }: Interruption): void {
+    const entry = { id: responseId, text: heardText.trim(), isFinal: true, isInterrupted: true };
+    this.emit("entry", { ...entry, who: "assistant" });
+  }
+
+  #complain(error: unknown): void {
+    if (error instanceof MicrophoneError) {
+      this.#hear("off");
+      return this.emit("notice", "microphone.lost");
+    }
+    const word = error instanceof ConversationError ? STAGES[error.stage] : undefined;
+    if (word) this.emit("notice", word);
+  }
+
+  #enter(state: ConversationState): void {
+    if (this.#isOver || state === "closed") return;
+    this.state = state;
+    this.emit("change");
+  }
+
+  #hear(microphone: Microphone): void {
+    this.microphone = microphone;
+    this.emit("change");
+  }
+
+  #close({ error }: Closing): void {
+    this.#finish(error && endingOf(error, this.#options, true));
+  }
+
+  #finish(ending: Ending | null): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.state = "closed";
+    this.microphone = "off";
+    if (ending?.advice) warn(ending.advice);
+    this.emit("end", ending);
+  }
+}
+
+function socketUrlOf(server: string): string {
+  return `${server.replace(/^http/, "ws")}/ws`;
+}
+
+const warned = new Set<string>();
+
+/** Tells the site's owner, once each. */
+export function warn(text: string): void {
+  if (warned.has(text)) return;
+  warned.add(text);
+  console.warn(`[AI Video Assistant] ${text}`);
+}

@@ -1,0 +1,18 @@
+// @ts-check
+/* Copies the text of the field that a button names: <button data-copy="id" data-copied="Copied">. */
+"use strict";
+
+document.addEventListener("click", async ({ target }) => {
+  const button = target instanceof Element ? target.closest("button[data-copy]") : null;
+  if (!(button instanceof HTMLButtonElement)) return;
+  const field = document.getElementById(button.dataset.copy ?? "");
+  if (!(field instanceof HTMLTextAreaElement)) return;
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value.trim());
+    button.textContent = button.dataset.copied ?? "";
+  } catch {
+    // Browsers allow it over HTTPS and on localhost only: what is selected can be copied by hand.
+    field.focus();
+  }
+});
