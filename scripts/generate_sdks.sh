@@ -13,7 +13,7 @@ javascript() {
     generated="$target/javascript/src/generated"
     mkdir -p "$generated"
     "$node" sdks/javascript/node_modules/openapi-typescript/bin/cli.js \
-        "$schema" --output "$generated/schema.d.ts" >/dev/null
+        "$schema" --default-non-nullable false --output "$generated/schema.d.ts" >/dev/null
 }
 
 "$VENV/bin/python" manage.py spectacular --file "$schema"

@@ -19,7 +19,7 @@ from accounts.principals import Principal
 from assistants.access import access_assistant, visible_assistants
 from assistants.api.agentchat import AgentShape, agent_data
 from assistants.runtime import AssistantRuntime, load_runtime
-from conversations.api.platform import CallViewSet
+from conversations.api.platform import CallViewSet, HistoryQuery
 from conversations.chats import dialogs
 from conversations.chats.replay import shown_events
 from conversations.encoders.agentchat import AgentChatEncoder
@@ -289,13 +289,14 @@ class HistoryViewSet(CallViewSet):
 
     @extend_schema(
         parameters=[
+            HistoryQuery,
             OpenApiParameter(
                 "dialog_id",
                 str,
                 description="With it, the answer is of the agentchat family: the messages of that"
                 " dialog, oldest first, each answer with the events of its tools. A page has as"
                 f" many questions as `limit` says, {MAX_LISTED} at most, the first page the last.",
-            )
+            ),
         ]
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

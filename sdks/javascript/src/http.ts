@@ -2,7 +2,8 @@
 
 import { bodyOf, errorOf, unwrapped } from "./answers.js";
 import { Deadline, sleep } from "./deadline.js";
-import { AbortedError, AssistantError, ConnectionError, ValidationError } from "./errors.js";
+import { AssistantError, ConnectionError, ValidationError } from "./errors.js";
+import { delayBeforeRetry } from "./retry.js";
 import { eventsOf, type ServerSentEvent } from "./sse.js";
 import type { Answer, CallOf, CallOptions, Route } from "./routes.js";
 
@@ -17,10 +18,6 @@ export interface HttpSettings {
   fetch: Fetch;
 }
 
-const FIRST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 8_000;
-/** Whoever is asked to wait longer is told so, rather than kept. */
-const LONGEST_WAIT_MS = 60_000;
 /** Of these the server says that it did nothing, so that even a POST may be sent again. */
 const UNDONE_STATUSES = new Set([429, 503]);
 
@@ -112,9 +109,9 @@ export class Http {
       } catch (failure) {
         deadline.clear();
         const error = translated(failure);
-        const delayMs = error.retryAfterMs ?? backoffMs(tried);
-        const isLast = tried >= (call.maxRetries ?? maxRetries) || delayMs > LONGEST_WAIT_MS;
-        if (isLast || !mayRepeat(route, error)) throw error;
+        const isLast = tried >= (call.maxRetries ?? maxRetries);
+        const delayMs = delayBeforeRetry(error, tried);
+        if (isLast || delayMs === null || !mayRepeat(route, error)) throw error;
         await sleep(delayMs, call.signal);
       }
     }
@@ -192,15 +189,8 @@ function translated(failure: unknown): AssistantError {
   });
 }
 
-/** Whether the same request may help, and cannot do a thing twice. */
+/** Whether the same request cannot do a thing twice. */
 function mayRepeat(route: Route, error: AssistantError): boolean {
-  if (!error.retryable || error instanceof AbortedError) return false;
   if (!route.startsWith("POST ")) return true;
   return error.status !== undefined && UNDONE_STATUSES.has(error.status);
-}
-
-/** Twice as long each time, and never the same for two clients. */
-function backoffMs(tried: number): number {
-  const full = Math.min(FIRST_DELAY_MS * 2 ** tried, LONGEST_DELAY_MS);
-  return full * (0.5 + Math.random() / 2);
 }

@@ -2277,7 +2277,7 @@ export interface components {
             /** @description A model's id or name. Empty: the default model. */
             llm_id?: string | null;
             /** @default true */
-            enable_memory: boolean;
+            enable_memory?: boolean;
             tool_ids?: string[];
             mcp_ids?: string[];
             knowledge_ids?: string[];
@@ -2292,7 +2292,7 @@ export interface components {
              * @description Empty: all.
              * @default
              */
-            name: string;
+            name?: string;
         };
         /** @description An agent. */
         AgentShape: {
@@ -2802,9 +2802,9 @@ export interface components {
         ChatRequest: {
             message: string;
             /** @default  */
-            system_prompt: string;
+            system_prompt?: string;
             /** @default 1000 */
-            max_tokens: number;
+            max_tokens?: number;
             /** Format: double */
             temperature?: number | null;
         };
@@ -2938,10 +2938,10 @@ export interface components {
              * @description Else the agent's.
              * @default
              */
-            name: string;
+            name?: string;
             agent_id: string;
             /** @default Agent */
-            agent_type: components["schemas"]["AgentTypeEnum"];
+            agent_type?: components["schemas"]["AgentTypeEnum"];
             /** @description An id of your own, which then means this dialog beside the one given. */
             dialog_id?: string;
         };
@@ -3473,22 +3473,22 @@ export interface components {
             base_url?: string | null;
             model: string;
             /** @default LLM */
-            llm_type: components["schemas"]["LlmTypeEnum"];
+            llm_type?: components["schemas"]["LlmTypeEnum"];
             /**
              * @description A vendor's name; any other one with an address of its own.
              * @default OpenAI
              */
-            provider: string;
+            provider?: string;
         };
         /** @description A message for a language model, also with a key that is not stored. */
         LlmPreviewRequest: {
             /** @default  */
-            api_key: string;
+            api_key?: string;
             message: string;
             /** @default  */
-            system_prompt: string;
+            system_prompt?: string;
             /** @default 512 */
-            max_tokens: number;
+            max_tokens?: number;
             /** Format: double */
             temperature?: number | null;
         };
@@ -3530,7 +3530,7 @@ export interface components {
              * @description Empty: all.
              * @default
              */
-            llm_name: string;
+            llm_name?: string;
         };
         /** @description A model. */
         LlmShape: {
@@ -3702,7 +3702,7 @@ export interface components {
             /** @description Who does the work. Empty: the agent of all users. */
             assistant_id?: string | null;
             /** @default  */
-            message: string | null;
+            message?: string | null;
             /** @description Paths of uploaded files. */
             images?: string[] | null;
             /** @description Empty: a new conversation. */
@@ -4424,14 +4424,14 @@ export interface components {
             /** @description The id of a base, or a list of ids. */
             knowledge_id: string[];
             /** @default 5 */
-            top_k: number;
+            top_k?: number;
             /**
              * Format: double
              * @description 0.2 if not given.
              */
             min_score?: number | null;
             /** @default false */
-            with_sources: boolean;
+            with_sources?: boolean;
         };
         Route: {
             readonly id: number;
@@ -4559,7 +4559,7 @@ export interface components {
         SearchRequest: {
             query: string;
             /** @default 5 */
-            n_results: number;
+            n_results?: number;
             /**
              * Format: double
              * @description The least cosine of a result.
@@ -4574,7 +4574,7 @@ export interface components {
              * @description Chunks to join before and after each result.
              * @default 0
              */
-            neighbours: number;
+            neighbours?: number;
             token_budget?: number | null;
             rerank_model_id?: string | null;
         };
@@ -4585,12 +4585,12 @@ export interface components {
         /** @description Accepts field names in snake_case and camelCase; writes them as declared. */
         SessionBodyRequest: {
             /** @default  */
-            title: string;
+            title?: string;
             /**
              * @description An id of the client's own.
              * @default
              */
-            session_id: string;
+            session_id?: string;
         };
         /** @description A session. In lists without what was said in it. */
         SessionShape: {
@@ -4629,7 +4629,7 @@ export interface components {
         /** @description A text to be spoken. */
         SpeechRequest: {
             /** @default  */
-            api_key: string;
+            api_key?: string;
             text: string;
             /** Format: double */
             speed?: number | null;
@@ -5060,14 +5060,14 @@ export interface components {
         /** @description A recording to be transcribed. */
         TranscribeRequest: {
             /** @default  */
-            api_key: string;
+            api_key?: string;
             /**
              * Format: binary
              * @description An uncompressed WAV file.
              */
             file: string;
             /** @default  */
-            language: components["schemas"]["RecogniserLanguageEnum"] | components["schemas"]["BlankEnum"];
+            language?: components["schemas"]["RecogniserLanguageEnum"] | components["schemas"]["BlankEnum"];
         };
         /** @description What a recogniser understood, or why it did not. */
         Transcript: {
@@ -5153,7 +5153,7 @@ export interface components {
              * @description How many days back.
              * @default 10000
              */
-            delta_days: number;
+            delta_days?: number;
         };
         /** @description What a key (its id), a model or a day took. */
         UsageShape: {
@@ -7551,11 +7551,35 @@ export interface operations {
     v1_history_list: {
         parameters: {
             query?: {
+                assistant_id?: string;
+                /**
+                 * @description * `voice` - Voice
+                 *     * `chat` - Chat
+                 *     * `task` - Task
+                 */
+                channel?: "voice" | "chat" | "task";
                 /** @description With it, the answer is of the agentchat family: the messages of that dialog, oldest first, each answer with the events of its tools. A page has as many questions as `limit` says, 1000 at most, the first page the last. */
                 dialog_id?: string;
+                end_date?: string;
+                /** @description In the title, the summary or the assistant's name; not in what was said. */
+                keyword?: string;
                 limit?: number;
                 page?: number;
                 page_size?: number;
+                /** @description The same. */
+                q?: string;
+                /**
+                 * @description * `debug` - Console
+                 *     * `external` - External
+                 */
+                source?: "debug" | "external";
+                start_date?: string;
+                /**
+                 * @description * `connected` - Connected
+                 *     * `missed` - Missed
+                 *     * `failed` - Failed
+                 */
+                status?: "connected" | "missed" | "failed";
             };
             header?: never;
             path?: never;
