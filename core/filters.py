@@ -6,11 +6,14 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 
 TRUE_WORDS = ("true", "True", "1")
 FALSE_WORDS = ("false", "False", "0")
 
 
+@extend_schema_field(OpenApiTypes.BOOL)
 class FlagFilter(filters.TypedChoiceFilter):
     """`true` or `false` (also `1`, `0`); anything else is an error, not "no filter"."""
 

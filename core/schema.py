@@ -123,6 +123,15 @@ class FamilySchema(AutoSchema):
         key = view.queryset.model._meta.pk
         return {"type": "integer"} if isinstance(key, AutoField) else _STRING
 
+    def _map_basic_serializer(self, serializer: Any, direction: str) -> Schema:
+        """Only who writes a row may leave fields out; its answers have all of them."""
+        build: Any = super()._map_basic_serializer
+        schema: Schema = build(serializer, direction)
+        is_row = any(field.get("readOnly") for field in schema.get("properties", {}).values())
+        if is_row and direction == "response":
+            schema["required"] = sorted(schema["properties"])
+        return schema
+
     def get_tags(self) -> list[str]:
         return [family_for(self.path).name]
 

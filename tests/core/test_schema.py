@@ -54,3 +54,23 @@ def test_it_shows_what_the_tasks_family_puts_around_its_answers(alice_api: APICl
     shape = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     answered = alice_api.get("/api/v1/conversations").json()
     assert {"success", *shape["required"]} == set(answered)
+
+
+def test_it_promises_every_field_of_a_row_to_readers_and_asks_writers_for_few(
+    alice_api: APIClient,
+) -> None:
+    components = alice_api.get("/api/schema?format=json").json()["components"]["schemas"]
+    made = data_of(alice_api.post("/api/v1/assistants", {"name": "a"}), 201)
+    listed = data_of(alice_api.get(f"/api/v1/assistants/{made['id']}"))
+    assert set(components["Assistant"]["required"]) == set(listed)
+    assert components["AssistantRequest"]["required"] == ["name"]
+
+
+def test_it_shows_flags_of_a_query_as_flags(alice_api: APIClient) -> None:
+    paths = alice_api.get("/api/schema?format=json").json()["paths"]
+    (flag,) = [
+        parameter["schema"]
+        for parameter in paths["/api/v1/assistants"]["get"]["parameters"]
+        if parameter["name"] == "is_system"
+    ]
+    assert flag == {"type": "boolean"}
