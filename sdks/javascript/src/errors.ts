@@ -26,6 +26,8 @@ export interface ErrorDetails {
   retryable?: boolean | undefined;
   /** How long the server asks to wait before that. */
   retryAfterMs?: number | undefined;
+  /** The close code of the voice protocol, where a socket was closed for it. */
+  closeCode?: number | undefined;
   cause?: unknown;
 }
 
@@ -38,6 +40,7 @@ export class AssistantError extends Error {
   readonly requestId: string | undefined;
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly closeCode: number | undefined;
 
   constructor(code: string, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -47,6 +50,7 @@ export class AssistantError extends Error {
     this.requestId = details.requestId;
     this.retryable = details.retryable ?? false;
     this.retryAfterMs = details.retryAfterMs;
+    this.closeCode = details.closeCode;
   }
 }
 

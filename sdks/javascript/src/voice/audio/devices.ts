@@ -1,0 +1,135 @@
+/** The microphone and the loudspeaker of one conversation. */
+import { MicrophoneError } from "../errors.js";
+import { Microphone, openMicrophone, stopStream, type Frame } from "./microphone.js";
+import { Player, type PlaybackReport } from "./player.js";
+import { openSound, type Sound, type SoundOptions } from "./sound.js";
+
+export interface AudioOptions extends SoundOptions {
+  /** Whether replies are played. Default: yes, in browsers. */
+  playback?: boolean;
+  /** An audio thread that is open already, and whose owner closes it. */
+  sound?: Sound;
+  /** 1, the default, is as loud as speech was made. */
+  volume?: number;
+}
+
+export interface MicrophoneOptions {
+  /** A stream that is open already; the conversation closes it. */
+  stream?: MediaStream;
+  /** Further wishes, such as `{ deviceId }`. */
+  constraints?: MediaTrackConstraints;
+}
+
+export interface DeviceListener {
+  /** Every 20 ms of the microphone; `rms` is 0 while it is muted. */
+  frame(frame: Frame): void;
+  report(report: PlaybackReport): void;
+  /** The microphone was unplugged. */
+  lost(error: MicrophoneError): void;
+}
+
+const LOUDEST = 2;
+
+export class Devices {
+  readonly #options: AudioOptions;
+  readonly #listener: DeviceListener;
+  #sound: Sound | null;
+  #player: Player | null = null;
+  #microphone: Microphone | null = null;
+  #opening: Promise<void> | null = null;
+  #isClosed = false;
+  #isMuted = false;
+  #volume = 1;
+
+  constructor(options: AudioOptions, listener: DeviceListener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.#sound = options.sound ?? null;
+    this.setVolume(options.volume ?? 1);
+  }
+
+  get isMuted(): boolean {
+    return this.#isMuted;
+  }
+
+  get volume(): number {
+    return this.#volume;
+  }
+
+  get hasMicrophone(): boolean {
+    return this.#microphone !== null;
+  }
+
+  get player(): Player | null {
+    return this.#player;
+  }
+
+  /** Rejects with UnsupportedError. */
+  async openPlayer(): Promise<void> {
+    this.#player = new Player(await this.#openSound(), (report) => this.#listener.report(report));
+    this.setVolume(this.#volume);
+  }
+
+  /** Rejects with MicrophoneError or UnsupportedError; does nothing where it is on already. */
+  openMicrophone(options: MicrophoneOptions): Promise<void> {
+    if (this.#microphone) return Promise.resolve();
+    this.#opening ??= this.#listen(options).finally(() => (this.#opening = null));
+    return this.#opening;
+  }
+
+  closeMicrophone(): void {
+    this.#microphone?.close();
+    this.#microphone = null;
+  }
+
+  /** Muted is silence, not nothing: the server ends a turn by the silence it hears. */
+  mute(isMuted: boolean): void {
+    this.#isMuted = isMuted;
+  }
+
+  setVolume(volume: number): void {
+    this.#volume = Math.min(LOUDEST, Math.max(0, volume));
+    // The ear hears squares.
+    this.#player?.amplify(this.#volume ** 2);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.closeMicrophone();
+    this.#player?.close();
+    this.#player = null;
+    if (this.#sound !== this.#options.sound) this.#sound?.close();
+    this.#sound = null;
+  }
+
+  async #openSound(): Promise<Sound> {
+    const sound = (this.#sound ??= await openSound(this.#options));
+    if (this.#isClosed) this.close();
+    return sound;
+  }
+
+  async #listen({ stream, constraints }: MicrophoneOptions): Promise<void> {
+    const opened = stream ?? (await openMicrophone(constraints));
+    try {
+      const sound = await this.#openSound();
+      if (this.#isClosed) return stopStream(opened);
+      this.#microphone = new Microphone(sound, opened, {
+        onFrame: (frame) => this.#hear(frame),
+        onLost: () => this.#lose(),
+      });
+    } catch (error) {
+      stopStream(opened);
+      throw error;
+    }
+  }
+
+  #hear({ pcm, rms }: Frame): void {
+    if (this.#isMuted) new Uint8Array(pcm).fill(0);
+    this.#listener.frame({ pcm, rms: this.#isMuted ? 0 : rms });
+  }
+
+  #lose(): void {
+    this.closeMicrophone();
+    this.#listener.lost(new MicrophoneError("lost"));
+  }
+}

@@ -1,0 +1,90 @@
+/** One socket, from its opening to its close. */
+import { ConnectionError, UnsupportedError } from "../errors.js";
+import type { ServerEvent } from "./events.js";
+import { decode, type Address, type ClientMessage } from "./protocol.js";
+
+/** The part of a WebSocket that is used; the browsers' and Node's own have it, and `ws` too. */
+export interface WebSocketLike {
+  binaryType: string;
+  readonly readyState: number;
+  send(data: string | Uint8Array<ArrayBuffer>): void;
+  close(code?: number): void;
+  // The classes disagree about the type of an event, and only these fields are read.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  addEventListener(type: string, listener: (event: any) => void): void;
+}
+export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocketLike;
+
+export interface LinkListener {
+  opened(): void;
+  event(event: ServerEvent): void;
+  audio(pcm: ArrayBuffer): void;
+  /** Once, also where the socket never opened. */
+  closed(code: number, reason: string): void;
+}
+
+const OPEN = 1;
+/** The server is heard of every 50 s at least; a network that went away may not say so. */
+const DEAD_AFTER_MS = 75_000;
+const LOST = 1006;
+
+export class Link {
+  readonly #socket: WebSocketLike;
+  #listener: LinkListener | null;
+  #watch: ReturnType<typeof setTimeout> | undefined;
+
+  /** Throws UnsupportedError where there is no WebSocket, ConnectionError for an impossible address. */
+  constructor(address: Address, socketClass: WebSocketClass | undefined, listener: LinkListener) {
+    this.#listener = listener;
+    this.#socket = open(address, socketClass ?? globalThis.WebSocket);
+    this.#socket.binaryType = "arraybuffer";
+    this.#socket.addEventListener("open", () => this.#listener?.opened());
+    this.#socket.addEventListener("message", ({ data }) => this.#receive(data));
+    // What is wrong, "close" tells.
+    this.#socket.addEventListener("error", () => undefined);
+    this.#socket.addEventListener("close", ({ code, reason }) => this.#end(code, String(reason)));
+    this.#listen();
+  }
+
+  send(message: ClientMessage | Uint8Array<ArrayBuffer>): void {
+    if (this.#socket.readyState !== OPEN) return;
+    this.#socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
+  }
+
+  /** Closes the socket and tells nobody. */
+  drop(): void {
+    this.#listener = null;
+    clearTimeout(this.#watch);
+    this.#socket.close(1000);
+  }
+
+  #receive(data: unknown): void {
+    this.#listen();
+    if (typeof data !== "string") return this.#listener?.audio(data as ArrayBuffer);
+    const event = decode(data);
+    if (event) this.#listener?.event(event);
+  }
+
+  #listen(): void {
+    clearTimeout(this.#watch);
+    this.#watch = setTimeout(() => this.#end(LOST, ""), DEAD_AFTER_MS);
+  }
+
+  #end(code: number, reason: string): void {
+    const listener = this.#listener;
+    this.drop();
+    listener?.closed(code, reason);
+  }
+}
+
+function open({ url, protocols }: Address, socketClass: WebSocketClass | undefined): WebSocketLike {
+  if (!socketClass) {
+    const message = "There is no WebSocket here: pass a class for it as the option WebSocket.";
+    throw new UnsupportedError("websocket.unsupported", message);
+  }
+  try {
+    return new socketClass(url, protocols);
+  } catch (error) {
+    throw new ConnectionError("connection.refused", "The address cannot be opened.", { cause: error });
+  }
+}

@@ -1,0 +1,361 @@
+/** One session with the server, over as many sockets as it takes. No sound, no replies. */
+import {
+  AbortedError,
+  AssistantError,
+  ConnectionError,
+  TimeoutError,
+  errorOfCode,
+} from "../errors.js";
+import { Backlog } from "./backlog.js";
+import { errorOfClosing } from "./errors.js";
+import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
+import { Link, type WebSocketClass } from "./link.js";
+import { AUDIO, addressOf, type Access, type ClientMessage, type SessionMetadata } from "./protocol.js";
+import { backoffMs, isLost, type ReconnectPolicy } from "./reconnect.js";
+
+export interface SessionOptions {
+  socketUrl: string | URL;
+  assistantId: string;
+  /** Asked before each connection: a ticket serves once. */
+  access: () => Access | Promise<Access>;
+  metadata: SessionMetadata;
+  reconnect: ReconnectPolicy;
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+  socketClass?: WebSocketClass | undefined;
+}
+
+export interface SessionListener {
+  event(event: ServerEvent): void;
+  audio(pcm: ArrayBuffer): void;
+  reconnecting(attempt: Reconnecting): void;
+  reconnected(how: Reconnected): void;
+  /** Once. */
+  closed(closing: Closing): void;
+}
+
+/** What a resumed session is recognised by. */
+interface Token {
+  sessionId: string;
+  token: string;
+  withinMs: number;
+}
+
+/** The beginning of a session, or its resumption, over one socket. */
+interface Beginning {
+  first: ClientMessage;
+  expects: "session.started" | "session.resumed";
+  /** Called with the answer, before the next message is looked at. */
+  answered: (answer: ServerEvent) => void;
+}
+
+interface Attempt extends Beginning {
+  resolve: () => void;
+  reject: (error: Error) => void;
+}
+
+/** Between these, a last error event tells why a socket is closed. */
+const FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\..*)$/;
+/** The server does not understand or allow the message, and lets the socket open. */
+const REFUSED_MESSAGE = /^(protocol\.(?!assistant_id)|audio\.|session\.resume)/;
+const GOODBYE_MS = 1500;
+const KEPT_S = 60;
+const RESUME_EXPIRED = 4410;
+const LOST = 1006;
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #listener: SessionListener;
+  readonly #backlog = new Backlog();
+  /** The socket of now; events of any other are late. */
+  #link: Link | null = null;
+  #attempt: Attempt | null = null;
+  #state: "connecting" | "open" | "lost" | "closed" = "connecting";
+  #token: Token | null = null;
+  #sessionId = "";
+  #lastSeq = 0;
+  /** The last error event, while it may be why the socket is closed next. */
+  #told: ServerEvent | null = null;
+  #stopReason = "";
+  /** What happened before anybody could listen. */
+  #held: (() => void)[] | null = [];
+  #wake: (() => void) | null = null;
+
+  constructor(options: SessionOptions, listener: SessionListener) {
+    this.#options = options;
+    this.#listener = listener;
+  }
+
+  get sessionId(): string {
+    return this.#sessionId;
+  }
+
+  /** Begins the session. Rejects with what the server or the network has against it. */
+  async open(): Promise<void> {
+    const { signal } = this.#options;
+    const abort = () => this.#fail(new AbortedError("aborted", "The connection was given up."));
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort);
+    try {
+      await this.#connect(this.#start((answer) => this.#begin(answer)));
+    } catch (error) {
+      this.#state = "closed";
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+    // Whoever waits for this attaches their listeners first.
+    setTimeout(() => this.#release());
+  }
+
+  /** Sends, or keeps it until there is a connection again. */
+  send(message: ClientMessage): void {
+    if (this.#state === "open") this.#link?.send(message);
+    else if (this.#state === "lost") this.#backlog.add(message);
+  }
+
+  /** Whole frames. */
+  sendAudio(pcm: Uint8Array<ArrayBuffer>): void {
+    if (this.#state === "open") this.#link?.send(pcm);
+    else if (this.#state === "lost") this.#backlog.addAudio(pcm);
+  }
+
+  /** Whether the message still waits for a connection. */
+  isWaiting(message: ClientMessage): boolean {
+    return this.#backlog.has(message);
+  }
+
+  /** Ends the session in order. */
+  async close(): Promise<void> {
+    if (this.#state === "closed") return;
+    if (this.#state === "open") await this.#sayGoodbye();
+    this.#finish({ code: 1000, reason: this.#stopReason || "client", error: null });
+  }
+
+  // --- One connection --------------------------------------------------------------------------
+
+  #start(answered: Beginning["answered"]): Beginning {
+    const first = { type: "session.start", audio: AUDIO, metadata: this.#options.metadata } as const;
+    return { first, expects: "session.started", answered };
+  }
+
+  /** Opens a socket; its first message was answered as expected, or this rejects. */
+  async #connect(beginning: Beginning): Promise<void> {
+    this.#told = null;
+    const timer = setTimeout(() => this.#fail(this.#late()), this.#options.timeoutMs);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const attempt = { ...beginning, resolve, reject };
+        this.#attempt = attempt;
+        this.#dial(attempt).catch(reject);
+      });
+    } catch (error) {
+      this.#link?.drop();
+      this.#link = null;
+      throw error;
+    } finally {
+      this.#attempt = null;
+      clearTimeout(timer);
+    }
+  }
+
+  async #dial(attempt: Attempt): Promise<void> {
+    const { socketUrl, assistantId, access, socketClass } = this.#options;
+    const address = addressOf(socketUrl, assistantId, await access());
+    // It was given up meanwhile.
+    if (this.#attempt !== attempt) return;
+    const link: Link = new Link(address, socketClass, {
+      opened: () => link.send(attempt.first),
+      event: (event) => this.#link === link && this.#receive(event),
+      audio: (pcm) => this.#link === link && this.#receiveAudio(pcm),
+      closed: (code, reason) => this.#link === link && this.#disconnected(code, reason),
+    });
+    this.#link = link;
+  }
+
+  #fail(error: Error): void {
+    this.#attempt?.reject(error);
+  }
+
+  #late(): AssistantError {
+    if (this.#told) return errorOfEvent(this.#told);
+    return new TimeoutError("connection.timeout", "The server did not answer in time.");
+  }
+
+  #receive(event: ServerEvent): void {
+    if (this.#attempt) return this.#receiveAnswer(this.#attempt, event);
+    // What was sent again after a reconnect is known already.
+    if (event.seq <= this.#lastSeq) return;
+    this.#lastSeq = event.seq;
+    if (event.type === "error") this.#told = event;
+    else if (!FAREWELL.test(event.type)) this.#told = null;
+    if (event.type === "session.stopped") this.#stopReason = event.data["reason"] ?? "";
+    this.#deliver(() => this.#listener.event(event));
+  }
+
+  #receiveAnswer(attempt: Attempt, event: ServerEvent): void {
+    if (event.type === "error") {
+      this.#told = event;
+      // After a refusal of the caller the socket is closed with a code that says more.
+      if (REFUSED_MESSAGE.test(event.data["code"])) attempt.reject(errorOfEvent(event));
+    }
+    if (event.type !== attempt.expects) return;
+    this.#attempt = null;
+    this.#told = null;
+    this.#state = "open";
+    attempt.answered(event);
+    attempt.resolve();
+  }
+
+  #begin(event: ServerEvent): void {
+    const { resume_token: token, resume_within_s: withinS } = event.data;
+    this.#sessionId = event.sessionId;
+    this.#lastSeq = event.seq;
+    this.#token =
+      typeof token === "string"
+        ? { sessionId: event.sessionId, token, withinMs: Number(withinS ?? KEPT_S) * 1000 }
+        : null;
+    this.#deliver(() => this.#listener.event(event));
+  }
+
+  #receiveAudio(pcm: ArrayBuffer): void {
+    this.#deliver(() => this.#listener.audio(pcm));
+  }
+
+  #deliver(what: () => void): void {
+    if (this.#held) this.#held.push(what);
+    else what();
+  }
+
+  #release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const what of held) what();
+  }
+
+  // --- The end of a connection -----------------------------------------------------------------
+
+  #disconnected(code: number, reason: string): void {
+    const error = errorOfClosing(code, this.#told);
+    if (this.#attempt) return this.#attempt.reject(error ?? closed());
+    this.#link = null;
+    const canGoOn = this.#token !== null || this.#options.reconnect.fresh;
+    if (this.#state === "open" && this.#options.reconnect.isOn && isLost(code) && canGoOn) {
+      this.#state = "lost";
+      this.#deliver(() => void this.#reconnect(code, error));
+    } else {
+      this.#finish({ code, reason: reason || this.#stopReason, error });
+    }
+  }
+
+  #finish(closing: Closing): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#link?.drop();
+    this.#link = null;
+    this.#fail(closed());
+    this.#wake?.();
+    this.#deliver(() => this.#listener.closed(closing));
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    const link = this.#link;
+    link?.send({ type: "session.stop", reason: "client" });
+    const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS);
+    await new Promise<void>((resolve) => (this.#wake = resolve));
+    clearTimeout(timer);
+  }
+
+  // --- Another connection ----------------------------------------------------------------------
+
+  /** Tries until the session goes on, another begins, or it is hopeless. */
+  async #reconnect(code: number, cause: AssistantError | null): Promise<void> {
+    const lostAt = performance.now();
+    const lostForMs = (): number => performance.now() - lostAt;
+    for (let attempt = 1; lostForMs() < this.#options.reconnect.giveUpAfterMs; attempt += 1) {
+      const delayMs = backoffMs(attempt);
+      this.#listener.reconnecting({ attempt, delayMs });
+      await this.#pause(delayMs);
+      if (this.#state !== "lost") return;
+      const failure = await this.#goOn(lostForMs()).catch((error: unknown) => error);
+      if (this.#state !== "lost") return;
+      if (isFinal(failure)) return this.#giveUp(failure);
+    }
+    this.#finish({ code, reason: "", error: cause });
+  }
+
+  /** Resumes the session or, where that is too late and allowed, begins another. */
+  async #goOn(lostForMs: number): Promise<void> {
+    if (this.#token !== null && lostForMs < this.#token.withinMs) {
+      try {
+        return await this.#connect(this.#resume(this.#token));
+      } catch (error) {
+        if (!isExpired(error)) throw error;
+      }
+    }
+    this.#token = null;
+    if (!this.#options.reconnect.fresh) throw errorOfClosing(RESUME_EXPIRED, null);
+    await this.#connect(this.#start((answer) => this.#beginAgain(answer)));
+  }
+
+  #resume({ sessionId, token }: Token): Beginning {
+    const first = {
+      type: "session.resume",
+      session_id: sessionId,
+      resume_token: token,
+      last_seq: this.#lastSeq,
+    } as const;
+    return { first, expects: "session.resumed", answered: (answer) => this.#takeUp(answer) };
+  }
+
+  #takeUp(answer: ServerEvent): void {
+    this.#listener.reconnected({ isFresh: false, missed: Number(answer.data["missed"] ?? 0) });
+    this.#sendBacklog();
+  }
+
+  #beginAgain(answer: ServerEvent): void {
+    this.#backlog.keepTexts();
+    this.#listener.reconnected({ isFresh: true, missed: 0 });
+    this.#begin(answer);
+    this.#sendBacklog();
+  }
+
+  #sendBacklog(): void {
+    for (const message of this.#backlog.empty()) this.#link?.send(message);
+  }
+
+  #giveUp(error: AssistantError): void {
+    this.#finish({ code: error.closeCode ?? LOST, reason: "", error });
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** For what is still wanted of a conversation that is over. */
+export function closed(): AssistantError {
+  return new ConnectionError("conversation.closed", "The conversation is over.");
+}
+
+function errorOfEvent({ data }: ServerEvent): AssistantError {
+  return errorOfCode(data["code"], data["message"], { retryable: data["retryable"] === true });
+}
+
+/** A server that knows nothing of resuming refuses the message itself. */
+function isExpired(error: unknown): boolean {
+  const isRefused = error instanceof AssistantError && REFUSED_MESSAGE.test(error.code);
+  return isRefused || (error instanceof AssistantError && error.closeCode === RESUME_EXPIRED);
+}
+
+/** Whether another attempt would fare no better; what a caller's own `access` throws may pass. */
+function isFinal(failure: unknown): failure is AssistantError {
+  if (!(failure instanceof AssistantError)) return false;
+  return !failure.retryable && !(failure instanceof ConnectionError);
+}
