@@ -7,10 +7,20 @@ import logging
 import re
 
 from assistants.runtime import AssistantRuntime
+from conversations.history import request_tokens
 from conversations.models import Conversation
 from core.errors import AppError
 from providers.registry import chat_model
-from providers.types import ChatRequest, LlmSpec, SystemMessage, TextPart, UserMessage
+from providers.tokens import estimate_tokens
+from providers.types import (
+    ChatEnd,
+    ChatRequest,
+    LlmSpec,
+    SystemMessage,
+    TextPart,
+    Usage,
+    UserMessage,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +39,17 @@ _LABEL = re.compile(r"^(?:title|标题|题目)\s*[:：]\s*", re.IGNORECASE)
 _AROUND = " \t\r\n\"'“”‘’「」『』《》【】*#`.。"
 
 
-async def make_title(runtime: AssistantRuntime, message: str) -> str:
+async def make_title(runtime: AssistantRuntime, message: str, spent: list[Usage]) -> str:
     """A title in the words of the assistant's model, or the beginning of the message.
 
-    Empty where the message has no words.
+    Empty where the message has no words. What the model took goes to `spent`, however it ends.
     """
     if not message.strip():
         return ""
     llm = runtime.llm
     # The demo model follows no instructions.
-    written = await _written(llm, message) if llm and llm.endpoint.vendor != BUILTIN else ""
+    asks = llm is not None and llm.endpoint.vendor != BUILTIN
+    written = await _written(llm, message, spent) if llm and asks else ""
     return written or beginning(message)
 
 
@@ -68,7 +79,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1].rstrip() + "…"
 
 
-async def _written(llm: LlmSpec, message: str) -> str:
+async def _written(llm: LlmSpec, message: str, spent: list[Usage]) -> str:
     """What the model answers; nothing where it fails, as a title is not worth an error."""
     asked = ChatRequest(
         messages=(SystemMessage(_ASKED), UserMessage(message[:MAX_READ_CHARS])),
@@ -78,12 +89,21 @@ async def _written(llm: LlmSpec, message: str) -> str:
         thinking=False if llm.supports_thinking else None,
     )
     pieces: list[str] = []
+    # Nobody tells what an answer took that was cut off.
+    usage = Usage(request_tokens(asked))
     try:
         async with asyncio.timeout(TIMEOUT_S), chat_model(llm).stream(asked) as parts:
             async for part in parts:
                 if isinstance(part, TextPart):
                     pieces.append(part.text)
+                    usage += Usage(0, estimate_tokens(part.text))
+                elif isinstance(part, ChatEnd):
+                    usage = part.usage
     except (AppError, TimeoutError) as error:
         logger.info("No title was written: %s", error)
+        if isinstance(error, AppError) and not pieces:
+            usage = Usage()  # It refused.
         return ""
+    finally:
+        spent.append(usage)
     return cleaned("".join(pieces))

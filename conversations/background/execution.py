@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from assistants.runtime import AssistantRuntime
 from conversations.background.setup import TaskSetup, prepare
 from conversations.encoders.tasks import TaskEncoder, failed, outcome_of
-from conversations.encoding import Collector
+from conversations.encoding import Collector, Turn
 from conversations.events import TextDelta, ToolCalled, TurnEvent, TurnStarted
 from conversations.files.tools import AgentTools
 from conversations.models import Message, RunStatus
@@ -84,6 +84,8 @@ class _Execution:
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._metrics: dict[str, int] = {}
+        # Beside what the answer took.
+        self._spent_on_title: list[Usage] = []
 
     async def run(self) -> None:
         """Answers, and ends the run. Raises LostRun where it is somebody else's by now."""
@@ -120,7 +122,7 @@ class _Execution:
                 self._claim,
                 events,
                 most_attempts=MOST_ATTEMPTS,
-                spent=turn.usage,
+                spent=self._with_title(turn).usage,
             )
             if is_handed_on:
                 return
@@ -141,7 +143,12 @@ class _Execution:
 
     async def _finish(self, outcome: Outcome) -> None:
         metrics = {**self._metrics, "total_ms": self._elapsed_ms()}
-        await self._log.finish(dataclasses.replace(outcome, metrics=metrics))
+        turn = outcome.turn and self._with_title(outcome.turn)
+        await self._log.finish(dataclasses.replace(outcome, turn=turn, metrics=metrics))
+
+    def _with_title(self, turn: Turn) -> Turn:
+        """The turn with what its title took, which the sums of its conversation and owner hold."""
+        return dataclasses.replace(turn, usage=sum(self._spent_on_title, turn.usage))
 
     async def _answer(self, setup: TaskSetup) -> None:
         runtime = setup.runtime
@@ -183,7 +190,7 @@ class _Execution:
             return
         conversation_id = self._claim.conversation_id
         try:
-            title = await make_title(setup.runtime, setup.request.text)
+            title = await make_title(setup.runtime, setup.request.text, self._spent_on_title)
             is_stored = await in_db(store_title, conversation_id, title)
             if is_stored:
                 data = {"conversation_id": conversation_id, "title": title}

@@ -98,7 +98,8 @@ class TaskEncoder:
             yield NewEvent("stream_reset", attempts)
         self._has_said = False
         # What it reads, as far as can be told before it has: nobody tells it of a call that is cut.
-        yield NewEvent("api_request_start", {**attempts, "prompt_tokens": event.prompt_tokens})
+        asked = {"model": event.model_name, "prompt_tokens": event.prompt_tokens}
+        yield NewEvent("api_request_start", {**attempts, **asked})
 
     def _delta(self, block: _Block, text: str) -> Iterator[NewEvent]:
         if self._block != block:

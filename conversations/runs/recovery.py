@@ -55,6 +55,7 @@ def _told(kind: str, data: dict[str, Any]) -> Iterator[TurnEvent]:
                 data["max_attempts"],
                 is_thinking=False,
                 prompt_tokens=data.get("prompt_tokens", 0),
+                model_name=data.get("model", ""),
             )
         case "text_chunk":
             yield TextDelta(data["content"])

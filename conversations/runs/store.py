@@ -25,10 +25,11 @@ from django.utils.translation import gettext as _
 from accounts.principals import Principal
 from conversations import history, journal
 from conversations.access import EventRow, RunState, access_run_log, run_state
-from conversations.encoding import Turn
+from conversations.encoding import Collector, Turn
 from conversations.memory import lessons
-from conversations.models import Run, RunEvent, RunKind, RunStatus
+from conversations.models import Conversation, Run, RunEvent, RunKind, RunStatus
 from conversations.runs import statements
+from conversations.runs.recovery import turn_so_far
 from conversations.runs.types import (
     Appended,
     Claim,
@@ -414,7 +415,7 @@ def _ending(claim: Claim, outcome: Outcome) -> dict[str, Any]:
 
 
 def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
-    """The answer as messages; an answer that was stopped before its first word is none."""
+    """The answer as messages; one that was stopped before it said or took anything is none."""
     turn = outcome.turn
     if turn is None or _is_nothing(turn):
         return ()
@@ -431,7 +432,8 @@ def _entries(outcome: Outcome) -> tuple[MessageEntry, ...]:
 
 
 def _is_nothing(turn: Turn) -> bool:
-    return turn.reason == "interrupted" and not (turn.text or turn.tool_calls or turn.refusals)
+    has_said = turn.text or turn.tool_calls or turn.refusals
+    return turn.reason == "interrupted" and not has_said and turn.usage == _NOTHING
 
 
 def _is_silent(since: datetime.datetime | None) -> Q:
@@ -496,9 +498,14 @@ def request_cancel(run: Run) -> None:
     May be asked again, and of runs that are over, which it leaves as they are.
     """
     with transaction.atomic():
+        # Before the run's, as by all who lock both.
+        Conversation.objects.filter(pk=run.conversation_id).select_for_update(no_key=True).first()
         held = Run.objects.filter(pk=run.pk, status__in=RunStatus.active())
         row = held.select_for_update(no_key=True).first()
         if row is None:
+            return
+        if row.status == RunStatus.PENDING and row.attempt:
+            _end_between_attempts(row)
             return
         now = timezone.now()
         if row.status == RunStatus.PENDING:
@@ -509,6 +516,18 @@ def request_cancel(run: Run) -> None:
             row.status = RunStatus.CANCEL_REQUESTED
         row.updated_at = now
         row.save(update_fields=["status", "finished_at", "next_seq", "updated_at"])
+
+
+def _end_between_attempts(run: Run) -> None:
+    """Ends a task that waits to be begun anew, with what its attempts took, in a transaction."""
+    ours = claim(run.pk, worker="")
+    assert ours is not None, "it waits, and its row is held"
+    events = RunEvent.objects.filter(run_id=run.pk).values_list("seq", "type", "data")
+    log = (StoredEvent(seq, kind, data, 0) for seq, kind, data in events.iterator())
+    # What they said is void.
+    model_name = turn_so_far(log, turn=run.turn).model_name
+    turn = dataclasses.replace(Collector().turn, turn=run.turn, model_name=model_name)
+    finish(ours, Outcome(status=RunStatus.CANCELED, last=stopped(), turn=turn))
 
 
 # --- Reading -----------------------------------------------------------------------------------

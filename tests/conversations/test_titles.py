@@ -7,11 +7,19 @@ import dataclasses
 import pytest
 
 from accounts.models import User
+from assistants.runtime import AssistantRuntime
 from conversations import titles
 from providers.fakes import FakeUpstream, Step
+from providers.types import Usage
 from tests.conversations.made import conversation
 from tests.conversations.scripted import assistant
 from tests.upstream import llm_spec
+
+
+async def title_of(
+    runtime: AssistantRuntime, message: str, spent: list[Usage] | None = None
+) -> str:
+    return await titles.make_title(runtime, message, [] if spent is None else spent)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,7 @@ def test_a_models_answer_becomes_a_title(answer: str, title: str) -> None:
 async def test_the_assistants_model_writes_it(upstream: FakeUpstream) -> None:
     upstream.script("chat", Step(text="“Stars by night”"))
     runtime = assistant(llm=llm_spec(upstream.base_url))
-    assert await titles.make_title(runtime, "Tell me about stars. " * 500) == "Stars by night"
+    assert await title_of(runtime, "Tell me about stars. " * 500) == "Stars by night"
     (request,) = upstream.stats.last("chat")
     system, user = request["body"]["messages"]
     assert "language of the message" in system["content"]
@@ -47,20 +55,22 @@ async def test_the_assistants_model_writes_it(upstream: FakeUpstream) -> None:
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("step", "costs"),
     [
-        Step(status=500, body={"error": {"message": "down"}}),
-        Step(status=401, body={"error": {"message": "no"}}),
-        Step(text="Half of a title", break_after=1),
-        Step(text=""),
+        (Step(status=500, body={"error": {"message": "down"}}), False),
+        (Step(status=401, body={"error": {"message": "no"}}), False),
+        (Step(text="Half of a title", break_after=1), True),
+        (Step(text=""), False),
     ],
 )
 async def test_a_failing_model_leaves_the_beginning_of_the_message(
-    upstream: FakeUpstream, step: Step
+    upstream: FakeUpstream, step: Step, costs: bool
 ) -> None:
     upstream.script("chat", step, step, step)
     runtime = assistant(llm=llm_spec(upstream.base_url))
-    assert await titles.make_title(runtime, "Tell me\nabout stars") == "Tell me about stars"
+    spent: list[Usage] = []
+    assert await title_of(runtime, "Tell me\nabout stars", spent) == "Tell me about stars"
+    assert (sum(spent, Usage()).input_tokens > 0) is costs
 
 
 async def test_a_model_that_is_slow_is_not_waited_for(
@@ -69,20 +79,23 @@ async def test_a_model_that_is_slow_is_not_waited_for(
     monkeypatch.setattr(titles, "TIMEOUT_S", 0.05)
     upstream.script("chat", Step(text="Too late", wait_ms=60_000))
     runtime = assistant(llm=llm_spec(upstream.base_url))
-    assert await titles.make_title(runtime, "Hello") == "Hello"
+    spent: list[Usage] = []
+    assert await title_of(runtime, "Hello", spent) == "Hello"
+    # It read the question all the same.
+    assert spent[0].input_tokens > 0
 
 
 async def test_without_a_model_it_is_the_beginning() -> None:
-    assert await titles.make_title(assistant(llm=None), "Hello") == "Hello"
-    long = await titles.make_title(assistant(llm=None), "word " * 50)
+    assert await title_of(assistant(llm=None), "Hello") == "Hello"
+    long = await title_of(assistant(llm=None), "word " * 50)
     assert (len(long), long[-1]) == (60, "…")
-    assert await titles.make_title(assistant(llm=None), " \n") == ""
+    assert await title_of(assistant(llm=None), " \n") == ""
 
 
 async def test_the_demo_model_is_not_asked() -> None:
     demo = llm_spec("http://127.0.0.1:9", vendor="builtin")
     runtime = assistant(llm=dataclasses.replace(demo, name="Demo"))
-    assert await titles.make_title(runtime, "What time is it?") == "What time is it?"
+    assert await title_of(runtime, "What time is it?") == "What time is it?"
 
 
 @pytest.mark.django_db

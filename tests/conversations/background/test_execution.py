@@ -418,6 +418,11 @@ async def test_it_finds_a_title_meanwhile(
     assert [each["title"] for each in changed] == ["Foxes"]
     await in_db(talk.refresh_from_db)
     assert talk.title == "Foxes"
+    # Both were paid for.
+    answer = await in_db(Message.objects.get, role="assistant")
+    updates = [event.data for event in page.events if event.type == "token_update"]
+    assert answer.input_tokens > updates[-1]["cumulative_input_tokens"]
+    assert answer.output_tokens > updates[-1]["cumulative_output_tokens"]
 
 
 @pytest.mark.parametrize(("mode", "thinks"), [("fast", False), ("deep", True)])

@@ -111,6 +111,7 @@ def test_it_tells_a_whole_turn() -> None:
     assert by_kind["api_request_start"] == {
         "attempt": 1,
         "max_attempts": 3,
+        "model": "",
         "prompt_tokens": 0,
     }
     assert by_kind["thinking_end"] == {"full_content": "Hmm."}

@@ -12,6 +12,7 @@ from django.db import connections
 
 from accounts.actions import delete_user
 from accounts.models import User
+from accounts.principals import principal_for_user
 from conversations.encoding import Step, Turn
 from conversations.models import (
     Call,
@@ -23,6 +24,7 @@ from conversations.models import (
     RunKind,
     RunStatus,
 )
+from conversations.reports.usage import usage_of
 from conversations.runs import store
 from conversations.runs.types import Claim, NewEvent, Outcome
 from core.errors import Conflict, NotFound
@@ -285,11 +287,14 @@ def test_it_keeps_a_failure_on_run_call_and_message(run: Claim) -> None:
     assert store.read(run.run_id, first=0).error == "Away."
 
 
-def test_it_keeps_no_message_of_an_answer_without_a_word(run: Claim) -> None:
-    silent = turn_of(run, text="", reason="interrupted")
+@pytest.mark.parametrize("usage", [Usage(), Usage(7, 0)])
+def test_it_keeps_an_answer_without_a_word_only_for_what_it_took(run: Claim, usage: Usage) -> None:
+    silent = turn_of(run, text="", reason="interrupted", usage=usage)
     outcome = done(run, status=RunStatus.CANCELED, last=store.stopped(), turn=silent)
     assert store.finish(run, outcome)
-    assert Message.objects.count() == 1
+    answers = Message.objects.filter(role="assistant")
+    kept = [(row.text, row.is_interrupted, row.input_tokens) for row in answers]
+    assert kept == ([] if usage == Usage() else [("", True, 7)])
 
 
 def test_it_keeps_where_another_service_holds_the_conversation(run: Claim) -> None:
@@ -322,6 +327,30 @@ def test_it_stops_at_once_what_nobody_works_on(talk: Conversation) -> None:
     assert [event.type for event in page.events] == ["task_stopped"]
     assert page.status == RunStatus.CANCELED
     assert store.claim(run.pk, worker=WORKER) is None
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_it_keeps_what_was_taken_by_a_task_that_waits_to_be_begun_anew(
+    run: Claim, alice: User, attempts: int
+) -> None:
+    claim = run
+    for _ in range(attempts):
+        asked = {"attempt": 1, "max_attempts": 3, "model": "m", "prompt_tokens": 7}
+        store.append(claim, [NewEvent("api_request_start", asked), chunk("void")])
+        assert store.give_back(claim, [], most_attempts=9, spent=Usage(7, 3))
+        if attempts > claim.attempt:
+            again = store.claim(run.run_id, worker=WORKER)
+            assert again is not None
+            claim = again
+    store.request_cancel(Run.objects.get(pk=run.run_id))
+    page = store.read(run.run_id, first=0)
+    assert (page.events[-1].type, page.status) == ("task_stopped", RunStatus.CANCELED)
+    answer = Message.objects.get(role="assistant")
+    assert (answer.text, answer.is_interrupted, answer.model_name) == ("", True, "m")
+    (used,) = usage_of(principal_for_user(alice), days=1)
+    taken = Run.objects.get(pk=run.run_id)
+    for row in (used, taken):
+        assert (row.input_tokens, row.output_tokens) == (7 * attempts, 3 * attempts)
 
 
 def test_it_leaves_a_run_that_is_over_as_it_is(run: Claim) -> None:
