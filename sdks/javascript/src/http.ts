@@ -5,7 +5,7 @@ import { Deadline, sleep } from "./deadline.js";
 import { AssistantError, ConnectionError, ValidationError } from "./errors.js";
 import { delayBeforeRetry } from "./retry.js";
 import { eventsOf, type ServerSentEvent } from "./sse.js";
-import type { Answer, CallOf, CallOptions, Route } from "./routes.js";
+import type { Answer, CallArguments, CallOf, CallOptions, Route } from "./routes.js";
 
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
@@ -38,7 +38,7 @@ export class Http {
   /** Calls a route; gives what it answers, without the envelope. */
   async call<R extends Route>(
     route: R,
-    ...[call]: Record<never, never> extends CallOf<R> ? [CallOf<R>?] : [CallOf<R>]
+    ...[call]: CallArguments<R>
   ): Promise<Answer<R>> {
     const answer = await this.#answer(route, (call ?? {}) as Call, async (response, deadline) =>
       unwrapped(await bodyOf(response, await deadline.within(response.text()))),

@@ -47,11 +47,7 @@ type Unwrapped<B> = B extends { status_code: number; data: infer D }
 type Parameters<R extends Route, In extends "path" | "query"> =
   OperationOf<R> extends { parameters: infer P } ? NonNullable<P[In & keyof P]> : never;
 export type PathOf<R extends Route> = Parameters<R, "path">;
-export type QueryOf<R extends Route> = Switched<Parameters<R, "query">>;
-/** Queries with booleans where the schema lists every way to write one. */
-type Switched<Q> = [Q] extends [never]
-  ? never
-  : { [K in keyof Q]: string extends Q[K] ? Q[K] : "True" extends Q[K] ? boolean : Q[K] };
+export type QueryOf<R extends Route> = Parameters<R, "query">;
 export type BodyOf<R extends Route> =
   OperationOf<R> extends { requestBody?: infer B }
     ? NonNullable<B> extends { content: infer C }
@@ -83,3 +79,5 @@ type Given<Name extends string, T> = [T] extends [never]
 export type CallOf<R extends Route> = CallOptions &
   Given<"path", PathOf<R>> &
   Given<"query", QueryOf<R>> & { body?: BodyOf<R> | FormData | undefined };
+export type CallArguments<R extends Route> =
+  Record<never, never> extends CallOf<R> ? [call?: CallOf<R>] : [call: CallOf<R>];

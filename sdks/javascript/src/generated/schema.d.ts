@@ -2351,15 +2351,15 @@ export interface components {
             name: string;
             /** Visible prefix */
             readonly prefix: string;
-            scopes?: components["schemas"]["ScopesEnum"][];
+            scopes: components["schemas"]["ScopesEnum"][];
             /** @description A new key is enabled, whatever is sent. */
-            enabled?: boolean;
+            enabled: boolean;
             /**
              * Expires
              * Format: date-time
              */
-            expires_at?: string | null;
-            requests_per_minute?: number | null;
+            expires_at: string | null;
+            requests_per_minute: number | null;
             /**
              * Tokens a minute
              * @description On the gateway, read and written together. Empty: no limit.
@@ -2416,10 +2416,10 @@ export interface components {
             /** @description A vendor's name, in any case. */
             vendor: string;
             /** @description Needed where the vendor has no address of its own. */
-            base_url?: string;
+            base_url: string;
             /** @description Masked in answers; the mask sent back keeps the key. */
-            api_key?: string;
-            enabled?: boolean;
+            api_key: string;
+            enabled: boolean;
             readonly is_system: boolean;
             /** Format: date-time */
             readonly last_checked_at: string | null;
@@ -2429,11 +2429,11 @@ export interface components {
             readonly created_at: string;
             /** Format: date-time */
             readonly updated_at: string;
-            language?: components["schemas"]["RecogniserLanguageEnum"];
-            model_name?: string;
-            hotwords?: string[];
-            enable_punctuation?: boolean;
-            enable_normalization?: boolean;
+            language: components["schemas"]["RecogniserLanguageEnum"];
+            model_name: string;
+            hotwords: string[];
+            enable_punctuation: boolean;
+            enable_normalization: boolean;
         };
         /** @description Accepts field names in snake_case and camelCase; writes them as declared. */
         AsrConfig: {
@@ -2464,55 +2464,55 @@ export interface components {
         Assistant: {
             readonly id: string;
             name: string;
-            description?: string;
-            logoUrl?: string;
-            prompt?: string;
-            firstTurnMode?: components["schemas"]["FirstTurnModeEnum"];
-            opener?: string;
-            generatedOpenerEnabled?: boolean;
+            description: string;
+            logoUrl: string;
+            prompt: string;
+            firstTurnMode: components["schemas"]["FirstTurnModeEnum"];
+            opener: string;
+            generatedOpenerEnabled: boolean;
             /** @description Calls after the opener: [{"toolName": …, "arguments": {…}}], at most eight. */
-            manualOpenerToolCalls?: {
+            manualOpenerToolCalls: {
                 [key: string]: unknown;
             }[];
-            openerAudioEnabled?: boolean;
+            openerAudioEnabled: boolean;
             readonly openerAudioReady: boolean;
             readonly openerAudioDurationMs: number;
             readonly openerAudioError: string;
-            knowledgeBaseId?: string | null;
-            knowledgeBaseIds?: string[];
+            knowledgeBaseId: string | null;
+            knowledgeBaseIds: string[];
             /**
              * @description `before`: searched before every answer; `tool`: the model asks for it.
              *
              *     * `before` - Before every answer
              *     * `tool` - When the model asks for it
              */
-            knowledgeMode?: components["schemas"]["KnowledgeModeEnum"];
-            knowledgeLimit?: number;
+            knowledgeMode: components["schemas"]["KnowledgeModeEnum"];
+            knowledgeLimit: number;
             /** Format: double */
-            knowledgeMinScore?: number;
-            mcpServerIds?: string[];
+            knowledgeMinScore: number;
+            mcpServerIds: string[];
             /** @description Keeps facts that users tell it, and uses them when they come back. */
-            enableMemory?: boolean;
-            language?: components["schemas"]["AssistantLanguageEnum"];
-            voiceOutputEnabled?: boolean;
-            voice?: string | null;
+            enableMemory: boolean;
+            language: components["schemas"]["AssistantLanguageEnum"];
+            voiceOutputEnabled: boolean;
+            voice: string | null;
             /** Format: double */
-            speed?: number;
-            hotwords?: string[];
-            tools?: string[];
-            botCannotBeInterrupted?: boolean;
-            interruptionSensitivity?: number;
-            endOfTurnSilenceMs?: number;
-            asrInterimEnabled?: boolean;
-            configMode?: components["schemas"]["ConfigModeEnum"];
-            apiUrl?: string;
-            apiKey?: string;
-            llmModelId?: string | null;
-            asrModelId?: string | null;
-            embeddingModelId?: string | null;
-            rerankModelId?: string | null;
-            isPublic?: boolean;
-            allowedOrigins?: string[];
+            speed: number;
+            hotwords: string[];
+            tools: string[];
+            botCannotBeInterrupted: boolean;
+            interruptionSensitivity: number;
+            endOfTurnSilenceMs: number;
+            asrInterimEnabled: boolean;
+            configMode: components["schemas"]["ConfigModeEnum"];
+            apiUrl: string;
+            apiKey: string;
+            llmModelId: string | null;
+            asrModelId: string | null;
+            embeddingModelId: string | null;
+            rerankModelId: string | null;
+            isPublic: boolean;
+            allowedOrigins: string[];
             readonly callCount: number;
             readonly user_id: number | null;
             /** Format: date-time */
@@ -3187,20 +3187,20 @@ export interface components {
             name: string;
             /** Visible prefix */
             readonly prefix: string;
-            scopes?: components["schemas"]["ScopesEnum"][];
-            enabled?: boolean;
+            scopes: components["schemas"]["ScopesEnum"][];
+            enabled: boolean;
             /**
              * Expires
              * Format: date-time
              */
-            expires_at?: string | null;
-            rate_per_min?: number | null;
-            tokens_per_min?: number | null;
-            allowed_models?: string[];
+            expires_at: string | null;
+            rate_per_min: number | null;
+            tokens_per_min: number | null;
+            allowed_models: string[];
             /** Format: int64 */
-            monthly_token_quota?: number | null;
+            monthly_token_quota: number | null;
             /** Format: decimal */
-            monthly_cost_budget?: string | null;
+            monthly_cost_budget: string | null;
             /**
              * Last used
              * Format: date-time
@@ -3298,11 +3298,11 @@ export interface components {
             readonly id: string;
             readonly user_id: number | null;
             name: string;
-            description?: string;
+            description: string;
             /** @description Id or name of an embedding model; none: the default, with the first document. */
-            embeddingModel?: string | null;
-            chunkSize?: number;
-            chunkOverlap?: number;
+            embeddingModel: string | null;
+            chunkSize: number;
+            chunkOverlap: number;
             readonly docCount: number;
             readonly chunkCount: number;
             /** @description Of all files, in bytes. */
@@ -3318,11 +3318,11 @@ export interface components {
             readonly id: string;
             readonly user_id: number | null;
             name: string;
-            description?: string;
+            description: string;
             /** @description Id or name of an embedding model; none: the default, with the first document. */
-            embeddingModel?: string | null;
-            chunkSize?: number;
-            chunkOverlap?: number;
+            embeddingModel: string | null;
+            chunkSize: number;
+            chunkOverlap: number;
             readonly docCount: number;
             readonly chunkCount: number;
             /** @description Of all files, in bytes. */
@@ -3429,10 +3429,10 @@ export interface components {
             /** @description A vendor's name, in any case. */
             vendor: string;
             /** @description Needed where the vendor has no address of its own. */
-            base_url?: string;
+            base_url: string;
             /** @description Masked in answers; the mask sent back keeps the key. */
-            api_key?: string;
-            enabled?: boolean;
+            api_key: string;
+            enabled: boolean;
             readonly is_system: boolean;
             /** Format: date-time */
             readonly last_checked_at: string | null;
@@ -3442,19 +3442,19 @@ export interface components {
             readonly created_at: string;
             /** Format: date-time */
             readonly updated_at: string;
-            type?: components["schemas"]["TypeEnum"];
-            model_name?: string;
+            type: components["schemas"]["TypeEnum"];
+            model_name: string;
             /** Format: double */
-            temperature?: number | null;
-            context_length?: number | null;
-            max_output_tokens?: number | null;
+            temperature: number | null;
+            context_length: number | null;
+            max_output_tokens: number | null;
             /** @description Whether it can be told to think, and obeys. */
-            supports_thinking?: boolean;
-            accepts_images?: boolean;
-            description?: string;
+            supports_thinking: boolean;
+            accepts_images: boolean;
+            description: string;
             /** @description Clients may ask for it by these too, where no model has the name itself. */
-            aliases?: string[];
-            dimensions?: number | null;
+            aliases: string[];
+            dimensions: number | null;
         };
         /** @description Accepts field names in snake_case and camelCase; writes them as declared. */
         LlmConfig: {
@@ -3776,15 +3776,15 @@ export interface components {
             name: string;
             /** Visible prefix */
             readonly prefix: string;
-            scopes?: components["schemas"]["ScopesEnum"][];
+            scopes: components["schemas"]["ScopesEnum"][];
             /** @description A new key is enabled, whatever is sent. */
-            enabled?: boolean;
+            enabled: boolean;
             /**
              * Expires
              * Format: date-time
              */
-            expires_at?: string | null;
-            requests_per_minute?: number | null;
+            expires_at: string | null;
+            requests_per_minute: number | null;
             /**
              * Tokens a minute
              * @description On the gateway, read and written together. Empty: no limit.
@@ -3822,20 +3822,20 @@ export interface components {
             name: string;
             /** Visible prefix */
             readonly prefix: string;
-            scopes?: components["schemas"]["ScopesEnum"][];
-            enabled?: boolean;
+            scopes: components["schemas"]["ScopesEnum"][];
+            enabled: boolean;
             /**
              * Expires
              * Format: date-time
              */
-            expires_at?: string | null;
-            rate_per_min?: number | null;
-            tokens_per_min?: number | null;
-            allowed_models?: string[];
+            expires_at: string | null;
+            rate_per_min: number | null;
+            tokens_per_min: number | null;
+            allowed_models: string[];
             /** Format: int64 */
-            monthly_token_quota?: number | null;
+            monthly_token_quota: number | null;
             /** Format: decimal */
-            monthly_cost_budget?: string | null;
+            monthly_cost_budget: string | null;
             /**
              * Last used
              * Format: date-time
@@ -4279,24 +4279,24 @@ export interface components {
         PublicModel: {
             readonly id: number;
             public_name: string;
-            kind?: components["schemas"]["PublicModelKindEnum"];
-            description?: string;
-            enabled?: boolean;
-            max_tokens_cap?: number | null;
+            kind: components["schemas"]["PublicModelKindEnum"];
+            description: string;
+            enabled: boolean;
+            max_tokens_cap: number | null;
             /**
              * Format: decimal
              * @description For a million tokens.
              */
-            price_in?: string;
+            price_in: string;
             /**
              * Format: decimal
              * @description For a million tokens.
              */
-            price_out?: string;
+            price_out: string;
             /** Format: decimal */
-            price_cache_read?: string | null;
-            cache_s?: number;
-            routes?: components["schemas"]["Route"][];
+            price_cache_read: string | null;
+            cache_s: number;
+            routes: components["schemas"]["Route"][];
             readonly problem: string;
             /**
              * Created
@@ -4354,28 +4354,28 @@ export interface components {
             model: string;
             status: number;
             /** Error */
-            error_type?: string;
+            error_type: string;
             /** Message */
-            error_message?: string;
+            error_message: string;
             readonly stream: boolean;
             readonly aborted: boolean;
             readonly cached: boolean;
             readonly estimated: boolean;
-            attempts?: number;
+            attempts: number;
             /** Tokens read */
-            input_tokens?: number;
+            input_tokens: number;
             /** Tokens written */
-            output_tokens?: number;
+            output_tokens: number;
             /** Read from the cache */
-            cache_read_tokens?: number;
+            cache_read_tokens: number;
             /** Written to the cache */
-            cache_write_tokens?: number;
+            cache_write_tokens: number;
             /**
              * Took
              * Format: double
              * @description In milliseconds.
              */
-            latency_ms?: number;
+            latency_ms: number;
             /** Format: double */
             readonly ttft_ms: number | null;
             /** Format: decimal */
@@ -4437,9 +4437,9 @@ export interface components {
             readonly id: number;
             llm_id: string;
             readonly llm_name: string;
-            priority?: number;
-            weight?: number;
-            enabled?: boolean;
+            priority: number;
+            weight: number;
+            enabled: boolean;
             readonly last_error: string;
             /**
              * Last failed
@@ -4468,55 +4468,55 @@ export interface components {
         SavedAssistant: {
             readonly id: string;
             name: string;
-            description?: string;
-            logoUrl?: string;
-            prompt?: string;
-            firstTurnMode?: components["schemas"]["FirstTurnModeEnum"];
-            opener?: string;
-            generatedOpenerEnabled?: boolean;
+            description: string;
+            logoUrl: string;
+            prompt: string;
+            firstTurnMode: components["schemas"]["FirstTurnModeEnum"];
+            opener: string;
+            generatedOpenerEnabled: boolean;
             /** @description Calls after the opener: [{"toolName": …, "arguments": {…}}], at most eight. */
-            manualOpenerToolCalls?: {
+            manualOpenerToolCalls: {
                 [key: string]: unknown;
             }[];
-            openerAudioEnabled?: boolean;
+            openerAudioEnabled: boolean;
             readonly openerAudioReady: boolean;
             readonly openerAudioDurationMs: number;
             readonly openerAudioError: string;
-            knowledgeBaseId?: string | null;
-            knowledgeBaseIds?: string[];
+            knowledgeBaseId: string | null;
+            knowledgeBaseIds: string[];
             /**
              * @description `before`: searched before every answer; `tool`: the model asks for it.
              *
              *     * `before` - Before every answer
              *     * `tool` - When the model asks for it
              */
-            knowledgeMode?: components["schemas"]["KnowledgeModeEnum"];
-            knowledgeLimit?: number;
+            knowledgeMode: components["schemas"]["KnowledgeModeEnum"];
+            knowledgeLimit: number;
             /** Format: double */
-            knowledgeMinScore?: number;
-            mcpServerIds?: string[];
+            knowledgeMinScore: number;
+            mcpServerIds: string[];
             /** @description Keeps facts that users tell it, and uses them when they come back. */
-            enableMemory?: boolean;
-            language?: components["schemas"]["AssistantLanguageEnum"];
-            voiceOutputEnabled?: boolean;
-            voice?: string | null;
+            enableMemory: boolean;
+            language: components["schemas"]["AssistantLanguageEnum"];
+            voiceOutputEnabled: boolean;
+            voice: string | null;
             /** Format: double */
-            speed?: number;
-            hotwords?: string[];
-            tools?: string[];
-            botCannotBeInterrupted?: boolean;
-            interruptionSensitivity?: number;
-            endOfTurnSilenceMs?: number;
-            asrInterimEnabled?: boolean;
-            configMode?: components["schemas"]["ConfigModeEnum"];
-            apiUrl?: string;
-            apiKey?: string;
-            llmModelId?: string | null;
-            asrModelId?: string | null;
-            embeddingModelId?: string | null;
-            rerankModelId?: string | null;
-            isPublic?: boolean;
-            allowedOrigins?: string[];
+            speed: number;
+            hotwords: string[];
+            tools: string[];
+            botCannotBeInterrupted: boolean;
+            interruptionSensitivity: number;
+            endOfTurnSilenceMs: number;
+            asrInterimEnabled: boolean;
+            configMode: components["schemas"]["ConfigModeEnum"];
+            apiUrl: string;
+            apiKey: string;
+            llmModelId: string | null;
+            asrModelId: string | null;
+            embeddingModelId: string | null;
+            rerankModelId: string | null;
+            isPublic: boolean;
+            allowedOrigins: string[];
             readonly callCount: number;
             readonly user_id: number | null;
             /** Format: date-time */
@@ -4921,13 +4921,13 @@ export interface components {
         /** @description A tool. Its `name` and `category` are needed to make one, of the server also `http_url`. */
         ToolResource: {
             /** @description Of a new tool: letters, digits and _; made up if not given. */
-            id?: string;
+            id: string;
             /** @description Null: the system's. */
             readonly user_id: number | null;
             name: string;
             /** @description What the model calls it by. Empty: the id. */
-            function_name?: string;
-            description?: string;
+            function_name: string;
+            description: string;
             /**
              * @description query runs on the server, system on the client.
              *
@@ -4935,29 +4935,29 @@ export interface components {
              *     * `system` - System (runs on the client)
              */
             category: components["schemas"]["CategoryEnum"];
-            icon?: string;
-            logo_url?: string;
-            http_method?: components["schemas"]["HttpMethodEnum"];
+            icon: string;
+            logo_url: string;
+            http_method: components["schemas"]["HttpMethodEnum"];
             /** @description {name} inserts an argument or a secret. */
-            http_url?: string | null;
+            http_url: string | null;
             /** @description Those with secrets are masked in answers; the mask sent back keeps one. */
-            http_headers?: {
+            http_headers: {
                 [key: string]: string;
             } | null;
             /** @description A template for the JSON body. Empty: an object of all arguments. */
-            http_body?: string | null;
-            http_timeout_ms?: number;
+            http_body: string | null;
+            http_timeout_ms: number;
             /** @description A JSON pointer such as /data/items. Empty: all of it. */
-            result_pointer?: string;
+            result_pointer: string;
             /** @description A JSON Schema object. */
-            parameter_schema?: unknown;
+            parameter_schema: unknown;
             /** @description Arguments by name. */
-            parameter_defaults?: unknown;
+            parameter_defaults: unknown;
             /** @description Tools of the client only: the answer waits for what the client returns. */
-            wait_for_response?: boolean;
-            enabled?: boolean;
+            wait_for_response: boolean;
+            enabled: boolean;
             /** @description Values of {name}, sent to the host of http_url only; masked in answers. */
-            secrets?: {
+            secrets: {
                 [key: string]: string | null;
             } | null;
             /** @description Names in the request that neither an argument nor a secret fills. */
@@ -5208,10 +5208,10 @@ export interface components {
             /** @description A vendor's name, in any case. */
             vendor: string;
             /** @description Needed where the vendor has no address of its own. */
-            base_url?: string;
+            base_url: string;
             /** @description Masked in answers; the mask sent back keeps the key. */
-            api_key?: string;
-            enabled?: boolean;
+            api_key: string;
+            enabled: boolean;
             readonly is_system: boolean;
             /** Format: date-time */
             readonly last_checked_at: string | null;
@@ -5221,17 +5221,17 @@ export interface components {
             readonly created_at: string;
             /** Format: date-time */
             readonly updated_at: string;
-            gender?: components["schemas"]["GenderEnum"];
-            language?: string;
-            description?: string;
-            model?: string;
-            voice_key?: string;
+            gender: components["schemas"]["GenderEnum"];
+            language: string;
+            description: string;
+            model: string;
+            voice_key: string;
             /** Format: double */
-            speed?: number;
+            speed: number;
             /** Format: double */
-            gain?: number;
+            gain: number;
             /** Format: double */
-            pitch?: number;
+            pitch: number;
         };
         /** @description Accepts field names in snake_case and camelCase; writes them as declared. */
         VoiceConfig: {
@@ -5729,24 +5729,8 @@ export interface operations {
     v1_asr_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                enabled?: "0" | "1" | "False" | "True" | "false" | "true";
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                is_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                enabled?: boolean;
+                is_system?: boolean;
                 keyword?: string;
                 /**
                  * @description * `zh` - Chinese
@@ -6092,15 +6076,7 @@ export interface operations {
     v1_assistants_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                is_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                is_system?: boolean;
                 /** @description In the name or the prompt. */
                 keyword?: string;
                 /**
@@ -7414,24 +7390,8 @@ export interface operations {
     v1_gateway_requests_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                aborted?: "0" | "1" | "False" | "True" | "false" | "true";
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                cached?: "0" | "1" | "False" | "True" | "false" | "true";
+                aborted?: boolean;
+                cached?: boolean;
                 endpoint?: string;
                 key?: number;
                 limit?: number;
@@ -7808,15 +7768,7 @@ export interface operations {
     v1_knowledge_bases_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                is_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                is_system?: boolean;
                 /** @description In the name. */
                 keyword?: string;
                 limit?: number;
@@ -8669,24 +8621,8 @@ export interface operations {
     v1_llm_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                enabled?: "0" | "1" | "False" | "True" | "false" | "true";
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                is_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                enabled?: boolean;
+                is_system?: boolean;
                 keyword?: string;
                 limit?: number;
                 /**
@@ -11128,26 +11064,8 @@ export interface operations {
                  *     * `system` - System (runs on the client)
                  */
                 category?: "query" | "system";
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                enabled?: "0" | "1" | "False" | "True" | "false" | "true";
-                /**
-                 * @description false: own tools only.
-                 *
-                 *     * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                include_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                enabled?: boolean;
+                include_system?: boolean;
                 /** @description In the id, name or description. */
                 keyword?: string;
                 limit?: number;
@@ -11956,29 +11874,13 @@ export interface operations {
     v1_voices_list: {
         parameters: {
             query?: {
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                enabled?: "0" | "1" | "False" | "True" | "false" | "true";
+                enabled?: boolean;
                 /**
                  * @description * `Male` - Male
                  *     * `Female` - Female
                  */
                 gender?: "Female" | "Male";
-                /**
-                 * @description * `true` - true
-                 *     * `True` - True
-                 *     * `1` - 1
-                 *     * `false` - false
-                 *     * `False` - False
-                 *     * `0` - 0
-                 */
-                is_system?: "0" | "1" | "False" | "True" | "false" | "true";
+                is_system?: boolean;
                 keyword?: string;
                 language?: string;
                 limit?: number;

@@ -38,8 +38,10 @@ export class Collection<P extends CollectionPath> {
     query: QueryOf<`GET ${P}` & Route> = {} as QueryOf<`GET ${P}` & Route>,
     options: CallOptions = {},
   ): AsyncGenerator<ItemOf<Answer<`GET ${P}` & Route>>> {
-    const pages = (page: number) => this.list({ page_size: PAGE_SIZE, ...query, page }, options);
-    yield* itemsOf<ItemOf<Answer<`GET ${P}` & Route>>>(pages as (page: number) => Promise<Page>);
+    yield* itemsOf<ItemOf<Answer<`GET ${P}` & Route>>>((page) => {
+      const paged = { page_size: PAGE_SIZE, ...(query as object), page };
+      return this.#call(`GET ${this.#path}`, { ...options, query: paged });
+    });
   }
 
   get(id: string, options: CallOptions = {}): Promise<Answer<`GET ${Id<P>}` & Route>> {
