@@ -42,6 +42,8 @@ PROTOCOL = 4400
 UNAUTHENTICATED = 4401
 FORBIDDEN = 4403
 UNKNOWN_ASSISTANT = 4404
+REPLACED = 4409
+RESUME_EXPIRED = 4410
 TOO_MANY = 4429
 OVERLOADED = 4503
 
@@ -137,24 +139,41 @@ class Admission:
 FirstMessage = Callable[[], Awaitable[ClientMessage | None]]
 
 
-async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
-    """Lets a caller in. `first_message` is asked where the handshake shows no credential.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guest:
+    """A caller who may talk to the assistant, if there is room."""
 
-    Raises Refused. Whoever gets the admission gives its slot back and closes its journal.
+    caller: Caller
+    runtime: AssistantRuntime
+    address: str
+
+
+async def recognise(handshake: Handshake, first_message: FirstMessage) -> Guest:
+    """Who calls. `first_message` is asked where the handshake shows no credential.
+
+    Raises Refused.
     """
     if not handshake.assistant_id:
         message = _("The address needs ?assistant_id=…")
         raise Refused("protocol.assistant_id_required", message, PROTOCOL)
     try:
         caller = await _caller(handshake, first_message)
-        principal = caller.principal
-        runtime = await _runtime(principal, handshake)
+        runtime = await _runtime(caller.principal, handshake)
     except Forbidden as error:
         raise Refused("auth.forbidden", str(error.message), FORBIDDEN) from None
     except (Unavailable, DatabaseFailure):
         logger.exception("a call could not be admitted")
         raise _unavailable() from None
-    slot = await _slot(principal, runtime.id, handshake.address)
+    return Guest(caller, runtime, handshake.address)
+
+
+async def admit(guest: Guest) -> Admission:
+    """Lets a caller in who begins a call of their own.
+
+    Raises Refused. Whoever gets the admission gives its slot back and closes its journal.
+    """
+    runtime, principal = guest.runtime, guest.caller.principal
+    slot = await _slot(principal, runtime.id, guest.address)
     owner_id = principal.user_id if principal else runtime.owner_id
     async with AsyncExitStack() as undo:
         undo.push_async_callback(slot.release)
@@ -164,7 +183,7 @@ async def admit(handshake: Handshake, first_message: FirstMessage) -> Admission:
             logger.exception("a call could not be recorded")
             raise _unavailable() from None
         undo.pop_all()
-    return Admission(caller, runtime, slot, journal)
+    return Admission(guest.caller, runtime, slot, journal)
 
 
 def check_still_allowed(caller: Caller, assistant_id: str) -> Caller:
@@ -290,6 +309,12 @@ def _principal_by_now(caller: Caller) -> Principal | None:
     if Scope.VOICE not in principal.scopes:
         raise no_credential()
     return principal
+
+
+def resume_expired() -> Refused:
+    """The one answer to whoever may not resume a session, whatever the reason is."""
+    message = _("There is no session to go on with.")
+    return Refused("session.resume_expired", message, RESUME_EXPIRED)
 
 
 def _too_many(error: RateLimited) -> Refused:

@@ -19,6 +19,8 @@ from realtime.dialects import ws_v1
 from realtime.messages import Problem, Stage
 from realtime.pipeline import Call
 
+CLOSED = 1000
+CLOSED_WITHOUT_CODE = 1005
 TOO_BIG = 1009
 
 Scope = dict[str, Any]
@@ -38,12 +40,23 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
     with translation.override(handshake.language):
         call = Call(socket, handshake, ws_v1.encode)
         running = asyncio.create_task(call.run())
+        is_lost = False
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                take(call, message.get("text"), message.get("bytes"))
+                if not socket.is_closed:
+                    take(call.resumed or call, message.get("text"), message.get("bytes"))
+            is_lost = not _was_closed(message)
         finally:
-            call.hang_up()
+            (call.resumed or call).leave(socket, may_return=is_lost)
+            # Also as long as the session goes on at other sockets.
             await running
+
+
+def _was_closed(message: dict[str, Any]) -> bool:
+    """Whether the client said that it closes; a page that is left says 1001, and may come back."""
+    code = message.get("code")
+    # uvicorn reports 1005 for a lost connection, too, but then without a reason, be it empty.
+    return code == CLOSED or (code == CLOSED_WITHOUT_CODE and "reason" in message)
 
 
 async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +103,7 @@ class VoiceSocket:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.is_closed = False
 
     async def send_text(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
@@ -98,4 +112,5 @@ class VoiceSocket:
         await self._send({"type": "websocket.send", "bytes": pcm})
 
     async def close(self, code: int) -> None:
+        self.is_closed = True
         await self._send({"type": "websocket.close", "code": code})

@@ -17,6 +17,8 @@ from realtime.messages import (
     Hello,
     OutputMode,
     Problem,
+    ResumeOffer,
+    ResumeSession,
     ServerMessage,
     StopSession,
     TextInput,
@@ -38,6 +40,7 @@ class Plan:
     has_opener_calls: bool = False
     language: Language = "en"
     config: ConfigResolved | None = None
+    resume: ResumeOffer | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -229,6 +232,7 @@ Event = (
     | ReplyDone
     | Stopped
     | Hello
+    | ResumeSession
     | TextInput
     | CancelResponse
     | ToolResults

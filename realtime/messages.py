@@ -72,6 +72,15 @@ class StartSession:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ResumeSession:
+    """Go on with a session whose socket was lost, after the event with this number."""
+
+    session_id: str
+    token: str = dataclasses.field(repr=False)
+    last_seq: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TextInput:
     text: str
 
@@ -125,6 +134,7 @@ class StopSession:
 ClientMessage = (
     Hello
     | StartSession
+    | ResumeSession
     | TextInput
     | CancelResponse
     | AudioPlayed
@@ -142,8 +152,36 @@ class HelloAcknowledged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ResumeOffer:
+    """How a client that loses its socket comes back: with this token, once, in so much time."""
+
+    token: str = dataclasses.field(repr=False)
+    within_s: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SessionStarted:
-    pass
+    """`resume` only for clients that asked for it."""
+
+    resume: ResumeOffer | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SoundPosition:
+    """The next audio of this turn's output is what lies there in it."""
+
+    turn: int
+    offset_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionResumed:
+    """The session goes on here; so many events that the client has missed come next."""
+
+    missed: int
+    resume: ResumeOffer
+    # Of a reply that was cut off in the middle of its sound.
+    sound: SoundPosition | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -322,6 +360,7 @@ class Problem:
 ServerMessage = (
     HelloAcknowledged
     | SessionStarted
+    | SessionResumed
     | ConfigResolved
     | Heartbeat
     | InputSpeechStarted

@@ -39,17 +39,25 @@ class Pacer(Generic[MarkT]):
     `push` audio, `mark` what belongs before the audio that follows and `mark_end` what belongs
     after the audio so far; `take` what is due, ask again at `next_at_ms`. At most `lead_ms` of
     sound is out before its time, and a listener who ran dry gets the lead again. `plays_from_ms`
-    says until when the listener still hears the response before.
+    says until when the listener still hears the response before. Of what was handed out, the last
+    `kept_ms` are kept for `rewind`.
     """
 
     def __init__(
-        self, *, lead_ms: int = 250, ahead_ms: int = 3000, plays_from_ms: float = 0.0
+        self,
+        *,
+        lead_ms: int = 250,
+        ahead_ms: int = 3000,
+        plays_from_ms: float = 0.0,
+        kept_ms: int = 0,
     ) -> None:
         self._lead_ms = lead_ms
         self._ahead_ms = ahead_ms
         self._plays_from_ms = plays_from_ms
         self._start_ms: float | None = None
         self._queue = bytearray()
+        self._kept = bytearray()
+        self._kept_bytes = kept_ms * BYTES_PER_MS
         self._marks: deque[_Mark[MarkT]] = deque()
         self._pushed_bytes = 0
         self._sent_bytes = 0
@@ -116,10 +124,24 @@ class Pacer(Generic[MarkT]):
         )
         self._is_finished = True
 
+    def rewind(self, to_ms: int, now_ms: float) -> None:
+        """Hands out again what follows this offset, or as much of it as is kept; no marks.
+
+        The listener has heard what comes before, and nothing since.
+        """
+        back_bytes = max(0, self._sent_bytes - to_ms * BYTES_PER_MS)
+        back_bytes = min(-(-back_bytes // FRAME_BYTES) * FRAME_BYTES, len(self._kept))
+        self._queue[:0] = self._kept[len(self._kept) - back_bytes :]
+        del self._kept[len(self._kept) - back_bytes :]
+        self._sent_bytes -= back_bytes
+        if self._start_ms is not None:
+            self._start_ms = now_ms - self.sent_ms
+
     def clear(self) -> None:
         """Drops everything that was not handed out; nothing is handed out after it."""
         self._is_cleared = True
         self._queue.clear()
+        self._kept.clear()
         self._marks.clear()
 
     def take(self, now_ms: float) -> list[Frames | MarkT]:
@@ -195,6 +217,9 @@ class Pacer(Generic[MarkT]):
         frame = bytes(self._queue[:FRAME_BYTES]).ljust(FRAME_BYTES, b"\0")
         del self._queue[:FRAME_BYTES]
         self._sent_bytes += FRAME_BYTES
+        if self._kept_bytes:
+            self._kept += frame
+            del self._kept[: -self._kept_bytes]
         return frame
 
     def _marks_up_to(self, end_byte: int | None) -> list[MarkT]:

@@ -31,12 +31,17 @@ from core.ids import short_id
 from realtime import session
 from realtime.admission import (
     OVERLOADED,
+    REPLACED,
     UNAUTHENTICATED,
     Admission,
+    Caller,
+    Guest,
     Handshake,
     Refused,
     admit,
     check_still_allowed,
+    recognise,
+    resume_expired,
 )
 from realtime.answering import Answer, Answering, ClientDevice, Thread, run_opener_calls
 from realtime.ear import Ear
@@ -75,12 +80,17 @@ from realtime.messages import (
     Hello,
     OutputMode,
     Problem,
+    ResumeOffer,
+    ResumeSession,
     ServerMessage,
+    SessionResumed,
+    SoundPosition,
     StartSession,
     TextInput,
 )
 from realtime.overrides import OverrideRefused, overridden
 from realtime.player import Player
+from realtime.resumption import MAX_LOST, WayBack
 from realtime.sender import Sender, Wire
 
 logger = logging.getLogger(__name__)
@@ -112,7 +122,11 @@ class _OverError(Exception):
 class Call:
     """A client's connection, from the accepted socket to the closed journal.
 
-    `receive`, `hear`, `complain`, `stop` and `hang_up` never block; `run` is the call.
+    `receive`, `hear`, `complain`, `stop`, `leave` and `hang_up` never block; `run` is the call.
+
+    A client that asked for it may lose its socket and come back by another: whatever is sent in
+    between is kept, sound stands still, and all else goes on. `resumed` is the call that the client
+    of this socket goes on with, if it is not this one.
     """
 
     def __init__(self, wire: Wire, handshake: Handshake, encode: Encode) -> None:
@@ -122,6 +136,9 @@ class Call:
         # Until the call is admitted and has its own.
         self._session_id = short_id()
         self._sender = Sender(wire, self._frame)
+        self._sending: asyncio.Task[None] | None = None
+        self._way_back: WayBack | None = None
+        self.resumed: Call | None = None
         self._state = session.Session()
         self._group = asyncio.TaskGroup()
         self._early: deque[ClientMessage | Problem] = deque()
@@ -187,8 +204,17 @@ class Call:
         """Ends the session from this side."""
         self.dispatch(Stopped(reason, close_code, problem))
 
+    def leave(self, wire: Wire, *, may_return: bool) -> None:
+        """The socket is gone; the client may come back by another, unless it closed this one."""
+        if wire is not self._wire:
+            return  # another has its place
+        if may_return and self._can_return:
+            self._lose()
+        else:
+            self.hang_up()
+
     def hang_up(self) -> None:
-        """The client is gone."""
+        """The client is gone for good."""
         self.stop("disconnected", CLOSE_NORMAL)
         self._has_early.set()
         self._over.set()
@@ -199,13 +225,13 @@ class Call:
         _calls.add(self)
         try:
             async with self._group as group:
-                group.create_task(self._send())
+                self._sending = group.create_task(self._send())
                 await self._enter()
                 await self._over.wait()
                 raise _OverError
         except* _OverError:
             if self._sender.is_stuck:
-                await self._close_wire()
+                await _close(self._wire, INTERNAL)
         except* Exception:
             # The outer edge of a call.
             logger.exception("a call failed")
@@ -217,10 +243,11 @@ class Call:
             self.ended.set()
 
     async def _send(self) -> None:
-        try:
-            await self._sender.run()
+        await self._sender.run()
+        if self._can_return:
+            self._lose()
+        else:
             self._has_sent_all = True
-        finally:
             self._over.set()
 
     async def _send_rest(self) -> None:
@@ -231,24 +258,34 @@ class Call:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._sender.run()
         except TimeoutError:
-            await self._close_wire()
+            await _close(self._wire, INTERNAL)
 
     async def _enter(self) -> None:
         try:
-            admission = await admit(self._handshake, self._first_message)
+            guest = await recognise(self._handshake, self._first_message)
+            if (resume := await self._asked_to_resume(guest)) is not None:
+                self._go_on_with(_call_to_resume(guest, resume), guest, resume)
+                return
+            admission = await admit(guest)
         except Refused as refused:
-            self.stop(refused.problem.code, refused.close_code, refused.problem)
+            self._refuse(refused)
             return
         self._admission = admission
         self._session_id = admission.journal.id
         self.dispatch(Admitted())
+        self._hand_over_early(self)
+        self._group.create_task(self._keep_house(admission))
+
+    def _refuse(self, refused: Refused) -> None:
+        self.stop(refused.problem.code, refused.close_code, refused.problem)
+
+    def _hand_over_early(self, call: Call) -> None:
         while self._early:
             item = self._early.popleft()
             if isinstance(item, Problem):
-                self.complain(item)
+                call.complain(item)
             else:
-                self._take(item)
-        self._group.create_task(self._keep_house(admission))
+                call.receive(item)
 
     async def _first_message(self) -> ClientMessage | None:
         try:
@@ -259,6 +296,87 @@ class Call:
         first = self._early[0] if self._early else None
         return None if isinstance(first, Problem) else first
 
+    # --- a client that comes back ----------------------------------------------------------------
+    @property
+    def _is_lost(self) -> bool:
+        return self._way_back is not None and self._way_back.is_lost
+
+    @property
+    def _can_return(self) -> bool:
+        """Whether the client may lose its socket now."""
+        is_offered = self._way_back is not None and self._state.is_started
+        return is_offered and (self._is_lost or sum(call._is_lost for call in _calls) < MAX_LOST)
+
+    def _lose(self) -> None:
+        """The socket is lost: from now on the session waits for its client."""
+        if self._way_back is None or self._is_lost:
+            return
+        self._way_back.lose(time.monotonic())
+        if self._player is not None:
+            self._player.hold()
+        if self._sending is not None:
+            self._sending.cancel()
+        self._sender.detach()
+
+    async def _asked_to_resume(self, guest: Guest) -> ResumeSession | None:
+        """The client's wish to go on with a session.
+
+        Waits for its first message where there is a session that it might mean: it is not to need
+        another slot, nor to leave a record of a call that was none.
+        """
+        may_mean_one = any(call._is_way_back_of(guest) for call in _calls)
+        first = await self._first_message() if self._early or may_mean_one else None
+        return first if isinstance(first, ResumeSession) else None
+
+    def _is_way_back_of(self, guest: Guest) -> bool:
+        return self._way_back is not None and self._way_back.is_for(guest)
+
+    def _is_meant_by(self, guest: Guest, resume: ResumeSession) -> bool:
+        way_back = self._way_back
+        return (
+            way_back is not None
+            and self._session_id == resume.session_id
+            and self._state.is_started
+            and way_back.is_for(guest)
+            and way_back.opens_with(resume.token)
+            and not way_back.is_over(time.monotonic())
+            and self._sender.can_resume(resume.last_seq)
+        )
+
+    def _go_on_with(self, call: Call, guest: Guest, resume: ResumeSession) -> None:
+        """Leaves the socket to the call that its client means."""
+        if not self._over.is_set():
+            call._take_over(self._wire, guest.caller, resume)
+            self.resumed = call
+            self._early.popleft()
+            self._hand_over_early(call)
+            self._over.set()
+
+    def _take_over(self, wire: Wire, caller: Caller, resume: ResumeSession) -> None:
+        way_back, admission, player = self._way_back, self._admission, self._player
+        if way_back is None or admission is None:
+            raise RuntimeError("the session did not offer to be resumed")
+        if not self._is_lost:
+            self._lose()
+            self._group.create_task(_close(self._wire, REPLACED))
+        self._wire = wire
+        self._admission = dataclasses.replace(admission, caller=caller)
+        self._active_at = time.monotonic()
+        offer, sound = way_back.offer(), self._sound_position()
+        self._sender.attach(
+            wire, resume.last_seq, lambda missed: SessionResumed(missed, offer, sound)
+        )
+        self._sending = self._group.create_task(self._send())
+        if player is not None:
+            player.go_on()
+
+    def _sound_position(self) -> SoundPosition | None:
+        reply, player = self._state.reply, self._player
+        if reply is None or player is None or player.position_ms is None:
+            return None
+        return SoundPosition(reply.turn, player.position_ms)
+
+    # --- housekeeping ----------------------------------------------------------------------------
     async def _keep_house(self, admission: Admission) -> None:
         beat_at = renew_at = recheck_at = time.monotonic()
         while True:
@@ -266,13 +384,8 @@ class Call:
             now = time.monotonic()
             if self._ear is not None:
                 self._ear.end_stalled_turn()
-            if self._sender.is_stuck:
-                self.hang_up()
-            if self._state.reply is not None:
-                self._active_at = now
-            if now - self._active_at > settings.VOICE_INACTIVITY_S:
-                self.stop("inactivity", INACTIVE)
-            if now - beat_at >= HEARTBEAT_EVERY_S:
+            self._look_after_client(now)
+            if now - beat_at >= HEARTBEAT_EVERY_S and not self._is_lost:
                 beat_at = now
                 self._sender.send(Heartbeat())
             if now - renew_at >= RENEW_EVERY_S:
@@ -282,24 +395,35 @@ class Call:
                 recheck_at = now
                 await self._check_rights()
 
+    def _look_after_client(self, now: float) -> None:
+        """Ends the call of a client that is gone, or says nothing."""
+        if self._way_back is not None and self._way_back.is_lost:
+            if self._way_back.is_over(now):
+                self.hang_up()
+            return
+        if self._sender.is_stuck and self._can_return:
+            self._group.create_task(_close(self._wire, INTERNAL))
+            self._lose()
+        elif self._sender.is_stuck:
+            self.hang_up()
+        if self._state.reply is not None:
+            self._active_at = now
+        if now - self._active_at > settings.VOICE_INACTIVITY_S:
+            self.stop("inactivity", INACTIVE)
+
     async def _check_rights(self) -> None:
         admission = self._admission
         if admission is None:
             return
         try:
             caller = await in_db(check_still_allowed, admission.caller, admission.runtime.id)
-            self._admission = dataclasses.replace(admission, caller=caller)
+            if self._admission is admission:  # nobody came back meanwhile
+                self._admission = dataclasses.replace(admission, caller=caller)
         except Refused as refused:
-            self.stop(refused.problem.code, refused.close_code, refused.problem)
+            if self._admission is admission:
+                self._refuse(refused)
         except DatabaseFailure as error:
             logger.warning("the rights of a call could not be checked: %s", error)
-
-    async def _close_wire(self) -> None:
-        try:
-            async with asyncio.timeout(1):
-                await self._wire.close(INTERNAL)
-        except (OSError, RuntimeError) as error:
-            logger.debug("the socket cannot be closed in order: %s", error)
 
     async def _clean_up(self) -> None:
         self.stop("disconnected", CLOSE_NORMAL)
@@ -333,6 +457,8 @@ class Call:
                 self._start(message)
             case AudioPlayed(turn, played_ms):
                 self._report(turn, played_ms)
+            case ResumeSession() if self._state.phase == "ready":
+                self._refuse(resume_expired())
             case CommitInput() if self._ear is not None:
                 self._ear.commit()
             case TextInput() if self._is_flooded():
@@ -359,10 +485,9 @@ class Call:
 
     def _report(self, turn: int | None, played_ms: float | None) -> None:
         reply = self._state.reply
-        if reply is None or reply.turn != turn or played_ms is None or self._answer is None:
+        if reply is None or reply.turn != turn or played_ms is None or self._player is None:
             return
-        if self._answer.player is not None:
-            self._answer.player.report(played_ms)
+        self._player.report(played_ms)
 
     def _start(self, start: StartSession) -> None:
         admission = self._admission
@@ -395,12 +520,21 @@ class Call:
             thread=Thread(admission.journal.id, admission.journal.linked),
             quiet=self._quiet,
         )
+        offer = self._offer_way_back(start, admission)
         self._interruption_ms = runtime.turn_taking.interruption_ms
         admission.journal.started(
             source=CallSource.DEBUG if start.is_debug else CallSource.EXTERNAL,
             metadata=_metadata(start),
         )
-        self.dispatch(Begun(_plan(runtime, start)))
+        self.dispatch(Begun(_plan(runtime, start, offer)))
+
+    def _offer_way_back(self, start: StartSession, admission: Admission) -> ResumeOffer | None:
+        if "resume" not in start.capabilities:
+            return None
+        self._way_back = WayBack(
+            Guest(admission.caller, admission.runtime, self._handshake.address)
+        )
+        return self._way_back.offer()
 
     def _make_ear(self, runtime: AssistantRuntime) -> Ear | None:
         if runtime.recogniser is None:
@@ -435,11 +569,19 @@ class Call:
         if self._answer_task is not None:
             self._answer_task.cancel()
         self._sender.send(self._failure)
-        self._sender.close(INTERNAL)
+        self._close(INTERNAL)
+
+    def _close(self, code: int) -> None:
+        """Closes the socket after what waits for it, which may not take for ever."""
+        self._sender.close(code)
+        if self._is_lost:
+            self._over.set()
+        else:
+            self._call_later(CLOSE_WAIT_S, self._over.set)
 
     def _moment(self, event: Event) -> Moment:
         heard_ms, heard_text = 0, ""
-        player = self._answer.player if self._answer is not None else None
+        player = self._player
         if player is not None and isinstance(event, ENDS_REPLY):
             heard_ms, heard_text = player.heard()
         is_sounding = player is not None and player.is_sounding
@@ -471,8 +613,7 @@ class Call:
                 self._admission.journal.record(entry)
             case Close(code, problem):
                 self._failure = problem
-                self._sender.close(code)
-                self._call_later(CLOSE_WAIT_S, self._over.set)
+                self._close(code)
             case (
                 FinishSentence()
                 | OpenUtterance()
@@ -491,13 +632,26 @@ class Call:
             raise RuntimeError("a reply before the session started")
         player = None
         if shared.voice is not None:
-            player = Player(start.turn, self._sender, self.dispatch, self._may_sound)
+            player = Player(
+                start.turn,
+                self._sender,
+                self.dispatch,
+                self._may_sound,
+                can_rewind=self._way_back is not None,
+            )
+            if self._is_lost:
+                player.hold()
         self._answer = Answer(shared, start, player)
         self._answer_task = self._group.create_task(self._answer.run())
 
+    @property
+    def _player(self) -> Player | None:
+        """The voice of the last reply."""
+        return self._answer.player if self._answer is not None else None
+
     def _stop_reply(self, turn: int) -> None:
-        if self._answer is not None and self._answer.player is not None:
-            self._answer.player.stop()
+        if self._player is not None:
+            self._player.stop()
         self._sender.drop_audio(turn)
         if self._answer_task is not None:
             self._answer_task.cancel()
@@ -529,6 +683,23 @@ class Call:
         return self._encode(message, seq, int(time.time() * 1000), self._session_id)
 
 
+def _call_to_resume(guest: Guest, resume: ResumeSession) -> Call:
+    """The call of this process that the client means. Raises Refused."""
+    for call in _calls:
+        if call._is_meant_by(guest, resume):
+            return call
+    raise resume_expired()
+
+
+async def _close(wire: Wire, code: int) -> None:
+    """Closes a socket that may not work any more."""
+    try:
+        async with asyncio.timeout(1):
+            await wire.close(code)
+    except (OSError, RuntimeError) as error:
+        logger.debug("the socket cannot be closed in order: %s", error)
+
+
 async def close_all(within_s: float = CLOSE_WAIT_S) -> None:
     """Ends all calls of this process with "going away", and waits until they are written down."""
     for call in list(_calls):
@@ -541,7 +712,7 @@ async def close_all(within_s: float = CLOSE_WAIT_S) -> None:
         logger.warning("%d calls did not end in time", len(_calls))
 
 
-def _plan(runtime: AssistantRuntime, start: StartSession) -> Plan:
+def _plan(runtime: AssistantRuntime, start: StartSession, resume: ResumeOffer | None) -> Plan:
     output: OutputMode = "audio" if runtime.voice is not None and runtime.voice_output else "text"
     speaks_first = runtime.first_turn == "bot_first"
     config = ConfigResolved(start.channel, output, len(runtime.tools)) if start.is_debug else None
@@ -554,6 +725,7 @@ def _plan(runtime: AssistantRuntime, start: StartSession) -> Plan:
         ),
         language=runtime.language,
         config=config,
+        resume=resume,
     )
 
 

@@ -16,6 +16,8 @@ FRAMES_PER_MESSAGE = 3
 # More than this waiting at the socket: the client is slow, and frames stay here for now.
 MAX_AT_SOCKET_MS = 1000
 LOOK_AGAIN_MS = 60.0
+# For a listener who was away before anybody noticed.
+KEPT_MS = 10_000
 
 Dispatch = Callable[[VoiceBegun | SegmentBegun | SegmentEnded | VoiceSent], None]
 
@@ -24,22 +26,34 @@ class Player:
     """Sends the sound of a reply at the pace at which it is heard, and knows what was heard.
 
     `dispatch` hears of the first sound, of each segment before and after its sound is sent, and of
-    the end; `may_sound` says whether the call still wants this turn's sound.
+    the end; `may_sound` says whether the call still wants this turn's sound. With `can_rewind`
+    nothing is lost for a listener who goes away for a while: see `hold`.
     """
 
     def __init__(
-        self, turn: int, sender: Sender, dispatch: Dispatch, may_sound: Callable[[int], bool]
+        self,
+        turn: int,
+        sender: Sender,
+        dispatch: Dispatch,
+        may_sound: Callable[[int], bool],
+        *,
+        can_rewind: bool = False,
     ) -> None:
         self._turn = turn
         self._sender = sender
         self._dispatch = dispatch
         self._may_sound = may_sound
-        self._pacer: Pacer[SegmentBegun | SegmentEnded] = Pacer()
+        self._pacer: Pacer[SegmentBegun | SegmentEnded] = Pacer(
+            kept_ms=KEPT_MS if can_rewind else 0
+        )
         self._playout = Playout()
         self._timer: asyncio.TimerHandle | None = None
         self._heard_out = asyncio.Event()
         self._has_begun = False
         self._is_over = False
+        self._held_at_ms: float | None = None
+        self._is_free = asyncio.Event()
+        self._is_free.set()
         self.tts_ttfb_ms: int | None = None
 
     def begin_segment(self, text: str) -> None:
@@ -86,18 +100,47 @@ class Player:
     def stop(self) -> None:
         """Ends the sound now."""
         self._is_over = True
+        self._is_free.set()
         self._pacer.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def hold(self) -> None:
+        """The listener is gone: time stands still, and what they did not hear is not sent yet.
+
+        To be called before what waits at the socket is dropped.
+        """
+        if self._is_over or self._held_at_ms is not None:
+            return
+        now_ms = self._held_at_ms = _now_ms()
+        self._is_free.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        left_ms = self._pacer.sent_ms - self._sender.audio_ms
+        heard_ms = self._playout.surely_heard_ms(self._pacer.played_ms(now_ms))
+        self._pacer.rewind(int(min(left_ms, heard_ms)), now_ms)
+
+    def go_on(self) -> None:
+        """The listener is back: goes on at `position_ms`."""
+        if self._held_at_ms is not None:
+            self._held_at_ms = None
+            self._is_free.set()
+            self._pump()
+
+    @property
+    def position_ms(self) -> int | None:
+        """Where in the output the next sound lies, once it has begun and until all is sent."""
+        return self._pacer.sent_ms if self._has_begun and not self._is_over else None
+
     def report(self, played_ms: float) -> None:
         """Takes the client's word for how much it has played."""
-        self._playout.report(played_ms, _now_ms())
+        self._playout.report(played_ms, self._clock_ms())
 
     def heard(self) -> tuple[int, str]:
         """How many milliseconds were heard by now, and which text that is."""
-        now_ms = _now_ms()
+        now_ms = self._clock_ms()
         heard_ms = self._playout.heard_ms(
             self._pacer.played_ms(now_ms), sent_ms=self._pacer.sent_ms, now_ms=now_ms
         )
@@ -107,14 +150,17 @@ class Player:
     def is_sounding(self) -> bool:
         """Whether there is sound that the listener has yet to hear."""
         # What is left of a frame waits for more sound, or for the end.
-        return self._pacer.ahead_ms(_now_ms()) >= FRAME_MS
+        return self._pacer.ahead_ms(self._clock_ms()) >= FRAME_MS
 
     async def room(self) -> None:
         """Waits while 3 s of sound are made but not heard."""
         while not self._is_over:
-            now_ms = _now_ms()
+            now_ms = self._clock_ms()
             if self._pacer.wants_more(now_ms):
                 return
+            if self._held_at_ms is not None:
+                await self._is_free.wait()
+                continue
             await asyncio.sleep((self._pacer.wants_more_at_ms(now_ms) - now_ms) / 1000)
 
     async def heard_out(self) -> None:
@@ -123,7 +169,7 @@ class Player:
 
     def _pump(self) -> None:
         self._timer = None
-        if self._is_over:
+        if self._is_over or self._held_at_ms is not None:
             return
         if self._sender.audio_ms > MAX_AT_SOCKET_MS:
             self._call_in(LOOK_AGAIN_MS)
@@ -155,6 +201,9 @@ class Player:
         self._dispatch(VoiceSent(self._turn))
         wait_s = max(0.0, self._pacer.silent_at_ms - now_ms) / 1000
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._heard_out.set)
+
+    def _clock_ms(self) -> float:
+        return _now_ms() if self._held_at_ms is None else self._held_at_ms
 
     def _call_in(self, delay_ms: float) -> None:
         loop = asyncio.get_running_loop()

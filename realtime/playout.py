@@ -99,6 +99,10 @@ class Playout:
         by_now_ms = min(played_ms + (now_ms - at_ms), max(played_ms, estimate_ms))
         return max(0.0, min(by_now_ms, sent_ms))
 
+    def surely_heard_ms(self, estimate_ms: float) -> float:
+        """How much was heard without a doubt, by one who may have gone away unnoticed."""
+        return estimate_ms if self._reported is None else self._reported[0]
+
     def heard_text(self, heard_ms: float) -> str:
         """The text heard in the first `heard_ms`: a prefix of `generated_text`."""
         return heard_text(self._segments, heard_ms)

@@ -10,6 +10,23 @@ spoken_prompts    Without it the device speaks the prompts of voice_msg_prompt a
                   does, and `assistant.tool_call` has `tool_call.spoken: true`: the device only
                   shows them. The words are part of the response that makes the call, in its text,
                   sound and segments; after the opener they are a response of their own.
+resume            With it a lost socket does not end the session. `session.started` carries
+                  `resume_token` and `resume_within_s`. Within that time a new socket, opened for
+                  the same assistant by the same caller, sends as its first message
+                      session.resume {session_id, resume_token, last_seq}
+                  and gets
+                      session.resumed {session_id, missed, resume_token, resume_within_s, audio?}
+                  then the `missed` events after `last_seq`, each with its own `seq`, then what
+                  happens now. `session.resumed` has no number of its own: its `seq` is `last_seq`,
+                  and the numbers go on from there. A token is good for once; the next loss needs
+                  the new one. `audio {turn, turn_id, response_id, tts_id, offset_ms}` is there when
+                  a reply was cut off in the middle of its sound: the next frame lies at `offset_ms`
+                  of that output, of which the client may have heard a little more.
+                  A session lives on while its client is away: replies are made, calls of tools wait
+                  as long as they do, sound stands still. A socket that is closed with 1000, or
+                  after session.stop, ends it. Where the older socket still looks open, it is closed
+                  with 4409. Whatever is wrong, the answer is the error `session.resume_expired` and
+                  the close code 4410.
 
 And for all: options of a choice that the model gave as plain strings reach the device as objects.
 A choice may be settled by what the user says or writes; the device learns of it, as of a time-out
@@ -64,9 +81,13 @@ from realtime.messages import (
     Problem,
     ResponseDelta,
     ResponseFinal,
+    ResumeOffer,
+    ResumeSession,
     ServerMessage,
+    SessionResumed,
     SessionStarted,
     SessionStopped,
+    SoundPosition,
     SourcesFound,
     Stage,
     StartSession,
@@ -268,6 +289,16 @@ def _known_capabilities(names: list[str]) -> frozenset[Capability]:
     return frozenset(known for known in _CAPABILITIES if known in names)
 
 
+class _SessionResume(_Frame):
+    type: Literal["session.resume"]
+    session_id: Annotated[str, Field(max_length=64)]
+    resume_token: Annotated[str, Field(max_length=128)]
+    last_seq: Annotated[int, Field(ge=0)]
+
+    def message(self) -> ClientMessage:
+        return ResumeSession(self.session_id, self.resume_token, self.last_seq)
+
+
 class _InputText(_Frame):
     type: Literal["input.text"]
     text: _Words
@@ -353,6 +384,7 @@ class _SessionStop(_Frame):
 _AnyFrame = (
     _Hello
     | _SessionStart
+    | _SessionResume
     | _InputText
     | _ResponseCancel
     | _AudioPlayed
@@ -506,8 +538,12 @@ def _shape(message: ServerMessage, session_id: str) -> _Shape:
             return _Shape("heartbeat", "control", "system", {})
         case HelloAcknowledged():
             return _Shape("hello.ack", "control", "system", {"version": VERSION})
-        case SessionStarted():
-            return _Shape("session.started", "control", "system", _session(session_id))
+        case SessionStarted(resume):
+            data = {**_session(session_id), **_offer(resume)}
+            return _Shape("session.started", "control", "system", data)
+        case SessionResumed():
+            data = _resumed(message, session_id)
+            return _Shape("session.resumed", "control", "system", data)
         case ConfigResolved():
             return _Shape("config.resolved", "control", "system", {"config": _config(message)})
         case SessionStopped(reason):
@@ -605,6 +641,25 @@ def _session(session_id: str) -> dict[str, Any]:
         "tracks": _TRACKS,
         "audio": {"encoding": ENCODING, "sample_rate_hz": SAMPLE_RATE_HZ, "channels": CHANNELS},
     }
+
+
+def _offer(resume: ResumeOffer | None) -> dict[str, Any]:
+    if resume is None:
+        return {}
+    return {"resume_token": resume.token, "resume_within_s": resume.within_s}
+
+
+def _resumed(message: SessionResumed, session_id: str) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "missed": message.missed,
+        **_offer(message.resume),
+        **({} if message.sound is None else {"audio": _position(message.sound)}),
+    }
+
+
+def _position(sound: SoundPosition) -> dict[str, Any]:
+    return {**_voice_ids(sound.turn), "offset_ms": sound.offset_ms}
 
 
 def _config(message: ConfigResolved) -> dict[str, Any]:

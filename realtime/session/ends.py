@@ -20,7 +20,7 @@ def admit(draft: Draft, event: Admitted) -> None:
 def begin(draft: Draft, event: Begun) -> None:
     plan = event.plan
     draft.change(phase="listening", plan=plan, began_at_ms=draft.moment.at_ms)
-    draft.send(messages.SessionStarted())
+    draft.send(messages.SessionStarted(plan.resume))
     if plan.config is not None:
         draft.send(plan.config)
     if plan.has_opener:
