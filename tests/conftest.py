@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
 from core.redis import redis_sync
+from tests import emptying
 from tests.upstream import upstream, upstream_server
 
 __all__ = ["upstream", "upstream_server"]
@@ -132,6 +133,11 @@ def socket_guard() -> Iterator[None]:
         patch.setattr(socket.socket, name, guarded(name))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_emptying() -> None:
+    emptying.install()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,6 +21,8 @@ from config.supervisor import postgres, redis
 from config.supervisor.process import free_port
 
 PASSWORD = "test"
+# The data is gone with the run, whatever happens.
+NOT_DURABLE = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 def _stop(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
@@ -54,7 +56,9 @@ def _start() -> None:
     os.environ["FIELD_KEYS"] = Fernet.generate_key().decode()
     if "DATABASE_URL" not in os.environ:
         port = free_port()
-        processes.append(postgres.start(folder / "postgres", port=port, password=PASSWORD))
+        processes.append(
+            postgres.start(folder / "postgres", port=port, password=PASSWORD, options=NOT_DURABLE)
+        )
         os.environ["DATABASE_URL"] = f"postgres://app:{PASSWORD}@127.0.0.1:{port}/postgres"
     if "REDIS_URL" not in os.environ:
         port = free_port()

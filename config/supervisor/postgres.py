@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,13 @@ def _cache_mb() -> int:
     return max(_MIN_CACHE_MB, min(_MAX_CACHE_MB, eighth // 2**20))
 
 
-def start(folder: Path, *, port: int, password: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, *, port: int, password: str, options: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Starts the server and waits until it answers; for tests and short-lived tools."""
     initialise(folder, password=password)
     process = subprocess.Popen(
-        command(folder, port=port),
+        [*command(folder, port=port), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import uvicorn
-from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
@@ -30,6 +29,7 @@ from providers.catalogue import sync_builtin_models
 from providers.fakes import Behaviour, FakeUpstream
 from providers.models import LlmType
 from tests.conftest import make_key, make_user
+from tests.emptying import empty
 from tests.gateway.conftest import PATIENCE_S, make_llm, publish
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Rows that are seen by all threads, and are gone after the module."""
     with django_db_blocker.unblock():
         yield
-        call_command("flush", verbosity=0, interactive=False, inhibit_post_migrate=True)
+        empty()
         connections.close_all()
 
 
