@@ -22,8 +22,14 @@ const SHARED = {
   logLevel: "warning",
 };
 
-const readable = (entry, name) =>
-  build({ ...SHARED, entryPoints: [entry], outfile: join(out, name), banner: { js: ORIGIN } });
+const readable = (entry, name, format = "esm") =>
+  build({
+    ...SHARED,
+    entryPoints: [entry],
+    outfile: join(out, name),
+    banner: { js: ORIGIN },
+    format,
+  });
 
 /** A worklet as one line of source, for pages that serve no files of ours. */
 async function minified(name) {
@@ -45,5 +51,6 @@ async function carry() {
 await carry();
 await Promise.all([
   readable("src/voice/index.ts", "ai-video-assistant.js"),
+  readable("src/widget/index.ts", "widget.js", "iife"),
   ...WORKLETS.map((name) => readable(`src/voice/worklets/${name}.ts`, `${name}.worklet.js`)),
 ]);

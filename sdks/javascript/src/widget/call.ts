@@ -1,9 +1,10 @@
 /** One call of a visitor: the conversation, as far as the panel shows it. */
-import { MicrophoneError, UnsupportedError } from "../errors.js";
+import { UnsupportedError } from "../errors.js";
+import { openMicrophone, stopStream } from "../voice/audio/microphone.js";
 import { openConversation } from "../voice/connection.js";
 import type { Conversation } from "../voice/conversation.js";
 import { Emitter } from "../voice/emitter.js";
-import { ConversationError } from "../voice/errors.js";
+import { ConversationError, MicrophoneError } from "../voice/errors.js";
 import type { Closing, ConversationState, Interruption, Reply, Source, Transcript } from "../voice/events.js";
 import { endingOf, type Ending } from "./endings.js";
 import type { Options } from "./options.js";
@@ -43,6 +44,7 @@ export class Call extends Emitter<CallEvents> {
   readonly #options: Options;
   readonly #ticket: TicketSource | undefined;
   #conversation: Conversation | undefined;
+  readonly #aborter = new AbortController();
   #written = 0;
   #isOver = false;
 
@@ -54,17 +56,14 @@ export class Call extends Emitter<CallEvents> {
 
   /** Rings up; call it from a click, or the browser allows no sound. Never rejects: see "end". */
   async start({ isSpoken }: { isSpoken: boolean }): Promise<void> {
+    // First, so that the assistant does not greet somebody who is reading a question of the browser.
+    const stream = isSpoken ? await this.#askForMicrophone() : null;
     try {
-      const conversation = await this.#connect();
-      // Hung up meanwhile.
-      if (this.#isOver) return void conversation.close();
-      this.#conversation = conversation;
-      this.#listen(conversation);
-      this.#enter(conversation.state);
+      if (!this.#isOver) this.#begin(await this.#connect());
     } catch (error) {
-      return this.#finish(endingOf(error, this.#options, false));
+      this.#finish(endingOf(error, this.#options, false));
     }
-    if (isSpoken) await this.#openMicrophone();
+    if (stream) await this.#listenTo(stream);
   }
 
   /** Says something in writing. */
@@ -77,14 +76,14 @@ export class Call extends Emitter<CallEvents> {
   }
 
   async toggleMicrophone(): Promise<void> {
-    if (this.microphone === "off") return this.#openMicrophone();
-    const isMuted = this.microphone === "on";
-    this.#conversation?.mute(isMuted);
-    this.#hear(isMuted ? "muted" : "on");
+    if (this.microphone !== "off") return this.#mute(this.microphone === "on");
+    const stream = await this.#askForMicrophone();
+    if (stream) await this.#listenTo(stream);
   }
 
   /** The visitor hangs up. */
   end(): void {
+    this.#aborter.abort();
     void this.#conversation?.close();
     this.#finish(null);
   }
@@ -107,10 +106,10 @@ export class Call extends Emitter<CallEvents> {
     return openConversation({
       socketUrl: socketUrlOf(server),
       assistantId,
-      access: this.#ticket ? { ticket: this.#ticket } : {},
+      access: async () => (this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" }),
       output,
       source: "widget",
-      reconnect: true,
+      signal: this.#aborter.signal,
       // Beside this script: pages with a strict policy name its server, and forbid blob:.
       audio: {
         captureWorkletUrl: new URL("capture.worklet.js", script),
@@ -119,16 +118,44 @@ export class Call extends Emitter<CallEvents> {
     });
   }
 
-  async #openMicrophone(): Promise<void> {
+  /** The microphone, or null where the visitor or the device has none for us. */
+  async #askForMicrophone(): Promise<MediaStream | null> {
     try {
-      await this.#conversation?.startMicrophone();
-      if (!this.#isOver) this.#hear("on");
+      return await openMicrophone();
     } catch (error) {
-      if (this.#isOver) return;
-      const problem = error instanceof MicrophoneError ? error.problem : "failed";
-      this.emit("notice", `microphone.${problem}`);
-      if (problem === "failed") warn(String(error));
+      this.#missMicrophone(error);
+      return null;
     }
+  }
+
+  async #listenTo(stream: MediaStream): Promise<void> {
+    if (!this.#conversation || this.#isOver) return stopStream(stream);
+    try {
+      await this.#conversation.startMicrophone({ stream });
+      this.#mute(false);
+    } catch (error) {
+      this.#missMicrophone(error);
+    }
+  }
+
+  #missMicrophone(error: unknown): void {
+    if (this.#isOver) return;
+    if (error instanceof MicrophoneError) return this.emit("notice", `microphone.${error.problem}`);
+    this.emit("notice", "microphone.failed");
+    warn(String(error));
+  }
+
+  #mute(isMuted: boolean): void {
+    this.#conversation?.mute(isMuted);
+    this.#hear(isMuted ? "muted" : "on");
+  }
+
+  #begin(conversation: Conversation): void {
+    // Hung up meanwhile.
+    if (this.#isOver) return void conversation.close();
+    this.#conversation = conversation;
+    this.#listen(conversation);
+    this.#enter(conversation.state);
   }
 
   #listen(conversation: Conversation): void {
@@ -160,7 +187,7 @@ export class Call extends Emitter<CallEvents> {
   #complain(error: unknown): void {
     if (error instanceof MicrophoneError) {
       this.#hear("off");
-      return this.emit("notice", "microphone.lost");
+      return this.#missMicrophone(error);
     }
     const word = error instanceof ConversationError ? STAGES[error.stage] : undefined;
     if (word) this.emit("notice", word);
@@ -173,6 +200,7 @@ export class Call extends Emitter<CallEvents> {
   }
 
   #hear(microphone: Microphone): void {
+    if (this.#isOver) return;
     this.microphone = microphone;
     this.emit("change");
   }

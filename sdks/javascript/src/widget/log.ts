@@ -57,6 +57,14 @@ export class Log {
     if (this.#isFollowing) this.element.scrollTop = this.element.scrollHeight;
   }
 
+  /** Takes back guesses that nothing came of; what was answered until now is all there is. */
+  settle(): void {
+    for (const [id, line] of this.#lines) {
+      if (line.dataset.final === "false" && line.className === "you") this.#remove(id);
+      else line.dataset.final = "true";
+    }
+  }
+
   /** Separates the calls of one visit. */
   divide(): void {
     this.#lines.clear();

@@ -110,8 +110,7 @@ export class Panel {
     if (this.isOpen) return;
     this.#panel.hidden = false;
     this.#launcher.hidden = true;
-    const isIdle = !this.#start.hidden;
-    (isIdle ? this.#start : this.#text).focus({ preventScroll: true });
+    this.#keepFocus();
     this.#log.follow();
   }
 
@@ -128,8 +127,7 @@ export class Panel {
     this.#state = state;
     this.#hearing = hearing;
     this.#show();
-    // The button that was pressed is gone.
-    if (this.isOpen && wasOn !== isOn(state)) (wasOn ? this.#start : this.#text).focus({ preventScroll: true });
+    if (this.isOpen && wasOn !== isOn(state)) this.#keepFocus();
   }
 
   showEntry(entry: Entry): void {
@@ -146,6 +144,11 @@ export class Panel {
     // The ear hears ratios: 60 dB below full scale is the bottom of the meter.
     const level = rms > 0 ? Math.max(0, 1 + Math.log10(rms) / 3) : 0;
     this.#root.style.setProperty("--level", level.toFixed(2));
+  }
+
+  /** The call is over: what was not finished will not be. */
+  settle(): void {
+    this.#log.settle();
   }
 
   /** A line that stays until it is dismissed, or the next call. */
@@ -170,6 +173,12 @@ export class Panel {
   begin(): void {
     this.#notices.replaceChildren();
     this.#log.divide();
+  }
+
+  /** The button that was pressed is gone; a text field would call a phone's keyboard. */
+  #keepFocus(): void {
+    if (this.#host.shadowRoot?.activeElement === this.#text) return;
+    (isOn(this.#state) ? this.#log.element : this.#start).focus({ preventScroll: true });
   }
 
   #listen(form: HTMLFormElement): void {

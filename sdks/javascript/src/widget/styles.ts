@@ -112,6 +112,7 @@ h2 { overflow: hidden; font-size: 16px; font-weight: 600; white-space: nowrap; t
 .log { display: flex; flex: 1; flex-direction: column; min-height: 0; padding: 16px; overflow-y: auto; overscroll-behavior: contain; }
 .log:focus-visible { outline-offset: -2px; }
 .welcome { display: flex; flex-direction: column; align-items: center; gap: 8px; max-width: 280px; margin: auto; text-align: center; text-wrap: balance; }
+.welcome:lang(zh) { word-break: keep-all; }
 .soft { color: var(--soft); font-size: 14px; }
 ol { display: flex; flex-direction: column; gap: 12px; }
 ol:empty { display: none; }
@@ -127,6 +128,7 @@ ol > li { position: relative; max-width: 88%; overflow-wrap: anywhere; white-spa
 footer { display: flex; flex-direction: column; gap: 10px; padding: 12px 16px max(14px, env(safe-area-inset-bottom)); border-top: 1px solid var(--line); }
 .row { display: flex; align-items: center; gap: 8px; }
 input { flex: 1; min-width: 0; min-height: 44px; padding: 8px 16px; border: 1px solid var(--line); border-radius: 22px; background: var(--ground); }
+input:focus-visible { outline-offset: -1px; }
 input::placeholder { color: var(--soft); opacity: 1; }
 .end { border-color: transparent; background: var(--danger); color: #fff; }
 .microphone { box-shadow: 0 0 0 calc(7px * var(--level, 0)) var(--tint); }

@@ -92,6 +92,7 @@ export class Widget extends Emitter<WidgetEvents> {
     call.on("level", (rms) => this.#panel.showLevel(rms));
     call.on("end", (ending) => {
       this.#call = null;
+      this.#panel.settle();
       this.#show("ended");
       if (!ending) return;
       const retry = (): unknown => this.#start({ isSpoken: this.#isSpoken });
