@@ -23,9 +23,10 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.models import User
 from accounts.principals import Principal
+from core import window
 from core.errors import RateLimited
 from core.families import Gateway, family_for
-from core.redis import Outage, redis_async, redis_sync
+from core.redis import Outage, redis_async
 
 logger = logging.getLogger(__name__)
 _outage = Outage("requests are not limited until it is back")
@@ -34,59 +35,7 @@ _outage = Outage("requests are not limited until it is back")
 _SKIP_AFTER_FAILURE_S = 5.0
 
 
-# What was asked within the last period, oldest first, each with what it counts for; and their sum.
-# One step, so that processes cannot take the same room twice. The clock is the caller's.
-_TAKE = """
-local now, period = tonumber(ARGV[1]), tonumber(ARGV[2])
-local limit, cost = tonumber(ARGV[3]), tonumber(ARGV[4])
-local taken = tonumber(redis.call('GET', KEYS[2]) or 0)
-local function of(entry)
-  local at, count = string.match(entry, '(%d+):(%d+)')
-  return tonumber(at), tonumber(count)
-end
-while true do
-  local oldest = redis.call('LINDEX', KEYS[1], 0)
-  if not oldest then taken = 0 break end
-  local at, count = of(oldest)
-  if at + period > now then break end
-  redis.call('LPOP', KEYS[1])
-  taken = taken - count
-end
-local wait, reset = 0, period
-if taken + cost <= limit then
-  taken = taken + cost
-  redis.call('RPUSH', KEYS[1], ARGV[1] .. ':' .. ARGV[4])
-else
-  wait = period
-  local missing = taken + cost - limit
-  if cost <= limit then
-    -- Each counts for one at least: so many of them are always enough.
-    for _, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, missing - 1)) do
-      local at, count = of(entry)
-      missing = missing - count
-      if missing <= 0 then wait = at + period - now break end
-    end
-  end
-  local newest = redis.call('LINDEX', KEYS[1], -1)
-  reset = newest and of(newest) + period - now or 0
-end
-redis.call('SET', KEYS[2], taken, 'PX', period)
-redis.call('PEXPIRE', KEYS[1], period)
-return {wait, math.max(0, limit - taken), reset}
-"""
-_MINUTE_S, _HOUR_S = 60, 3600
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether there was room: `wait_s` is None, or how long until there is enough.
-
-    `remaining` is the room that is left, `reset_s` how long until all of it is there again.
-    """
-
-    wait_s: float | None
-    remaining: int
-    reset_s: float
+_HOUR_S = 3600
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,39 +45,24 @@ class _Rate:
     limit: int
     period_s: int
 
-    @property
-    def open(self) -> Verdict:
-        """The verdict of nobody: Redis is away."""
-        return Verdict(None, self.limit, 0.0)
-
 
 class _Windows:
-    """Moving windows: exact, one for all processes, with no burst at an edge."""
+    """Moving windows (`core.window`), which let everything through while Redis is away."""
 
     def __init__(self) -> None:
         self._skip_until = 0.0
 
-    def take(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
-        """Takes room for `cost`, or none where there is not enough. Never raises."""
+    def take(self, rate: _Rate, name: str, *, cost: int = 1) -> float | None:
+        """Takes room for `cost`; where there is not enough, none: how long until there is."""
         if self.is_away():
-            return rate.open
+            return None
+        key = f"limits:{name}:{rate.period_s}"
         try:
-            script = redis_sync().register_script(_TAKE)
-            return _verdict(script(*_arguments(rate, name, cost)))
+            grant = window.take_sync(key, rate.limit, span_s=rate.period_s, wanted=cost, least=cost)
         except redis.exceptions.RedisError as error:
             self.failed(error)
-            return rate.open
-
-    async def take_async(self, rate: _Rate, name: str, *, cost: int = 1) -> Verdict:
-        """As `take`, on the event loop."""
-        if self.is_away():
-            return rate.open
-        try:
-            script = redis_async().register_script(_TAKE)
-            return _verdict(await script(*_arguments(rate, name, cost)))
-        except redis.exceptions.RedisError as error:
-            self.failed(error)
-            return rate.open
+            return None
+        return None if grant.granted else grant.wait_s
 
     def is_away(self) -> bool:
         """Whether Redis failed a moment ago, so that it is not asked."""
@@ -140,32 +74,16 @@ class _Windows:
         _outage.report(error)
 
 
-def _arguments(rate: _Rate, name: str, cost: int) -> tuple[list[str], list[int]]:
-    """Keys and values of the script; times are in milliseconds."""
-    key = f"limits:{name}:{rate.period_s}"
-    now_ms = int(time.time() * 1000)
-    return [key, f"{key}:sum"], [now_ms, rate.period_s * 1000, rate.limit, cost]
-
-
-def _verdict(answer: Any) -> Verdict:
-    wait_ms, remaining, reset_ms = answer
-    return Verdict(wait_ms / 1000 if wait_ms else None, remaining, reset_ms / 1000)
-
-
 windows = _Windows()
 
 
-async def hit(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
+def hit(group: str, who: str, per_minute: int, *, cost: int = 1) -> float | None:
     """Counts a request of somebody, or what else it costs, against a limit a minute.
 
-    Groups are counted apart. What is refused does not count. Without Redis nothing is refused.
+    None where there was room for it, else in how many seconds there is. Groups are counted apart.
+    What is refused does not count. Without Redis nothing is refused.
     """
-    return await windows.take_async(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
-
-
-def hit_sync(group: str, who: str, per_minute: int, *, cost: int = 1) -> Verdict:
-    """As `hit`, for synchronous code; both count together."""
-    return windows.take(_Rate(per_minute, _MINUTE_S), f"{group}:{who}", cost=cost)
+    return windows.take(_Rate(per_minute, window.MINUTE_S), f"{group}:{who}", cost=cost)
 
 
 def who(principal: Principal) -> str:
@@ -198,7 +116,7 @@ class CredentialThrottle(BaseThrottle):
     def wait_of(self, principal: Principal, request: Request) -> float | None:
         """Counts the request; None where there was room for it, else when there is some."""
         group = "gateway" if family_for(request.path_info) is Gateway else "api"
-        return hit_sync(group, who(principal), requests_per_minute(principal)).wait_s
+        return hit(group, who(principal), requests_per_minute(principal))
 
     def wait(self) -> float | None:
         return None if self._wait_s is None else math.ceil(self._wait_s)
@@ -206,15 +124,15 @@ class CredentialThrottle(BaseThrottle):
 
 # --- Attempts to sign in or up -----------------------------------------------------------------
 
-_LOGINS = (_Rate(20, _MINUTE_S), _Rate(200, _HOUR_S))
+_LOGINS = (_Rate(20, window.MINUTE_S), _Rate(200, _HOUR_S))
 # Guesses at one account from many addresses.
-_LOGINS_TO_ACCOUNT = (_Rate(40, _MINUTE_S), _Rate(100, _HOUR_S))
+_LOGINS_TO_ACCOUNT = (_Rate(40, window.MINUTE_S), _Rate(100, _HOUR_S))
 _REGISTRATIONS = (_Rate(30, _HOUR_S),)
 
 
 def _limit(rates: tuple[_Rate, ...], action: str, who: str) -> None:
     for rate in rates:
-        wait_s = windows.take(rate, f"{action}:{who}").wait_s
+        wait_s = windows.take(rate, f"{action}:{who}")
         if wait_s is not None:
             raise _too_many(wait_s)
 
@@ -256,7 +174,7 @@ def limit_connects(principal: Principal | None, address: str) -> None:
     Allows six a minute for each one that may be open at a time. Raises RateLimited.
     """
     caller = f"address:{address}" if principal is None else who(principal)
-    wait_s = hit_sync("voice", caller, 6 * settings.VOICE_SOCKETS_PER_USER).wait_s
+    wait_s = hit("voice", caller, 6 * settings.VOICE_SOCKETS_PER_USER)
     if wait_s is not None:
         raise _too_many(wait_s)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from accounts.limits import VoiceSlots, _Rate, _Windows
 from accounts.models import User
 from accounts.principals import Principal, principal_for_user
 from config.supervisor.process import free_port
+from core import window
 from core.errors import RateLimited, Unauthenticated, Unavailable
 from core.redis import redis_async, redis_sync
 from tests.conftest import client_with, make_key
@@ -24,8 +26,17 @@ from tests.core.urls import PREFIXES
 pytestmark = pytest.mark.urls("tests.core.urls")
 
 
+TAKE = window.take_sync
+
+
 def counted(family: str = "platform") -> str:
     return f"{PREFIXES[family]}-counted"
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, at_s: float) -> None:
+    """Has windows see this time, in seconds since a moment at the beginning of a second."""
+    take = partial(TAKE, now=1_900_000_000 + at_s)
+    monkeypatch.setattr(window, "take_sync", take)
 
 
 @pytest.fixture
@@ -59,7 +70,7 @@ def test_it_stops_at_the_limit_in_the_familys_shape(alice: User, family: str) ->
     assert {client.get(counted(family)).status_code for _number in range(5)} == {200}
     response = client.get(counted(family))
     message_of(response, family, 429)
-    assert 1 <= int(response["Retry-After"]) <= 60
+    assert 1 <= int(response["Retry-After"]) <= 61
 
 
 @pytest.mark.usefixtures("five_a_minute")
@@ -100,67 +111,66 @@ def test_it_counts_the_gateway_apart(alice: User) -> None:
 def test_it_lets_requests_in_again_as_the_window_moves(
     alice_api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.time()
     statuses = []
     for at_s in (0, 30, 30, 30, 30, 45, 61, 61):
-        monkeypatch.setattr("time.time", lambda at_s=at_s: now + at_s)
+        set_clock(monkeypatch, at_s)
         statuses.append(alice_api.get(counted()).status_code)
     assert statuses == [200, 200, 200, 200, 200, 429, 200, 429]
 
 
-async def test_it_counts_what_all_ask_in_any_way_together() -> None:
-    verdicts = [await limits.hit("group", "who", 3), limits.hit_sync("group", "who", 3)]
+def test_it_counts_what_all_processes_let_in_together() -> None:
     # Another process has its own objects.
-    verdicts += [_Windows().take(_Rate(3, 60), "group:who"), await limits.hit("group", "who", 3)]
-    assert [(each.wait_s is None, each.remaining) for each in verdicts] == [
-        (True, 2),
-        (True, 1),
-        (True, 0),
-        (False, 0),
-    ]
-    assert (await limits.hit("group", "somebody else", 3)).wait_s is None
-    assert (await limits.hit("another group", "who", 3)).wait_s is None
+    waits = [limits.hit("group", "who", 3), _Windows().take(_Rate(3, 60), "group:who")]
+    waits += [limits.hit("group", "who", 3) for _number in range(2)]
+    assert [wait_s is None for wait_s in waits] == [True, True, True, False]
+    assert limits.hit("group", "somebody else", 3) is None
+    assert limits.hit("another group", "who", 3) is None
 
 
-async def test_it_lets_no_more_in_than_there_is_room_for_in_a_race() -> None:
-    verdicts = await asyncio.gather(*(limits.hit("group", "who", 20) for _number in range(50)))
-    assert sum(each.wait_s is None for each in verdicts) == 20
+def test_it_lets_no_more_in_than_there_is_room_for_in_a_race() -> None:
+    with ThreadPoolExecutor(10) as threads:
+        waits = list(threads.map(lambda _number: limits.hit("group", "who", 20), range(50)))
+    assert waits.count(None) == 20
 
 
 def test_it_weighs_what_is_asked_and_says_when_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = time.time()
+    def at(seconds: float, cost: int) -> float | None:
+        set_clock(monkeypatch, seconds)
+        return limits.hit("tokens", "who", 1000, cost=cost)
 
-    def at(seconds: float, cost: int) -> tuple[float | None, int, float]:
-        monkeypatch.setattr("time.time", lambda: now + seconds)
-        verdict = limits.hit_sync("tokens", "who", 1000, cost=cost)
-        wait_s = None if verdict.wait_s is None else round(verdict.wait_s)
-        return wait_s, verdict.remaining, round(verdict.reset_s)
-
-    assert at(0, 600) == (None, 400, 60)
-    assert at(10, 300) == (None, 100, 60)
+    assert at(0, 600) is None
+    assert at(10, 300) is None
     # For a little the first has to go, for more the second too; what is refused takes nothing.
-    assert at(20, 200) == (40, 100, 50)
-    assert at(20, 700) == (40, 100, 50)
-    assert at(20, 701) == (50, 100, 50)
-    assert at(20, 1001) == (60, 100, 50)
-    assert at(20, 100) == (None, 0, 60)
-    assert at(60.5, 600) == (None, 0, 60)
-    assert at(200, 1000) == (None, 0, 60)
+    # The second in which something was asked counts as a whole.
+    assert at(20, 200) == 41
+    assert at(20, 700) == 41
+    assert at(20, 701) == 51
+    assert at(20, 1001) == 60
+    assert at(20, 100) is None
+    assert at(60.9, 600) is not None
+    assert at(61, 600) is None
+    assert at(200, 1000) is None
+
+
+def test_it_keeps_longer_periods_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    for at_s in (0, 1800, 3500, 3601, 3602):
+        set_clock(monkeypatch, at_s)
+        waits.append(_Windows().take(_Rate(2, 3600), "attempts"))
+    assert waits == [None, None, 101, None, 1799]
 
 
 def test_it_keeps_nothing_of_who_asks_no_more() -> None:
-    limits.hit_sync("group", "who", 3)
-    keys = list(redis_sync().scan_iter("limits:*"))
-    assert len(keys) == 2
-    assert all(0 < redis_sync().pttl(key) <= 60_000 for key in keys)
+    limits.hit("group", "who", 3)
+    (key,) = redis_sync().scan_iter("limits:*")
+    assert 0 < redis_sync().ttl(key) <= 62
 
 
 @pytest.mark.usefixtures("redis_away")
-async def test_it_refuses_nobody_without_redis() -> None:
-    verdicts = [await limits.hit("group", "who", 1) for _number in range(3)]
-    assert {(each.wait_s, each.remaining) for each in verdicts} == {(None, 1)}
+def test_it_refuses_nobody_without_redis() -> None:
+    assert {limits.hit("group", "who", 1) for _number in range(3)} == {None}
 
 
 @pytest.mark.usefixtures("redis_away")
