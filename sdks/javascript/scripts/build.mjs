@@ -29,6 +29,8 @@ function declare() {
   const compiler = join(root, "node_modules/typescript/bin/tsc");
   const options = ["--project", join(root, "tsconfig.types.json")];
   execFileSync(process.execPath, [compiler, ...options], { stdio: "inherit" });
+  // The compiler writes declarations of sources, and leaves those that are declarations already.
+  cpSync(join(root, "src/generated"), join(dist, "esm/generated"), { recursive: true });
   for (const file of globSync("**/*.d.ts", { cwd: join(dist, "esm") })) {
     mkdirSync(dirname(join(dist, "cjs", file)), { recursive: true });
     cpSync(join(dist, "esm", file), join(dist, "cjs", file));

@@ -11,6 +11,7 @@ import type { Answer, BodyOf, CallArguments, CallOptions, Route } from "./routes
 import { openConversation, type ConversationOptions } from "./voice/connection.js";
 import type { Conversation } from "./voice/conversation.js";
 import type { WebSocketClass } from "./voice/link.js";
+import { nodeWebSocket } from "./voice/node-socket.js";
 import type { Access } from "./voice/protocol.js";
 
 export interface ClientOptions {
@@ -18,7 +19,7 @@ export interface ClientOptions {
   apiUrl?: string | undefined;
   /** Where its WebSockets are, with or without the path "/ws"; as `apiUrl` if not given. */
   wsUrl?: string | undefined;
-  /** As the environment variable AI_VIDEO_ASSISTANT_API_KEY where there is one. */
+  /** If not given, the environment's AI_VIDEO_ASSISTANT_API_KEY; "" for none. */
   apiKey?: string | undefined;
   /** Gets a ticket for each connection of a conversation, so that a page needs no key. */
   ticket?: (() => Promise<string>) | undefined;
@@ -52,7 +53,7 @@ export class AIVideoAssistant {
   readonly #options: ClientOptions;
 
   constructor(options: ClientOptions = {}) {
-    const apiKey = options.apiKey ?? environment("AI_VIDEO_ASSISTANT_API_KEY");
+    const apiKey = (options.apiKey ?? environment("AI_VIDEO_ASSISTANT_API_KEY")) || undefined;
     const apiUrl = urlOf("apiUrl", options.apiUrl ?? pageOrigin() ?? LOCAL_URL, /^https?:$/);
     this.#socketUrl = socketUrlOf(options.wsUrl ?? apiUrl);
     this.#options = { ...options, apiKey };
@@ -92,7 +93,7 @@ export class AIVideoAssistant {
       socketUrl: this.#socketUrl,
       assistantId,
       access: () => this.#access(),
-      WebSocket: this.#options.WebSocket,
+      WebSocket: this.#options.WebSocket ?? globalThis.WebSocket ?? nodeWebSocket(),
     });
   }
 
@@ -121,7 +122,7 @@ export class AIVideoAssistant {
 /** A variable of the environment, where there is one; browsers have none. */
 function environment(name: string): string | undefined {
   const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } };
-  return process?.env?.[name] || undefined;
+  return process?.env?.[name];
 }
 
 /** Where the page comes from, if this is one of a server. */

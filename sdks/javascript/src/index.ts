@@ -1,5 +1,4 @@
 export { AIVideoAssistant, type ClientOptions } from "./client.js";
-export * from "./errors.js";
 export type { Fetch } from "./http.js";
 export type { Uploadable } from "./resources/files.js";
 export type { WaitOptions } from "./resources/knowledge.js";
@@ -21,7 +20,4 @@ export type {
   Route,
   Schema,
 } from "./routes.js";
-export type { AudioOptions, ConversationOptions } from "./voice/connection.js";
-export { Conversation } from "./voice/conversation.js";
-export * from "./voice/errors.js";
-export type * from "./voice/events.js";
+export * from "./voice/index.js";
