@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import errno
 import fcntl
 import itertools
@@ -38,7 +39,7 @@ from core.db import in_db
 from core.loops import PerLoop
 from gateway.models import Route, UsageRecord
 from gateway.types import Metered, Target
-from providers.actions import note_broken
+from providers.actions import note_answered, note_broken
 
 logger = logging.getLogger(__name__)
 
@@ -276,6 +277,17 @@ def write_lines(lines: Iterable[bytes]) -> None:
     rows = (row for line in lines if (row := _row(line)) is not None)
     while batch := list(itertools.islice(rows, _BATCH)):
         _insert(batch)
+        note_answered(_answered(batch))
+
+
+def _answered(rows: Iterable[dict[str, Any]]) -> dict[str, datetime.datetime]:
+    """When each model was last asked that answered."""
+    latest: dict[str, float] = {}
+    for row in rows:
+        if row["status"] < 400 and not (row["error_type"] or row["is_cached"]):
+            asked, at = row["target_row"], row["started_at"]
+            latest[asked] = max(at, latest.get(asked, at))
+    return {row: datetime.datetime.fromtimestamp(at, datetime.UTC) for row, at in latest.items()}
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypedDict, TypeVar, cast
 
@@ -306,3 +307,14 @@ def note_broken(llm_id: str, message: str) -> None:
     row = Llm.objects.filter(pk=llm_id).only("pk").first()
     if row is not None:
         row.note_check(is_ok=False, message=message)
+
+
+def note_answered(answered: Mapping[str, datetime.datetime]) -> None:
+    """Takes back from models that answered since what a failed test, or a request, had shown.
+
+    `answered`: when each was last asked with success, by id. Writes nothing where nothing is shown.
+    """
+    rows = Llm.objects.filter(pk__in=answered, last_check_ok=False)
+    for row in rows.only("pk", "last_checked_at"):
+        if row.last_checked_at is None or row.last_checked_at < answered[row.pk]:
+            row.note_check(is_ok=True, message=_("It answered a request."))

@@ -22,6 +22,7 @@ from gateway import metering
 from gateway.metering import Journal, Meter, write_lines, write_parts
 from gateway.models import PublicModel, Route, UsageDay, UsageRecord
 from gateway.types import Metered, Target
+from providers.actions import note_broken
 from providers.models import Llm
 from providers.types import Endpoint, LlmSpec
 
@@ -265,6 +266,31 @@ async def test_failures_of_upstreams_are_shown_on_their_rows(alice: User) -> Non
     assert route.last_error == "The key was refused."
     llm = await in_db(lambda: Llm.objects.get(pk=route.llm_id))
     assert (llm.last_check_ok, llm.last_check_message) == (False, "The key was refused.")
+    await meter.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "is_well"),
+    [
+        ({}, True),
+        ({"status": 502, "error_type": "upstream_error"}, False),
+        ({"error_type": "upstream_error"}, False),
+        ({"is_cached": True}, False),
+        ({"target_row": "another"}, False),
+        ({"started_at": 1_000.0}, False),
+    ],
+)
+async def test_a_model_that_answers_again_is_shown_as_broken_no_longer(
+    alice: User, values: dict[str, Any], is_well: bool
+) -> None:
+    llm = await in_db(lambda: Llm.objects.create(name="m", vendor="openai_compatible", owner=alice))
+    await in_db(note_broken, llm.pk, "The key was refused.")
+    asked = {"target_row": llm.pk, "started_at": time.time() + 1, **values}
+    meter = Meter()
+    meter.record(metered(1, **asked))
+    await meter.flush()
+    await in_db(llm.refresh_from_db)
+    assert llm.last_check_ok is is_well
     await meter.close()
 
 
