@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt constraints.txt
-# Libraries of which the tests of the gateway are clients; nothing else needs them.
+# Libraries of which the tests of the gateway are clients, and Node, which builds the SDK for it.
 CLIENTS := $(VENV)/.clients
 CLIENT_PINS := $(wildcard tests/gateway/clients/python/*.txt) \
-               $(addprefix tests/gateway/clients/node/,requirements.txt package-lock.json)
+               $(addprefix tests/gateway/clients/node/,requirements.txt package-lock.json) \
+               sdks/javascript/package-lock.json
 PACKAGES := accounts assistants bench config conversations core gateway knowledge providers \
             realtime tests tooling
 # Settings under which the product faces the internet; the keys are only checked, never used.
@@ -22,7 +23,7 @@ PYTEST_OPTIONS ?= -n 2 --dist loadfile
 BENCH ?= voice
 BENCH_OPTIONS ?=
 
-.PHONY: help setup run test check bench bench-peers FORCE
+.PHONY: help setup run test check bench bench-peers sdks FORCE
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -50,6 +51,9 @@ bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, hist
 
 bench-peers: $(STAMP) ## Install other gateways into build/peers, for BENCH=gateway to compare with.
 	@sh scripts/bench_peers.sh build/peers $(BIN)/python
+
+sdks: $(STAMP) $(CLIENTS) ## Build the SDKs' packages into build/sdks: a wheel and an npm tarball.
+	@VENV="$(VENV)" sh scripts/build_sdks.sh build/sdks
 
 # A named interpreter may differ from the one in .venv; the script looks.
 $(STAMP): $(REQUIREMENTS) scripts/set_up.sh $(if $(PYTHON),FORCE)
