@@ -1,0 +1,183 @@
+"""Which operations the package has, under which names. An operation that is not here is not in it.
+
+A resource's class has a method for each operation: `name: "METHOD path"`, with the kind of body in
+parentheses where the operation takes several.
+"""
+
+from __future__ import annotations
+
+Operations = dict[str, str]
+
+
+def _rows(path: str, *names: str) -> Operations:
+    """The usual operations of a resource, those of `names`."""
+    usual = {
+        "list": f"GET {path}",
+        "create": f"POST {path}",
+        "get": f"GET {path}/{{id}}",
+        "update": f"PATCH {path}/{{id}}",
+        "delete": f"DELETE {path}/{{id}}",
+    }
+    return {name: usual[name] for name in names or usual}
+
+
+_BASES = "/api/v1/knowledge-bases"
+_DOCUMENTS = f"{_BASES}/{{base_id}}/documents"
+
+RESOURCES: dict[str, Operations] = {
+    "Assistants": {
+        **_rows("/api/v1/assistants"),
+        "config": "GET /api/v1/assistants/{id}/config",
+        "opener_audio": "GET /api/v1/assistants/{id}/opener-audio",
+        "generate_opener_audio": "POST /api/v1/assistants/{id}/opener-audio/generate",
+    },
+    "Llm": {
+        **_rows("/api/v1/llm"),
+        "chat": "POST /api/v1/llm/{id}/chat",
+        "preview": "POST /api/v1/llm/{id}/preview",
+        "test": "POST /api/v1/llm/{id}/test",
+    },
+    "Asr": {
+        **_rows("/api/v1/asr"),
+        "transcribe": "POST /api/v1/asr/{id}/transcribe",
+        "preview": "POST /api/v1/asr/{id}/preview",
+        "test": "POST /api/v1/asr/{id}/test",
+    },
+    "Voices": {
+        **_rows("/api/v1/voices"),
+        "preview": "POST /api/v1/voices/{id}/preview",
+        "test": "POST /api/v1/voices/{id}/test",
+    },
+    "KnowledgeBases": {
+        **_rows(_BASES),
+        "search": f"POST {_BASES}/{{id}}/search",
+    },
+    "Documents": {
+        "list": f"GET {_DOCUMENTS}",
+        "upload": f"POST {_DOCUMENTS} (multipart/form-data)",
+        "create": f"POST {_DOCUMENTS} (application/json)",
+        "get": f"GET {_DOCUMENTS}/{{id}}",
+        "delete": f"DELETE {_DOCUMENTS}/{{id}}",
+        "cancel": f"POST {_DOCUMENTS}/{{id}}/cancel",
+        "reindex": f"POST {_DOCUMENTS}/{{id}}/reindex",
+    },
+    "History": {
+        **_rows("/api/v1/history", "list", "get", "update", "delete"),
+        "stats": "GET /api/v1/history/stats",
+    },
+    "Tools": {
+        "list": "GET /api/v1/tools/list",
+        "get": "GET /api/v1/tools/list/{tool_id}",
+        "health": "GET /api/v1/tools/health",
+        "autotest": "POST /api/v1/tools/autotest",
+        "autotest_one": "POST /api/v1/tools/autotest/{kind}/{subject_id}",
+        "test_message": "POST /api/v1/tools/test-message",
+    },
+    "ToolResources": _rows("/api/v1/tools/resources"),
+    "Tasks": {
+        "send": "POST /api/v1/messages",
+        "list": "GET /api/v1/tasks",
+        "get": "GET /api/v1/tasks/{task_id}",
+        "cancel": "POST /api/v1/tasks/{task_id}/cancel",
+        "list_models": "GET /api/v1/models",
+    },
+    "TaskConversations": {
+        "list": "GET /api/v1/conversations",
+        "create": "POST /api/v1/conversations",
+        "get": "GET /api/v1/conversations/{conversation_id}",
+        "delete": "DELETE /api/v1/conversations/{conversation_id}",
+    },
+    "Files": {
+        "list": "GET /api/v1/files",
+        "upload": "POST /api/v1/files/upload",
+        "download": "GET /api/v1/files/download",
+        "delete": "DELETE /api/v1/files",
+    },
+    "Prompts": {
+        "list": "GET /api/v1/prompts",
+        "get": "GET /api/v1/prompts/{name}",
+        "save": "POST /api/v1/prompts",
+        "delete": "DELETE /api/v1/prompts/{name}",
+    },
+    "Personalizations": {
+        "list": "GET /api/v1/personalizations",
+        "get": "GET /api/v1/personalizations/{name}",
+        "save": "POST /api/v1/personalizations",
+        "delete": "DELETE /api/v1/personalizations/{name}",
+    },
+    "Chat": {
+        "stop": "POST /api/v1/chat/stop",
+        "upload": "POST /api/v1/upload",
+    },
+    "Agents": {
+        "list": "GET /api/v1/agent",
+        "create": "POST /api/v1/agent",
+        "update": "PUT /api/v1/agent",
+        "delete": "DELETE /api/v1/agent",
+        "search": "POST /api/v1/agent/search",
+    },
+    "Dialogs": {
+        "list": "GET /api/v1/dialog/list",
+        "create": "POST /api/v1/dialog",
+        "rename": "PUT /api/v1/dialog",
+        "delete": "DELETE /api/v1/dialog",
+    },
+    "ApiKeys": _rows("/api/v1/api-keys"),
+    "VoiceTickets": {"create": "POST /api/v1/voice/tickets"},
+}
+
+# Besides GET, PUT, PATCH and DELETE, these may be sent again when nobody knows if they were done.
+REPEATABLE = {
+    "POST /api/v1/agent/search",
+    "POST /api/v1/asr/{id}/preview",
+    "POST /api/v1/asr/{id}/transcribe",
+    "POST /api/v1/chat/stop",
+    "POST /api/v1/knowledge-bases/{base_id}/documents/{id}/cancel",
+    "POST /api/v1/knowledge-bases/{id}/search",
+    "POST /api/v1/personalizations",
+    "POST /api/v1/prompts",
+    "POST /api/v1/tasks/{task_id}/cancel",
+}
+
+# Arguments whose name on the wire is none in Python.
+PARAMETERS = {"from": "offset"}
+
+# What the usual operations do.
+USUAL = {
+    "list": "One page of them.",
+    "create": "Makes one.",
+    "get": "One of them.",
+    "update": "Changes what is given.",
+    "delete": "Deletes one.",
+}
+
+# Models that the hand-written part needs, beyond those that operations answer with.
+EXTRA_MODELS = ("TaskEventShape",)
+
+# Types whose name in the schema says too little, or what they are to the server.
+_RENAMED = {
+    "Case": "AutotestCase",
+    "Config": "AssistantConfig",
+    "ConversationDataShape": "TaskConversation",
+    "ConversationCreatedShape": "ConversationCreated",
+    "Health": "ToolsHealth",
+    "ListedShape": "GuidanceEntry",
+    "ManagedShape": "ListedTaskConversation",
+    "ModelShape": "TaskModel",
+    "PersonalizationShape": "SavedPersonalization",
+    "SpokenShape": "SpokenMessage",
+    "Note": "AssistantNote",
+    "Record": "GatewayRecord",
+    "Reply": "LlmReply",
+    "Result": "SearchResult",
+    "Results": "SearchResults",
+    "Stage": "DocumentStage",
+    "Summary": "AutotestSummary",
+    "Timings": "SearchTimings",
+    "Transcript": "Transcription",
+}
+
+
+def type_name(component: str) -> str:
+    """What a component of the schema is called in Python."""
+    return _RENAMED.get(component) or component.removesuffix("Shape")

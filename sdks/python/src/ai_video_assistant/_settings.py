@@ -1,0 +1,79 @@
+"""Where the server is and how it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from urllib.parse import urlsplit
+
+from ai_video_assistant.errors import ConfigurationError
+
+KEY_VARIABLE = "AI_VIDEO_ASSISTANT_API_KEY"
+DEFAULT_API_URL = "http://localhost:8080"
+# The server sends a comment every 15 seconds while a stream is silent.
+STREAM_SILENCE_S = 45.0
+
+
+def _version() -> str:
+    try:
+        return metadata.version("ai-video-assistant")
+    except metadata.PackageNotFoundError:  # used from a checkout
+        return "0"
+
+
+USER_AGENT = f"ai-video-assistant-python/{_version()} python/{platform.python_version()}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """What both clients are made with."""
+
+    api_url: str
+    ws_url: str
+    api_key: str | None = dataclasses.field(repr=False)
+    timeout_s: float
+    max_retries: int
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        api_url: str | None,
+        ws_url: str | None,
+        api_key: str | None,
+        timeout: float,
+        max_retries: int,
+        headers: Mapping[str, str] | None,
+    ) -> Settings:
+        """Raises ConfigurationError for what cannot work."""
+        if not timeout > 0:
+            raise ConfigurationError("timeout must be more than 0 seconds")
+        if max_retries < 0:
+            raise ConfigurationError("max_retries must not be negative")
+        base = _base(api_url or DEFAULT_API_URL, ("http", "https"), "/api/v1")
+        socket = _base(ws_url or base.replace("http", "ws", 1), ("ws", "wss"), "/ws")
+        key = api_key if api_key is not None else os.environ.get(KEY_VARIABLE)
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigurationError("the API key has characters that no key has")
+        return cls(base, socket, key or None, timeout, max_retries, dict(headers or {}))
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """What every request says of itself."""
+        own = {"User-Agent": USER_AGENT}
+        if self.api_key:
+            own["Authorization"] = f"Bearer {self.api_key}"
+        return own | dict(self.headers)
+
+
+def _base(url: str, schemes: tuple[str, ...], path: str) -> str:
+    """The address of the server, also where the whole address of an API was given."""
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        shown = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ConfigurationError(f"{url!r} is no address that begins with {shown}")
+    return url.rstrip("/").removesuffix(path).rstrip("/")

@@ -1,0 +1,1 @@
+"""What the clients offer beyond the single operations of the API."""

@@ -1,0 +1,1 @@
+"""Conversations by voice and text, over the product's WebSocket."""

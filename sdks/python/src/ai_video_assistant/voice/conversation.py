@@ -1,0 +1,411 @@
+"""A conversation: texts and sound in, events out, over a connection that may come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ai_video_assistant._retries import backoff
+from ai_video_assistant._settings import Settings
+from ai_video_assistant.errors import (
+    ConfigurationError,
+    ConversationClosedError,
+    ConversationError,
+    ConversationLostError,
+    ReplyTimeoutError,
+    ResumeExpiredError,
+)
+from ai_video_assistant.voice.events import (
+    AudioChunk,
+    AudioStarted,
+    Event,
+    Problem,
+    Reconnected,
+    Reconnecting,
+    SessionResumed,
+    SessionStarted,
+    ToolCall,
+    ToolResult,
+    decode,
+)
+from ai_video_assistant.voice.feed import Feed
+from ai_video_assistant.voice.options import Options
+from ai_video_assistant.voice.protocol import (
+    FRAME_BYTES,
+    MAX_TEXT_CHARS,
+    MESSAGE_BYTES,
+    NORMAL,
+    Closed,
+    closing_error,
+)
+from ai_video_assistant.voice.replies import Replies
+from ai_video_assistant.voice.socket import Socket, SocketClosedError
+from ai_video_assistant.voice.tools import Toolbox, ToolFunction
+
+STOP_TIMEOUT_S = 3.0
+F = TypeVar("F", bound=ToolFunction)
+
+
+class Conversation:
+    """A conversation with an assistant. Made by a client's `connect`.
+
+    async with client.connect(assistant_id) as conversation:
+        print(await conversation.send_text("Hello"))
+
+    Iterating gives the events of the whole conversation, each once; it ends with the conversation,
+    and raises ConversationError if that ended otherwise than by one of the two sides' wish.
+    """
+
+    def __init__(
+        self, settings: Settings, options: Options, tools: Mapping[str, ToolFunction]
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._tools = Toolbox(tools, self._send)
+        self._replies = Replies()
+        self._feeds = [Feed()]
+        self._rest = b""
+        self._tts_id = ""
+        self._socket: Socket | None = None
+        self._session: SessionStarted | SessionResumed | None = None
+        self._last_seq = 0
+        self._problem: Problem | None = None
+        # Set while frames can be sent, and when the conversation is over; cleared in between.
+        self._is_settled = asyncio.Event()
+        self._is_over = asyncio.Event()
+        self._is_stopping = False
+        self._failure: ConversationError | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    # --- its life --------------------------------------------------------------------------------
+    async def __aenter__(self) -> Self:
+        """Connects, and waits until the session has started. Raises ConversationError."""
+        if self._running is not None:
+            raise ConfigurationError("a conversation is entered once; connect again for another")
+        self._socket = await self._begin()
+        self._is_settled.set()
+        self._running = asyncio.create_task(self._run(self._socket))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        running, self._running = self._running, None
+        assert running is not None
+        try:
+            if self._socket is not None and not self._is_over.is_set():
+                await self.stop()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await self._tools.stop()
+            if self._socket is not None:
+                await self._socket.close()
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session; the history lists the conversation under it."""
+        return self._session.session_id if self._session is not None else ""
+
+    async def stop(self, reason: str = "") -> None:
+        """Ends the conversation. Leaving the `async with` block does the same."""
+        self._is_stopping = True
+        frame = {"type": "session.stop", **({"reason": reason} if reason else {})}
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._send(frame)
+                await self._is_over.wait()
+        except (TimeoutError, ConversationError):
+            self._end(None)
+
+    # --- what the user says ----------------------------------------------------------------------
+    async def send_text(self, text: str, *, timeout: float | None = None) -> str:
+        """Says something in writing, and returns the text of the reply, when that is complete.
+
+        It interrupts a reply that is running. A spoken reply is complete when it was heard. Raises
+        ReplyInterruptedError, ReplyFailedError, ReplyTimeoutError, or how the conversation ended.
+        """
+        if not text.strip() or len(text) > MAX_TEXT_CHARS:
+            raise ConfigurationError(f"a text has 1 to {MAX_TEXT_CHARS} characters")
+        timeout_s = self._options.reply_timeout_s if timeout is None else timeout
+        expected = self._replies.expect()
+
+        def note_delivery() -> None:
+            expected.is_delivered = True
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                socket = await self._send({"type": "input.text", "text": text})
+                await socket.when_delivered(note_delivery)
+                return await expected.future
+        except TimeoutError:
+            raise ReplyTimeoutError(
+                f"no complete reply within {timeout_s:g} s", code="reply.timeout"
+            ) from None
+        finally:
+            self._replies.forget(expected)
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Says something aloud: pcm_s16le, 16000 Hz, one channel, in pieces of any even size.
+
+        Send it as fast as it is spoken: the server keeps ten seconds. While the connection is being
+        made again it is dropped.
+        """
+        if len(pcm) % 2:
+            raise ConfigurationError("the audio has half a sample")
+        if not self._is_settled.is_set():
+            return
+        self._rest += pcm
+        whole = len(self._rest) - len(self._rest) % FRAME_BYTES
+        audio, self._rest = self._rest[:whole], self._rest[whole:]
+        for start in range(0, len(audio), MESSAGE_BYTES):
+            await self._send(audio[start : start + MESSAGE_BYTES])
+
+    async def commit(self) -> None:
+        """Push-to-talk: what was said so far is the whole of it."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            await self._send(rest.ljust(FRAME_BYTES, b"\0"))
+        await self._send({"type": "input.commit"})
+
+    async def clear(self) -> None:
+        """Push-to-talk: forget what was said since the last turn."""
+        self._rest = b""
+        await self._send({"type": "input.clear"})
+
+    async def cancel(self, *, graceful: bool = False) -> None:
+        """Stops the reply; a graceful one ends with the sentence that is being spoken."""
+        await self._send({"type": "response.cancel", "graceful": graceful})
+
+    async def report_played(self, tts_id: str, played_ms: float) -> None:
+        """Tells how much of a reply's sound was really played, for an exact history.
+
+        Counts with the capability "playback_ack".
+        """
+        await self._send(
+            {"type": "output.audio.played", "tts_id": tts_id, "played_ms": max(0.0, played_ms)}
+        )
+
+    # --- what happens ----------------------------------------------------------------------------
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._feeds[0].read()
+
+    def events(self) -> AsyncIterator[Event]:
+        """The events from now on, for one more reader."""
+        feed = Feed()
+        if self._is_over.is_set():
+            feed.end(self._failure)
+        self._feeds.append(feed)
+        return feed.read()
+
+    def tool(self, name: str) -> Callable[[F], F]:
+        """Registers a function for a tool that runs on the client.
+
+            @conversation.tool("turn_on_camera")
+            async def turn_on_camera() -> str: ...
+
+        It gets the arguments by name; what it returns, if the assistant waits for it, must be JSON.
+        One that is not a coroutine runs in a thread. Raise ToolError to tell the model what failed.
+        """
+
+        def register(function: F) -> F:
+            self._tools.add(name, function)
+            return function
+
+        return register
+
+    # --- the connection --------------------------------------------------------------------------
+    async def _begin(self) -> Socket:
+        """A new session. Raises ConversationError."""
+        socket = await Socket.open(self._settings, self._options)
+        self._last_seq = 0
+        return await self._entered(socket, self._options.start_frame(), SessionStarted)
+
+    async def _resume(self, session: SessionStarted | SessionResumed) -> Socket:
+        """The same session over a new connection. Raises ConversationError."""
+        socket = await Socket.open(self._settings, self._options)
+        frame = {
+            "type": "session.resume",
+            "session_id": session.session_id,
+            "resume_token": session.resume_token,
+            "last_seq": self._last_seq,
+        }
+        return await self._entered(socket, frame, SessionResumed)
+
+    async def _entered(
+        self, socket: Socket, frame: dict[str, Any], awaited: type[SessionStarted | SessionResumed]
+    ) -> Socket:
+        """The socket, when the server has answered the first frame as it should."""
+        self._problem = None
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                await socket.send_json(frame)
+                while not isinstance(event := self._received(await socket.receive()), awaited):
+                    self._dispatch(event)
+        except TimeoutError:
+            await socket.close()
+            raise ConversationLostError(
+                "the server did not start the session in time",
+                code="connection.timeout",
+                is_retryable=True,
+            ) from None
+        except SocketClosedError as error:
+            raise closing_error(error.closed, self._problem) from None
+        except BaseException:
+            await socket.close()
+            raise
+        self._session = event
+        self._dispatch(event)
+        return socket
+
+    async def _run(self, socket: Socket) -> None:
+        """Reads until the conversation is over, over as many connections as it takes."""
+        failure: ConversationError | None = ConversationClosedError(
+            "the conversation was left", code="client.left"
+        )
+        try:
+            while True:
+                closed = await self._read(socket)
+                if self._is_stopping or closed.code == NORMAL:
+                    failure = None
+                    return
+                if not closed.is_lost:
+                    failure = closing_error(closed, self._problem)
+                    return
+                socket = await self._come_back(closing_error(closed, self._problem))
+        except ConversationError as error:
+            failure = error
+        finally:
+            self._end(failure)
+
+    async def _read(self, socket: Socket) -> Closed:
+        """Dispatches what comes, until the socket is closed."""
+        try:
+            while True:
+                self._dispatch(self._received(await socket.receive()))
+        except SocketClosedError as error:
+            return error.closed
+
+    async def _come_back(self, lost: ConversationError) -> Socket:
+        """A connection over which the conversation goes on. Raises ConversationError."""
+        self._is_settled.clear()
+        self._socket, session, policy = None, self._session, self._options.reconnect
+        on_the_way = "the connection broke while the text was on its way; it may not have arrived"
+        self._replies.lose_undelivered(
+            ConversationLostError(on_the_way, code="input.lost", is_retryable=True)
+        )
+        if session is None or not policy.is_on:
+            raise lost
+        can_resume = session.resume_token is not None
+        if not can_resume and not policy.is_fresh:
+            raise lost
+        self._publish(Reconnecting(reason=str(lost)))
+        within_s = min(policy.within_s, session.resume_within_s) if can_resume else policy.within_s
+        until, attempt = time.monotonic() + within_s, 0
+        while True:
+            attempt += 1
+            pause_s = backoff(attempt)
+            if time.monotonic() + pause_s > until:
+                raise lost
+            await asyncio.sleep(pause_s)
+            try:
+                socket = await (self._resume(session) if can_resume else self._begin_again())
+            except ResumeExpiredError:
+                if not policy.is_fresh:
+                    raise
+                can_resume = False
+                continue
+            except ConversationError as error:
+                if not error.is_retryable and not isinstance(error, ConversationLostError):
+                    raise
+                continue
+            self._socket = socket
+            self._is_settled.set()
+            return socket
+
+    async def _begin_again(self) -> Socket:
+        """Another session, in which nobody waits for the replies of the old one."""
+        socket = await self._begin()
+        self._replies.fail(
+            ConversationLostError("the session was lost; another began", code="session.lost")
+        )
+        self._replies = Replies()
+        await self._tools.stop()
+        self._publish(Reconnected(is_fresh=True))
+        return socket
+
+    def _end(self, failure: ConversationError | None) -> None:
+        """The conversation is over: whoever waits for something of it is told."""
+        if self._is_over.is_set():
+            return
+        self._failure = failure
+        self._is_over.set()
+        self._is_settled.set()
+        self._replies.fail(self._gone())
+        for feed in self._feeds:
+            feed.end(failure)
+
+    def _gone(self) -> ConversationError:
+        message = "the conversation is over"
+        return self._failure or ConversationClosedError(message, code="session.stopped")
+
+    async def _send(self, frame: dict[str, Any] | bytes) -> Socket:
+        """Sends over the connection, also if it has to come back first; returns that.
+
+        Raises ConversationError.
+        """
+        if self._running is None and self._socket is None:
+            raise ConfigurationError("use the conversation with `async with`")
+        while True:
+            await self._is_settled.wait()
+            socket = self._socket
+            if self._is_over.is_set() or socket is None:
+                raise self._gone()
+            try:
+                if isinstance(frame, bytes):
+                    await socket.send(frame)
+                else:
+                    await socket.send_json(frame)
+            except SocketClosedError:
+                # The reading side has yet to notice, or to end the conversation.
+                if self._socket is socket:
+                    self._is_settled.clear()
+                    self._socket = None
+                continue
+            return socket
+
+    # --- events ----------------------------------------------------------------------------------
+    def _received(self, frame: str | bytes) -> Event:
+        if isinstance(frame, bytes):
+            return AudioChunk(pcm=frame, tts_id=self._tts_id)
+        return decode(frame)
+
+    def _dispatch(self, event: Event) -> None:
+        """Tells everybody of an event, once, whatever is sent again."""
+        if isinstance(event, SessionResumed):
+            self._publish(Reconnected(seq=event.seq, missed=event.missed))
+            return
+        if 0 < event.seq <= self._last_seq:
+            return
+        self._last_seq = max(self._last_seq, event.seq)
+        match event:
+            case Problem():
+                self._problem = event
+            case AudioStarted():
+                self._tts_id = event.tts_id
+            case ToolCall():
+                self._tools.start(event)
+            case ToolResult():
+                self._tools.note(event)
+        self._replies.take(event)
+        self._publish(event)
+
+    def _publish(self, event: Event) -> None:
+        for feed in self._feeds:
+            feed.put(event)

@@ -1,0 +1,138 @@
+"""Which reply answers which text: the protocol numbers turns, not messages.
+
+A text begins a turn with a number above all before it, or is the choice that the live reply waits
+for. Each turn that a text begins has one reply, and each reply one end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from ai_video_assistant.errors import ConversationError, ReplyInterruptedError
+from ai_video_assistant.voice.events import (
+    Event,
+    Problem,
+    ResponseDelta,
+    ResponseFinal,
+    ResponseInterrupted,
+    ToolCall,
+    ToolResult,
+    TranscriptFinal,
+)
+from ai_video_assistant.voice.protocol import problem_error
+
+# Answers to a text that was not taken at all; they name no turn.
+_REFUSALS = ("protocol.", "rate_limit.turns")
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Expected:
+    """The reply to one text. `turn` once it is known, at least `floor`."""
+
+    floor: int
+    future: asyncio.Future[str]
+    turn: int | None = None
+    # Whether the text certainly reached the server.
+    is_delivered: bool = False
+
+
+class Replies:
+    """The texts without a reply yet, in their order, and what is known of the turns."""
+
+    def __init__(self) -> None:
+        self._expected: list[Expected] = []
+        self._newest_turn = 0
+        self._spoken: set[int] = set()
+        # Choices that the user may make by text, and the turns that ask for them.
+        self._choices: dict[str, int] = {}
+
+    def expect(self) -> Expected:
+        """Before a text is sent."""
+        floor = min(self._choices.values(), default=self._newest_turn + 1)
+        expected = Expected(floor, asyncio.get_running_loop().create_future())
+        self._expected.append(expected)
+        return expected
+
+    def forget(self, expected: Expected) -> None:
+        """Nobody waits for it any more."""
+        if expected in self._expected:
+            self._expected.remove(expected)
+
+    def take(self, event: Event) -> None:
+        """Looks what an event says of the replies."""
+        match event:
+            case TranscriptFinal(turn=int(turn)):
+                self._spoken.add(turn)
+                self._newest_turn = max(self._newest_turn, turn)
+            case ResponseDelta(turn=int(turn)):
+                self._owner(turn)
+            case ResponseFinal(turn=int(turn), text=text):
+                if owner := self._owner(turn):
+                    self._settle(owner, text)
+            case ResponseInterrupted(turn=int(turn)):
+                self._interrupt(turn, event)
+            case ToolCall(turn=int(turn)):
+                self._owner(turn)
+                if event.name.endswith("_choice_prompt") and event.executor == "client":
+                    self._choices[event.id] = turn
+            case ToolResult():
+                self._choices.pop(event.tool_call_id, None)
+            case Problem():
+                self._fail(event)
+
+    def fail(self, error: ConversationError) -> None:
+        """None of them will come."""
+        for expected in [*self._expected]:
+            self._settle(expected, error)
+
+    def lose_undelivered(self, error: ConversationError) -> None:
+        """The connection broke: of texts on their way nobody knows whether they arrived."""
+        for expected in [*self._expected]:
+            if expected.turn is None and not expected.is_delivered:
+                self._settle(expected, error)
+
+    def _owner(self, turn: int) -> Expected | None:
+        """The text that this turn answers; the oldest without a turn takes the first it may."""
+        self._newest_turn = max(self._newest_turn, turn)
+        for expected in self._expected:
+            if expected.turn == turn:
+                return expected
+        if turn in self._spoken:
+            return None
+        for expected in self._expected:
+            if expected.turn is None and expected.floor <= turn:
+                expected.turn = turn
+                return expected
+        return None
+
+    def _interrupt(self, turn: int, event: ResponseInterrupted) -> None:
+        if turn in self._choices.values() and event.reason == "input_text":
+            # The text was no choice: it begins a turn after this one.
+            for expected in self._expected:
+                if expected.turn is None:
+                    expected.floor = max(expected.floor, turn + 1)
+        if owner := self._owner(turn):
+            text = event.generated_text
+            error = ReplyInterruptedError(event.reason, text=text, heard_text=event.heard_text)
+            self._settle(owner, error)
+
+    def _fail(self, problem: Problem) -> None:
+        if problem.turn is not None and problem.stage == "llm":
+            owner = self._owner(problem.turn)
+        elif problem.turn is None and problem.code.startswith(_REFUSALS):
+            waiting = (expected for expected in self._expected if expected.turn is None)
+            owner = next(waiting, None)
+        else:
+            return
+        if owner is not None:
+            self._settle(owner, problem_error(problem))
+
+    def _settle(self, expected: Expected, outcome: str | ConversationError) -> None:
+        self._expected.remove(expected)
+        if expected.future.done():
+            return
+        if isinstance(outcome, str):
+            expected.future.set_result(outcome)
+        else:
+            expected.future.set_exception(outcome)

@@ -1,0 +1,132 @@
+"""One WebSocket: frames in and out, and every failure as what this package calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.protocol import State
+
+from ai_video_assistant._settings import USER_AGENT, Settings
+from ai_video_assistant.errors import (
+    ConversationAuthError,
+    ConversationError,
+    ConversationLostError,
+    ProtocolError,
+    TooManyConversationsError,
+)
+from ai_video_assistant.voice.options import Options
+from ai_video_assistant.voice.protocol import Closed
+
+CLOSE_TIMEOUT_S = 2.0
+LARGEST_FRAME = 4 * 1024 * 1024
+ABNORMAL = 1006
+# Statuses of a refused handshake, as a proxy may send them; the product always accepts first.
+_REFUSED: dict[int, type[ConversationError]] = {
+    401: ConversationAuthError,
+    403: ConversationAuthError,
+    429: TooManyConversationsError,
+}
+
+
+class SocketClosedError(Exception):
+    """The socket is closed."""
+
+    def __init__(self, closed: Closed) -> None:
+        super().__init__(closed.code)
+        self.closed = closed
+
+
+class Socket:
+    """An open WebSocket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, settings: Settings, options: Options) -> Socket:
+        """Raises ConversationError."""
+        query = urlencode({"assistant_id": options.assistant_id})
+        headers = {k: v for k, v in settings.all_headers.items() if k.lower() != "user-agent"}
+        try:
+            connection = await connect(
+                f"{settings.ws_url}/ws?{query}",
+                additional_headers=headers,
+                user_agent_header=USER_AGENT,
+                compression=None,
+                open_timeout=options.connect_timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=options.ping_interval_s,
+                ping_timeout=options.ping_interval_s,
+                max_size=LARGEST_FRAME,
+            )
+        except InvalidStatus as error:
+            raise _refused(error.response.status_code) from None
+        except (OSError, TimeoutError) as error:
+            message = f"{settings.ws_url} cannot be reached: {error or type(error).__name__}"
+            raise ConversationLostError(
+                message, code="connection.failed", is_retryable=True
+            ) from error
+        except WebSocketException as error:
+            raise ProtocolError(str(error), code="connection.handshake") from error
+        return cls(connection)
+
+    async def send(self, frame: str | bytes) -> bool:
+        """Sends a frame; False if it broke while it was sent, and nobody knows if it arrived.
+
+        Raises SocketClosedError where it certainly was not sent.
+        """
+        if self._connection.state is not State.OPEN:
+            raise SocketClosedError(self._how_closed())
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed:
+            return False
+        return True
+
+    async def send_json(self, message: dict[str, Any]) -> bool:
+        """The same with a message."""
+        return await self.send(json.dumps(message, ensure_ascii=False))
+
+    async def when_delivered(self, note: Callable[[], None]) -> None:
+        """Calls `note` as soon as all that was sent has certainly reached the other side."""
+        try:
+            pong = await self._connection.ping()
+        except ConnectionClosed:
+            return
+        # A pong answers a ping, and whatever was sent before it came before it.
+        asyncio.ensure_future(pong).add_done_callback(
+            lambda done: note() if not done.cancelled() and done.exception() is None else None
+        )
+
+    async def receive(self) -> str | bytes:
+        """The next frame. Raises SocketClosedError."""
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed:
+            raise SocketClosedError(self._how_closed()) from None
+
+    async def close(self, code: int = 1000) -> None:
+        """Closes it, in order if the other side takes part."""
+        await self._connection.close(code)
+
+    def _how_closed(self) -> Closed:
+        """By the close frame that came; a socket that this side gave up counts as lost."""
+        received = self._connection.protocol.close_rcvd
+        if received is None:
+            return Closed(ABNORMAL)
+        return Closed(received.code, received.reason)
+
+
+def _refused(status: int) -> ConversationError:
+    kind = _REFUSED.get(status) or (ConversationLostError if status >= 500 else ProtocolError)
+    return kind(
+        f"the server refused the WebSocket with {status}",
+        code="connection.handshake",
+        is_retryable=status == 429 or status >= 500,
+    )
