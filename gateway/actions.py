@@ -73,7 +73,7 @@ def _replace_routes(model: PublicModel, routes: Sequence[WantedRoute]) -> None:
 
 
 def _check_routes(model: PublicModel) -> None:
-    for route in model.routes.select_related("llm", "model"):
+    for route in model.routes.with_models():
         try:
             route.clean()
         except ValidationError as error:

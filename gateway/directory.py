@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
@@ -75,7 +76,7 @@ def not_found(name: str) -> NotFound:
 
 def problem_of(row: models.PublicModel) -> str:
     """Why no request to the public name can be answered, for its operator; "" where some can."""
-    routes = list(row.routes.select_related("llm__provider"))
+    routes = list(row.routes.with_models())
     if not routes:
         return str(_("No route leads to a model."))
     problems = [problem_of_route(route) for route in routes]
@@ -118,7 +119,7 @@ def _model_of(asked: tuple[_Owner, str]) -> PublicModel:
     owner_id, name = asked
     if not name or "\0" in name:
         raise not_found(name)
-    routes = models.Route.objects.select_related("llm__provider").order_by("priority", "pk")
+    routes = models.Route.objects.with_models().order_by("priority", "pk")
     row = (
         models.PublicModel.objects.filter(name=name)
         .prefetch_related(Prefetch("routes", routes))
@@ -139,6 +140,7 @@ def _model_of(asked: tuple[_Owner, str]) -> PublicModel:
 def _own_or_system_model(owner_id: _Owner, name: str) -> PublicModel:
     named = Q(name=name) | Q(aliases__contains=[name]) | Q(pk=name)
     found = _usable_rows(owner_id).filter(named).select_related("provider")
+    found = found.defer("api_key", "provider__api_key")
     row = min(
         found.order_by("created_at", "pk"),
         key=lambda each: (each.is_system, each.name != name, name not in each.aliases),
@@ -163,9 +165,7 @@ def _usable_rows(owner_id: _Owner) -> QuerySet[Llm]:
 
 def _list_of(owner_id: _Owner) -> tuple[PublicModel, ...]:
     named: dict[str, PublicModel | None] = {}
-    # No secret is read for a list, so that one that cannot be decrypted does not spoil it.
-    routes = models.Route.objects.filter(is_enabled=True).select_related("llm__provider")
-    routes = routes.defer("llm__api_key", "llm__provider__api_key")
+    routes = models.Route.objects.filter(is_enabled=True).with_models()
     for public in models.PublicModel.objects.prefetch_related(Prefetch("routes", routes)):
         leads_somewhere = any(_fits(route) for route in public.routes.all())
         is_on = public.is_enabled and leads_somewhere
@@ -232,6 +232,9 @@ def _problem_of_row(row: Llm) -> str:
         _address(row)
     except InvalidRequest:
         return str(_("“%(name)s” has no address that can be asked.")) % {"name": row.name}
+    except ImproperlyConfigured:
+        text = _("The stored key of “%(name)s” cannot be decrypted; it has to be entered anew.")
+        return str(text) % {"name": row.name}
     return ""
 
 
@@ -254,7 +257,10 @@ def _target(row: Llm, route: models.Route | None) -> Target:
 
 
 def _address(row: Llm) -> tuple[Dialect, Origin | None, str]:
-    """In what the model is asked, and where. Raises InvalidRequest."""
+    """In what the model is asked, and where.
+
+    Raises InvalidRequest, and ImproperlyConfigured where its key cannot be decrypted.
+    """
     profile = PROFILES[row.vendor]
     base_url = llm_spec(row).endpoint.base_url.rstrip("/")
     if profile.protocol == "builtin":

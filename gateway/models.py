@@ -91,6 +91,13 @@ class PublicModel(Timestamped):
             raise ValidationError({"name": _("Names with “assistant:” belong to assistants.")})
 
 
+class RouteQuerySet(models.QuerySet["Route"]):
+    def with_models(self) -> RouteQuerySet:
+        """With what they lead to, but for secrets: one that no key opens spoils its route alone."""
+        routes = self.select_related("llm__provider", "model")
+        return routes.defer("llm__api_key", "llm__provider__api_key")
+
+
 class Route(Timestamped):
     """A model of the catalogue behind a public name."""
 
@@ -112,6 +119,8 @@ class Route(Timestamped):
     is_enabled = models.BooleanField(_("enabled"), default=True)
     last_error = models.CharField(_("last error"), max_length=500, blank=True, editable=False)
     last_failed_at = models.DateTimeField(_("last failed"), null=True, editable=False)
+
+    objects = RouteQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("route")

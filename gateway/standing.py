@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import ApiKey
 from gateway.budgets import Spent, spent_this_month
@@ -46,8 +46,8 @@ def standing_of(route: Route) -> Standing:
 def failing_models() -> list[tuple[PublicModel, str]]:
     """The enabled public names that nobody is answered under, each with why."""
     found = []
-    rows = PublicModel.objects.filter(is_enabled=True).prefetch_related("routes__llm__provider")
-    for row in rows:
+    routes = Prefetch("routes", Route.objects.with_models())
+    for row in PublicModel.objects.filter(is_enabled=True).prefetch_related(routes):
         if problem := problem_of(row):
             found.append((row, problem))
             continue

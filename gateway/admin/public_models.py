@@ -25,7 +25,7 @@ from core.console import ConsoleAdmin, OperatorPermissions
 from core.loops import wait_for
 from gateway.admin.money import money
 from gateway.directory import problem_of
-from gateway.models import Kind, PublicModel, Route
+from gateway.models import Kind, PublicModel, Route, RouteQuerySet
 from gateway.standing import standing_of
 from gateway.trial import try_model
 from providers.models import Llm, LlmType
@@ -47,15 +47,16 @@ class RouteInline(OperatorPermissions, TabularInline):  # type: ignore[misc]  # 
         return super().has_add_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
-        routes: QuerySet[Route] = super().get_queryset(request)
-        return routes.select_related("llm__provider", "model")
+        routes: RouteQuerySet = super().get_queryset(request)
+        return routes.with_models()
 
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
         if db_field.name == "llm":
             kinds = (LlmType.TEXT, LlmType.EMBEDDING)
-            kwargs["queryset"] = Llm.objects.filter(type__in=kinds).order_by("name")
+            models = Llm.objects.filter(type__in=kinds).defer("api_key")
+            kwargs["queryset"] = models.order_by("name")
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     @display(description=gettext_lazy("state"))
@@ -118,8 +119,7 @@ class PublicModelAdmin(ConsoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PublicModel]:
         rows: QuerySet[PublicModel] = super().get_queryset(request)
-        routes = Route.objects.select_related("llm__provider", "model")
-        return rows.prefetch_related(Prefetch("routes", routes))
+        return rows.prefetch_related(Prefetch("routes", Route.objects.with_models()))
 
     # --- the list --------------------------------------------------------------------------------
     @display(description=gettext_lazy("name"), ordering="name")

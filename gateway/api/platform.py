@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
@@ -39,7 +39,7 @@ from gateway.api.serializers import (
     UsageQuery,
     UsageShape,
 )
-from gateway.models import PublicModel, UsageRecord
+from gateway.models import PublicModel, Route, UsageRecord
 
 DEFAULT_DAYS = 30
 _LIMITS = tuple(KeyLimits.__annotations__)
@@ -114,7 +114,8 @@ class PublicModelViewSet(PlatformViewSet[PublicModel]):
 
     def get_queryset(self) -> QuerySet[PublicModel]:
         rows = visible_models(principal_of(self.request))
-        return rows.prefetch_related("routes__llm").order_by("name")
+        routes = Prefetch("routes", Route.objects.with_models())
+        return rows.prefetch_related(routes).order_by("name")
 
     def get_object(self) -> PublicModel:
         if as_row_id(self.kwargs["pk"]) is None:

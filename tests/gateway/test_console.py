@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -13,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from gateway.models import PublicModel, Route, UsageRecord
 from providers.fakes import FakeUpstream, Step
-from tests.conftest import make_user
+from tests.conftest import client_with, make_key, make_user
 from tests.conversations.admin.pages import assert_harmless, text_of
 from tests.gateway.api.conftest import key_of, put_down
 from tests.gateway.conftest import make_llm, publish
@@ -64,6 +65,23 @@ def test_it_shows_how_a_route_does(operator: Client, fast: PublicModel, alice: U
     put_down(key_of(alice), day=TODAY, route_id=route.pk, started_at=timezone.now().timestamp())
     assert "Works again" in text_of(operator.get(model_page(fast)))
     assert "Nobody is answered" not in text_of(operator.get("/admin/"))
+
+
+def test_it_shows_a_route_whose_key_cannot_be_decrypted(
+    operator: Client, fast: PublicModel
+) -> None:
+    assert "cannot be decrypted" not in text_of(operator.get(model_page(fast)))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE providers_llm SET api_key = 'nonsense'")
+    words = "The stored key of “row-openai_compatible” cannot be decrypted"
+    changelist = reverse("admin:gateway_publicmodel_changelist")
+    for url in (model_page(fast), "/admin/"):
+        assert words in text_of(operator.get(url))
+    assert "Leads nowhere" in text_of(operator.get(changelist))
+    assert words in text_of(operator.post(model_page(fast, "try"), {"words": "Hello"}))
+    api = client_with(make_key(User.objects.get(username="carol")))
+    shown = api.get(f"/api/v1/gateway/models/{fast.pk}").json()["data"]
+    assert words in shown["problem"]
 
 
 def test_it_tries_a_model(operator: Client, fast: PublicModel, upstream: FakeUpstream) -> None:

@@ -19,6 +19,7 @@ from core.wire import parse_origin
 from gateway import directory
 from gateway import types as gateway_types
 from gateway.models import PublicModel, Route
+from gateway.standing import failing_models, standing_of
 from providers.models import Llm, LlmType, Provider
 from tests.conftest import make_user
 from tests.core.test_changes import until
@@ -228,6 +229,29 @@ async def test_a_public_name_that_leads_nowhere_is_known_and_says_so() -> None:
     assert [target.row_id for target in found.targets] == [good.pk]
     empty = await in_db(make_public, "empty")
     assert await in_db(directory.problem_of, empty)
+
+
+@pytest.mark.parametrize("table", ["providers_llm", "providers_provider"])
+async def test_a_key_that_cannot_be_decrypted_concerns_its_model_alone(table: str) -> None:
+    key = await alices_key()
+    provider = await in_db(lambda: Provider.objects.create(name="p", api_key="provider-key"))
+    own = "" if table == "providers_provider" else "own-key"
+    bad = await in_db(lambda: make_llm("bad", provider=provider, api_key=own))
+    good = await in_db(make_llm, "good")
+    both, one = await in_db(make_public, "both", bad, good), await in_db(make_public, "one", bad)
+    spoil = f"UPDATE {table} SET api_key = 'nonsense' WHERE name IN ('bad', 'p')"
+    await in_db(change, spoil)
+    found = await directory.find(key, "both")
+    assert [target.row_id for target in found.targets] == [good.pk]
+    for name in ("one", "bad"):
+        with pytest.raises(Unavailable):
+            await directory.find(key, name)
+    assert await in_db(directory.problem_of, both) == ""
+    assert "cannot be decrypted" in await in_db(directory.problem_of, one)
+    (route, _) = await in_db(lambda: list(both.routes.with_models().order_by("priority")))
+    standing = await in_db(standing_of, route)
+    assert (standing.state, "cannot be decrypted" in standing.text) == ("off", True)
+    assert [row.name for row, _problem in await in_db(failing_models)] == ["one"]
 
 
 def change(statement: str) -> None:
