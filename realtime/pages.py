@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
+from django.templatetags.static import static
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -46,6 +47,11 @@ def talk(request: HttpRequest, assistant_id: str) -> HttpResponse:
                     "socketUrl": SOCKET_URL,
                     "ticketsUrl": TICKETS_URL,
                     "csrfToken": get_token(request),
+                    # The page's policy forbids the SDK to make them from its own source.
+                    "worklets": {
+                        "captureWorkletUrl": static("sdk/capture.worklet.js"),
+                        "playbackWorkletUrl": static("sdk/playback.worklet.js"),
+                    },
                     "words": _words(),
                 },
             },

@@ -1,14 +1,17 @@
 // @ts-check
 /**
- * One call: joins the connection with the microphone and the player, and keeps what a page shows.
+ * One call: a conversation of the SDK, as far as a page shows it.
  *
  * Dispatches "state" (detail: State), "entry" (detail: Entry, new or changed), "level" (detail: rms),
- * "problem" (detail: Problem: the call goes on) and, once, "ended" (detail: Closing).
+ * "problem" (detail: Problem: the call goes on) and, once, "ended" (detail: Ending).
  *
  * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "choosing" | "ended"} State
- * @typedef {import("./protocol.js").ServerEvent} ServerEvent
- * @typedef {import("./protocol.js").Closing} Closing
- * @typedef {import("./audio.js").PlaybackReport} PlaybackReport
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").ServerEvent} ServerEvent
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").Access} Access
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").PlaybackReport} PlaybackReport
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").ToolCall} ToolCall
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").SoundOptions} SoundOptions
+ * @typedef {{code: number, message?: string, hadStarted: boolean}} Ending `code` closed the socket
  * @typedef {{serverMs?: number, heardMs?: number}} Latency
  * @typedef {{index: number, document: string, page: number | null, text: string}} Source a passage
  *   that an answer may rest on; its text cites it as [index]
@@ -18,27 +21,25 @@
  * @typedef {{kind: "user", id: string, text: string, isFinal: boolean}} UserEntry
  * @typedef {{kind: "tool", id: string, name: string, status: "running" | "done" | "failed",
  *   note?: string}} ToolEntry `note`: what to say of it; "" where there is nothing to tell
- * @typedef {import("./tools.js").ToolCall} ToolCall
- * @typedef {{call: ToolCall, aborter: AbortController, note?: string}} Asked what the assistant
- *   asked of this device, until it is done
+ * @typedef {{call: ToolCall, note?: string}} Asked what the assistant asked of this device, until it
+ *   is done
  * @typedef {ReplyEntry | UserEntry | ToolEntry} Entry
  * @typedef {{stage: string, message: string}} Problem `stage` also: "microphone_lost"
  */
-import { Microphone, MicrophoneError, Player, hasSound, openContext, openStream, stopStream } from "./audio.js";
+import {
+  MicrophoneError, ToolFailure, durationMs, hasSound, openConversation, openMicrophone, openSound,
+} from "../sdk/ai-video-assistant.js";
 import { split } from "./captions.js";
-import { VoiceConnection, durationMs } from "./protocol.js";
-import { gainOf } from "./tools.js";
+import { TOOLS, volumeOf } from "./tools.js";
 
 /** A microphone frame this many times louder than the room is a voice. */
 const VOICE_OVER_ROOM = 3;
 const QUIETEST_VOICE = 0.01;
-const GOODBYE_MS = 1500;
 
 export class Call extends EventTarget {
   /**
    * @param {{endpoint: string, assistantId: string, hasVoice: boolean, source: string,
-   *   access: () => Promise<import("./protocol.js").Access>,
-   *   device: import("./tools.js").Device}} target
+   *   access: () => Promise<Access>, device: import("./tools.js").Device, worklets: SoundOptions}} target
    */
   constructor(target) {
     super();
@@ -51,14 +52,12 @@ export class Call extends EventTarget {
     this.callIds = new Set();
     /** @type {State} */
     this.state = "connecting";
-    this.hasStarted = false;
     this.hasEnded = false;
-    this.isUserSpeaking = false;
-    this.isWaiting = false;
-    this.isSounding = false;
+    this.aborter = new AbortController();
     /** Whether answers are expected to be spoken, and whether one ever was. */
     this.hasVoice = target.hasVoice;
     this.hasSpoken = false;
+    this.isSounding = false;
     this.isMuted = false;
     this.room = 0.05;
     this.lastVoiceAt = 0;
@@ -71,60 +70,72 @@ export class Call extends EventTarget {
     this.stats = { state: "connecting", playedMs: 0, peak: 0, lastPeak: 0, silenceMs: -1, framesSent: 0 };
   }
 
-  /** Rings up. Raises what `access` raises, and is over then. @param {{withMicrophone: boolean}} options */
+  /** Whether somebody is heard, or could be. */
+  get hasMicrophone() {
+    return this.conversation?.hasMicrophone ?? false;
+  }
+
+  /** Rings up. Raises what `access` and the SDK raise; the caller finishes the call then. @param {{withMicrophone: boolean}} options */
   async start({ withMicrophone }) {
-    if (hasSound()) await this.openAudio(withMicrophone);
+    // Before the call, so that its first words wait for nobody's permission.
+    if (hasSound()) await this.openDevices(withMicrophone);
     else this.report("insecure");
-    if (this.hasEnded) return;
-    const access = await this.target.access().catch((error) => {
-      this.release();
-      throw error;
-    });
-    if (this.hasEnded) return;
-    this.connection = new VoiceConnection(this.target.endpoint, this.target.assistantId, access);
-    this.connection.addEventListener("event", (event) => this.receive(/** @type {CustomEvent} */ (event).detail));
-    this.connection.addEventListener("audio", (event) => this.play(/** @type {CustomEvent} */ (event).detail));
-    this.connection.addEventListener("close", (event) => this.finish(/** @type {CustomEvent} */ (event).detail));
-    await this.connection.opened();
-    this.connection.start({ hasAudio: this.player !== undefined, source: this.target.source });
+    if (!this.hasEnded) await this.connect();
   }
 
   /** @param {boolean} withMicrophone */
-  async openAudio(withMicrophone) {
-    this.context = await openContext();
-    if (this.hasEnded) return this.context.close();
-    this.player = new Player(this.context);
-    this.amplify();
-    this.player.addEventListener("report", (event) => this.hear(/** @type {CustomEvent} */ (event).detail));
-    if (withMicrophone) await this.openMicrophone(this.context);
+  async openDevices(withMicrophone) {
+    this.sound = await openSound(this.target.worklets);
+    if (this.hasEnded) return this.sound.close();
+    if (withMicrophone) this.stream = await this.openStream();
+    if (this.hasEnded) this.stopStream();
   }
 
-  /** Without one the call goes on in writing. @param {AudioContext} context */
-  async openMicrophone(context) {
+  /** Without a microphone the call goes on in writing. @returns {Promise<MediaStream | undefined>} */
+  async openStream() {
     try {
-      const stream = await openStream();
-      if (this.hasEnded) return stopStream(stream);
-      this.microphone = new Microphone(context, stream);
+      return await openMicrophone();
     } catch (error) {
       if (!(error instanceof MicrophoneError)) throw error;
-      return this.report(error.problem);
+      this.report(error.problem);
+      return undefined;
     }
-    this.microphone.addEventListener("frame", (event) => this.sendFrame(/** @type {CustomEvent} */ (event).detail));
-    this.microphone.addEventListener("lost", () => this.report("microphone_lost"));
   }
 
-  /** @param {{pcm: ArrayBuffer, rms: number}} frame */
-  sendFrame({ pcm, rms }) {
-    this.dispatchEvent(new CustomEvent("level", { detail: this.isMuted ? 0 : rms }));
-    // Muted is silence, not nothing: the server ends a turn by the silence it hears.
-    if (this.isMuted) new Uint8Array(pcm).fill(0);
-    else this.noteVoice(rms);
-    this.stats.framesSent += 1;
-    this.connection?.sendAudio(pcm);
+  async connect() {
+    const { endpoint, assistantId, source, access, device } = this.target;
+    const { sound } = this;
+    this.conversation = await openConversation({
+      socketUrl: endpoint, assistantId, source, access,
+      output: sound ? "audio" : "text",
+      audio: { sound, volume: volumeOf(device.level) },
+      tools: Object.fromEntries(TOOLS.map((name) => [name, this.performer()])),
+      reconnect: false,
+      signal: this.aborter.signal,
+    });
+    this.listen(this.conversation);
+    this.conversation.mute(this.isMuted);
+    if (this.stream) await this.conversation.startMicrophone({ stream: this.stream });
+  }
+
+  /** @param {import("../../sdks/javascript/src/voice/index.js").Conversation} conversation */
+  listen(conversation) {
+    conversation.on("event", (event) => this.receive(event));
+    conversation.on("audio", (pcm, { ttsId }) => this.count(ttsId, pcm));
+    conversation.on("toolCall", (call) => this.noteCall(call));
+    conversation.on("playback", (report) => this.hear(report));
+    conversation.on("level", (rms) => this.noteLevel(rms));
+    conversation.on("state", () => this.update());
+    conversation.on("error", (error) => error instanceof MicrophoneError && this.report("microphone_lost"));
+    conversation.on("close", ({ code, error }) => this.finish({ code, message: error?.message, hadStarted: true }));
+    this.update();
   }
 
   /** @param {number} rms */
-  noteVoice(rms) {
+  noteLevel(rms) {
+    this.dispatchEvent(new CustomEvent("level", { detail: rms }));
+    this.stats.framesSent += 1;
+    if (this.isMuted) return;
     this.room = Math.min(rms, this.room * 1.002 + 1e-6);
     if (rms > Math.max(QUIETEST_VOICE, VOICE_OVER_ROOM * this.room)) this.lastVoiceAt = performance.now();
   }
@@ -132,52 +143,55 @@ export class Call extends EventTarget {
   /** @param {boolean} isMuted */
   mute(isMuted) {
     this.isMuted = isMuted;
+    this.conversation?.mute(isMuted);
   }
 
   /** Push-to-talk: the button was let go. */
   commit() {
     this.mute(true);
-    this.connection?.commit();
+    this.conversation?.commit();
   }
 
   /** @param {string} text */
   say(text) {
     this.typed += 1;
     this.show({ kind: "user", id: `typed-${this.typed}`, text, isFinal: true });
-    this.await(performance.now());
-    this.connection?.sendText(text);
-    this.update();
+    this.turnEndedAt = performance.now();
+    // What becomes of it is told by events.
+    void this.conversation?.sendText(text);
   }
 
   /** Stops the running answer. */
   interrupt() {
-    this.connection?.cancel();
+    this.conversation?.cancel();
   }
 
   /** The user ends the call. */
   hangUp() {
-    const { connection, hasStarted } = this;
-    this.finish({ code: 1000, error: null, hadStarted: hasStarted });
-    connection?.stop();
-    setTimeout(() => connection?.close(), GOODBYE_MS);
+    this.finish({ code: 1000, hadStarted: this.conversation !== undefined });
   }
 
-  /** @param {Closing} closing */
-  finish(closing) {
+  /** @param {Ending} ending */
+  finish(ending) {
     if (this.hasEnded) return;
     this.release();
     this.update();
-    this.dispatchEvent(new CustomEvent("ended", { detail: closing }));
+    this.dispatchEvent(new CustomEvent("ended", { detail: ending }));
   }
 
   /** Gives the devices back. */
   release() {
     this.hasEnded = true;
-    for (const { aborter } of this.asked) aborter.abort();
     this.asked.clear();
+    this.aborter.abort();
+    void this.conversation?.close();
     this.target.device.camera.turnOff();
-    this.microphone?.close();
-    void this.context?.close();
+    this.stopStream();
+    this.sound?.close();
+  }
+
+  stopStream() {
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
   }
 
   /** @param {string} stage @param {string} [message] */
@@ -199,12 +213,6 @@ export class Call extends EventTarget {
     this.dispatchEvent(new CustomEvent("entry", { detail: entry }));
   }
 
-  /** @param {number} turnEndedAt */
-  await(turnEndedAt) {
-    this.isWaiting = true;
-    this.turnEndedAt = turnEndedAt;
-  }
-
   update() {
     const state = this.currentState();
     this.stats.state = state;
@@ -215,50 +223,60 @@ export class Call extends EventTarget {
 
   /** @returns {State} */
   currentState() {
-    if (this.hasEnded) return "ended";
-    if (!this.hasStarted) return "connecting";
-    if (this.isUserSpeaking) return "hearing";
-    if ([...this.asked].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"))) return "choosing";
-    if (this.isSounding) return "speaking";
-    return this.isWaiting ? "thinking" : "listening";
+    const state = this.conversation?.state ?? "connecting";
+    if (this.hasEnded || state === "closed") return "ended";
+    if (state === "reconnecting") return "connecting";
+    const isChoosing = [...this.asked].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"));
+    return isChoosing && state !== "hearing" ? "choosing" : state;
   }
 
   // --- What this device is asked to do ---------------------------------------------------------
 
   /** Plays speech as loud as the device is set to. */
   amplify() {
-    this.player?.amplify(gainOf(this.target.device.level));
+    this.conversation?.setVolume(volumeOf(this.target.device.level));
   }
 
   /** @param {ToolCall} call */
+  noteCall(call) {
+    this.callIds.add(call.id);
+    if (call.executor === "server") this.showTool(call, "running");
+    else if (!TOOLS.includes(call.name)) this.showTool(call, "failed", this.target.device.unknown(call).note);
+  }
+
+  /** @returns {import("../../sdks/javascript/src/voice/index.js").ToolHandler} */
+  performer() {
+    return (_given, call) => this.perform(call);
+  }
+
+  /** Does what is asked; raises ToolFailure. @param {ToolCall} call */
   async perform(call) {
     const { device } = this.target;
     /** @type {Asked} */
-    const asked = { call, aborter: new AbortController() };
+    const asked = { call };
     this.asked.add(asked);
     this.showTool(call, "running", device.describe(call));
-    const outcome = await device.perform(call, asked.aborter.signal);
-    if (asked.aborter.signal.aborted) return;
-    const isDone = outcome.code < 400;
-    // Of what nobody waits for, the assistant hears only when it could not be done.
-    if (call.isWaited || !isDone) this.connection?.answerTool(call.id, call.name, outcome);
-    asked.note = outcome.note;
+    const { code, message, output, note } = await device.perform(call);
+    if (call.signal.aborted) return;
+    const isDone = code < 400;
+    asked.note = note;
     if (!call.isWaited) this.asked.delete(asked);
-    this.showTool(call, call.isWaited ? "running" : isDone ? "done" : "failed", outcome.note);
+    this.showTool(call, call.isWaited ? "running" : isDone ? "done" : "failed", note);
     this.update();
+    if (!isDone) throw new ToolFailure(message, code);
+    return output;
   }
 
   /** The server has an outcome, ours or its own. @param {Asked} asked @param {{output: string, status: {code: number}}} result */
   settle(asked, { output, status: { code } }) {
-    const { call, aborter, note } = asked;
-    aborter.abort();
+    const { call, note } = asked;
     this.asked.delete(asked);
     this.showTool(call, code < 400 ? "done" : "failed", this.target.device.sumUp(call, { code, output }) ?? note);
   }
 
-  /** @param {ToolCall} call @param {ToolEntry["status"]} status @param {string | undefined} note */
-  showTool({ line, name }, status, note) {
-    this.show({ kind: "tool", id: line, name, status, note });
+  /** @param {ToolCall} call @param {ToolEntry["status"]} status @param {string} [note] */
+  showTool({ id, turnId, name }, status, note) {
+    this.show({ kind: "tool", id: lineOf(turnId, id), name, status, note });
   }
 
   // --- What the server says --------------------------------------------------------------------
@@ -266,7 +284,7 @@ export class Call extends EventTarget {
   /** @param {ServerEvent} event */
   receive(event) {
     if (this.hasEnded) return;
-    HANDLERS[event.type]?.(this, event.data, event);
+    HANDLERS[event.type]?.(this, event.data);
     this.update();
   }
 
@@ -277,7 +295,7 @@ export class Call extends EventTarget {
     if (known?.kind === "reply") return known;
     return {
       kind: "reply", id, turnId: data.turn_id, text: "", segments: [], playedMs: 0, receivedMs: 0,
-      isReceived: false, isSpoken: this.hasVoice && this.player !== undefined, isHeard: false, heard: null, ttsId: null,
+      isReceived: false, isSpoken: this.hasVoice && this.sound !== undefined, isHeard: false, heard: null, ttsId: null,
       isFinal: false, isInterrupted: false, latency: {}, sources: [],
     };
   }
@@ -299,38 +317,32 @@ export class Call extends EventTarget {
     }
   }
 
-  /** @param {{ttsId: string, pcm: ArrayBuffer}} audio */
-  play({ ttsId, pcm }) {
+  /** @param {string} ttsId @param {ArrayBuffer} pcm */
+  count(ttsId, pcm) {
     const reply = this.spoken(ttsId);
     if (reply) reply.receivedMs += durationMs(pcm.byteLength);
-    this.player?.push(pcm);
   }
 
-  /** Silence at once; the audio thread confirms with "cleared". @param {string | null} ttsId */
-  silence(ttsId) {
-    if (ttsId === null) return;
+  /** Silence was asked for; the audio thread confirms with "cleared". */
+  awaitSilence() {
     if (this.isSounding) this.clearedAt ??= performance.now();
-    this.player?.clear(ttsId);
   }
 
   // --- What the loudspeaker says ---------------------------------------------------------------
 
   /** @param {PlaybackReport} report */
-  hear({ type, track, playedMs, peak }) {
+  hear({ type, ttsId, playedMs, peak }) {
     this.stats.peak = Math.max(this.stats.peak, peak);
     this.stats.lastPeak = peak;
-    const reply = this.spoken(track);
+    const reply = this.spoken(ttsId);
     if (!reply || this.hasEnded) return;
     this.stats.playedMs += playedMs - reply.playedMs;
     reply.playedMs = playedMs;
     if (type === "playing") this.isSounding = true;
-    if (type === "playing") this.isWaiting = false;
     if (type === "audible") this.measure(reply);
     if (type === "finished") reply.isHeard = !reply.isInterrupted;
     if (type === "finished" || type === "cleared") this.fallSilent();
-    if (type !== "playing") this.connection?.reportPlayed(track, reply.id, playedMs);
     this.show(reply);
-    this.update();
   }
 
   fallSilent() {
@@ -346,40 +358,21 @@ export class Call extends EventTarget {
   }
 }
 
-/** Which line tells of a call: vendors number the calls of each turn anew. @param {Record<string, any>} data */
-const lineOf = ({ turn_id: turnId, tool_call_id: id }) => `${turnId}/${id}`;
+/** Which line tells of a call: vendors number the calls of each turn anew. @param {string} turnId @param {string} callId */
+const lineOf = (turnId, callId) => `${turnId}/${callId}`;
 
-/** @param {Record<string, any>} tool as the server sends it @param {Record<string, any>} data @returns {ToolCall} */
-function toolCall({ id, function: { name, arguments: given }, ...tool }, data) {
-  return {
-    id, name, arguments: JSON.parse(given), line: lineOf(data),
-    isWaited: tool.wait_for_response, isSpoken: tool.spoken === true,
-    endsAt: performance.now() + tool.timeout_ms,
-  };
-}
-
-/** @type {Record<string, (call: Call, data: Record<string, any>, event: ServerEvent) => void>} */
+/** @type {Record<string, (call: Call, data: ServerEvent["data"]) => void>} */
 const HANDLERS = {
-  "session.started": (call) => {
-    call.hasStarted = true;
-  },
   "config.resolved": (call, { config }) => {
     call.hasVoice = config.output.mode === "audio";
   },
-  "input.speech_started": (call, { utterance_id: id }) => {
-    call.isUserSpeaking = true;
-    call.forgetUnfinished(id);
-  },
-  "input.speech_stopped": (call) => {
-    call.isUserSpeaking = false;
-  },
+  "input.speech_started": (call, { utterance_id: id }) => call.forgetUnfinished(id),
   "transcript.delta": (call, { utterance_id: id, text }) => {
     call.show({ kind: "user", id: id ?? "utterance", text, isFinal: false });
   },
   "transcript.final": (call, { utterance_id: id, text }) => {
-    call.isUserSpeaking = false;
     call.show({ kind: "user", id: id ?? "utterance", text, isFinal: true });
-    if (text) call.await(call.lastVoiceAt);
+    if (text) call.turnEndedAt = call.lastVoiceAt;
   },
   "assistant.response.delta": (call, data) => {
     const reply = call.reply(data);
@@ -390,9 +383,8 @@ const HANDLERS = {
     const reply = call.reply(data);
     reply.text = data.text;
     reply.isFinal = true;
-    // Without a voice the text is the answer; with one, the state waits for the sound.
+    // Without a voice the text is the answer.
     if (reply.ttsId === null && !call.hasSpoken) reply.isSpoken = false;
-    if (!reply.isSpoken) call.isWaiting = false;
     call.show(reply);
   },
   "assistant.citations": (call, data) => {
@@ -400,14 +392,9 @@ const HANDLERS = {
     reply.sources.push(...data.citations);
     call.show(reply);
   },
-  "assistant.tool_call": (call, data, { tool_call: tool }) => {
-    call.callIds.add(tool.id);
-    if (tool.executor === "client") void call.perform(toolCall(tool, data));
-    else call.show({ kind: "tool", id: lineOf(data), name: tool.function.name, status: "running" });
-  },
-  "assistant.tool_result": (call, data, { result }) => {
-    const line = lineOf(data);
-    const asked = [...call.asked].findLast((other) => other.call.line === line);
+  "assistant.tool_result": (call, { turn_id: turnId, tool_call_id: id, result }) => {
+    const line = lineOf(turnId, id);
+    const asked = [...call.asked].findLast((other) => lineOf(other.call.turnId, other.call.id) === line);
     if (asked?.call.isWaited) return call.settle(asked, result);
     const tool = call.entries.get(line);
     // Of a tool of this device that nobody waits for, "accepted" says nothing.
@@ -418,8 +405,7 @@ const HANDLERS = {
     call.hasVoice = call.hasSpoken = true;
     const reply = call.reply(data);
     reply.ttsId = data.tts_id;
-    reply.isSpoken = call.player !== undefined;
-    call.player?.begin(data.tts_id);
+    reply.isSpoken = call.sound !== undefined;
     call.show(reply);
   },
   "output.audio.segment": (call, data) => {
@@ -432,20 +418,17 @@ const HANDLERS = {
     const segment = reply?.segments.find(({ id }) => id === data.segment_id);
     if (!reply || !segment) return;
     segment.endMs = data.audio_end_ms;
-    call.player?.flush();
     call.show(reply);
   },
   "output.audio.end": (call, data) => {
     const reply = call.spoken(data.tts_id);
     if (reply) reply.isReceived = true;
-    call.player?.end();
   },
-  "output.audio.clear": (call, data) => call.silence(data.tts_id),
+  "output.audio.clear": (call) => call.awaitSilence(),
   "response.interrupted": (call, data) => {
-    if (data.reason === "client_cancel" || data.reason === "failed") call.isWaiting = false;
     const reply = call.entries.get(data.response_id);
     if (reply?.kind !== "reply") return;
-    call.silence(reply.ttsId);
+    if (reply.ttsId !== null) call.awaitSilence();
     reply.heard = data.heard_text ?? split(reply).heard;
     reply.isInterrupted = true;
     call.show(reply);
@@ -457,12 +440,10 @@ const HANDLERS = {
     reply.latency.serverMs = data.v2v_ms ?? undefined;
     call.show(reply);
   },
-  error: (call, data, { stage, message }) => {
+  error: (call, { stage, message, tool_call_id: id, response_id: responseId }) => {
     // The line of the call tells that it took too long, or was answered in two ways at once.
-    if (stage === "tool" && call.callIds.has(data.tool_call_id)) return;
-    if (stage !== "protocol" && stage !== "audio") call.isWaiting = false;
-    if (stage === "tts") call.giveUpVoice(data.response_id);
-    // Before the start it is a refusal, which the closing tells.
-    if (call.hasStarted) call.report(stage, message);
+    if (stage === "tool" && call.callIds.has(id)) return;
+    if (stage === "tts") call.giveUpVoice(responseId);
+    call.report(stage, message);
   },
 };

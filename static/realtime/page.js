@@ -3,15 +3,16 @@
  * The voice page: buttons in, captions out. Everything that happens in a call is in `call.js`.
  *
  * @typedef {{assistantId: string, access: "ticket" | "open" | "key", hasVoice: boolean,
- *   source: "talk" | "debug", socketUrl: string, ticketsUrl: string, csrfToken: string, words: Record<string, string>}} Settings
+ *   source: "talk" | "debug", socketUrl: string, ticketsUrl: string, csrfToken: string,
+ *   worklets: import("./call.js").SoundOptions, words: Record<string, string>}} Settings
  * @typedef {import("./call.js").Entry} Entry
- * @typedef {import("./call.js").Closing} Closing
+ * @typedef {import("./call.js").Ending} Ending
  * @typedef {import("./call.js").Source} Source
  */
+import { AssistantError, ConnectionError, UnsupportedError, hasSound } from "../sdk/ai-video-assistant.js";
 import { Call } from "./call.js";
 import { Camera } from "./camera.js";
 import { split } from "./captions.js";
-import { hasSound } from "./audio.js";
 import { Prompts } from "./prompts.js";
 import { pieces, quoted, withoutMarks } from "./sources.js";
 import { Device } from "./tools.js";
@@ -63,7 +64,7 @@ const seconds = (ms) => fill(words.seconds, { seconds: (ms / 1000).toFixed(2) })
 
 // --- The call ------------------------------------------------------------------------------------
 
-/** @returns {Promise<import("./protocol.js").Access>} */
+/** @returns {Promise<import("./call.js").Access>} */
 async function access() {
   if (settings.access === "key") return { kind: "key", key: input("key").value.trim() };
   if (settings.access === "open") return { kind: "open" };
@@ -83,7 +84,7 @@ async function start(withMicrophone) {
   if (byId("log").childElementCount) divide();
   const made = new Call({
     endpoint: settings.socketUrl, assistantId: settings.assistantId, hasVoice: settings.hasVoice,
-    source: settings.source, access, device,
+    source: settings.source, worklets: settings.worklets, access, device,
   });
   call = made;
   Object.assign(window, { __talk: made.stats });
@@ -100,7 +101,7 @@ async function start(withMicrophone) {
   try {
     await made.start({ withMicrophone });
   } catch (error) {
-    made.finish({ code: codeOf(error), error: null, hadStarted: false });
+    if (!made.hasEnded) made.finish({ ...reasonOf(error), hadStarted: false });
   }
 }
 
@@ -110,13 +111,19 @@ async function keepAwake(during) {
   during.addEventListener("ended", () => void lock?.release());
 }
 
-/** @param {unknown} error @returns {number} what to tell of a call that could not even begin */
-function codeOf(error) {
-  if (error instanceof Refused) return error.code;
-  if (error instanceof TypeError) return 1006; // fetch: no server answered
+/** What to tell of a call that could not even begin. @param {unknown} error @returns {{code: number, message?: string}} */
+function reasonOf(error) {
+  if (error instanceof Refused) return { code: error.code };
+  if (error instanceof TypeError) return { code: 1006 }; // fetch: no server answered
+  if (error instanceof AssistantError && !(error instanceof UnsupportedError)) {
+    return { code: error.closeCode ?? closeCodeOf(error), message: error.message };
+  }
   console.error(error);
-  return 0;
+  return { code: 0 };
 }
+
+/** @param {AssistantError} error of a socket that the server did not close */
+const closeCodeOf = (error) => (error instanceof ConnectionError ? 1006 : 4400);
 
 // --- What it shows -------------------------------------------------------------------------------
 
@@ -329,15 +336,15 @@ function showProblem({ stage, message }) {
   notify([text, text === message ? "" : message].filter(Boolean).join(" "));
 }
 
-/** @param {Closing} closing */
-function showEnd({ code, error, hadStarted }) {
+/** @param {Ending} ending */
+function showEnd({ code, message, hadStarted }) {
   showState();
   showLevel(0);
   button("start").focus();
   if (code === 1000) return;
   const isLost = code === 1006 || code === 1005 || code === 1012;
   const reason = code === 0 ? "sound" : isLost ? (hadStarted ? "lost" : "unreachable") : String(code);
-  const text = words[`closed.${reason}`] ?? error?.message ?? words["closed.lost"];
+  const text = words[`closed.${reason}`] ?? message ?? words["closed.lost"];
   notify(text, RETRYABLE.has(code) ? reconnectButton() : undefined);
 }
 
@@ -378,7 +385,7 @@ function hold(isHeld) {
 
 /** How an answer to a question on the screen could be heard now. */
 function hearing() {
-  if (document.body.dataset.microphone !== "true" || !call?.microphone) return "silent";
+  if (document.body.dataset.microphone !== "true" || !call?.hasMicrophone) return "silent";
   if (isPushToTalk) return "hold";
   return call.isMuted ? "silent" : "voice";
 }
@@ -431,10 +438,6 @@ for (const type of ["pointerup", "pointercancel", "blur"]) window.addEventListen
 document.addEventListener("keydown", onSpace);
 document.addEventListener("keyup", onSpace);
 document.addEventListener("keydown", ({ key, defaultPrevented: isDone }) => key === "Escape" && !isDone && call?.interrupt());
-document.addEventListener("visibilitychange", () => {
-  // Phones suspend sound when the page is hidden.
-  if (call && !call.hasEnded) void call.context?.resume();
-});
 byId("write").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = input("text").value.trim();

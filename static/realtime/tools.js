@@ -1,19 +1,12 @@
 // @ts-check
 /**
- * What an assistant may ask of this device, and how the page does it. No connection: a call comes
- * in, an outcome goes out.
+ * What an assistant may ask of this device, and how the page does it. No connection: a call of the
+ * SDK comes in, an outcome goes out.
  *
  * @typedef {import("./camera.js").Camera} Camera
  * @typedef {import("./prompts.js").Prompts} Prompts
  * @typedef {import("./prompts.js").Option} Option
- * @typedef {object} ToolCall
- * @property {string} id
- * @property {string} line the entry of the conversation that tells of it
- * @property {string} name
- * @property {Record<string, any>} arguments
- * @property {boolean} isWaited the answer goes back to the assistant
- * @property {boolean} isSpoken the server says the prompt
- * @property {number} endsAt when the server stops waiting, by `performance.now()`
+ * @typedef {import("../../sdks/javascript/src/voice/index.js").ToolCall} ToolCall
  * @typedef {{code: number, message: string, output?: unknown, note: string}} Outcome
  *   `code` as in HTTP; `message` is for the assistant, `note` for the user ("": nothing to tell)
  * @typedef {{code: number, output: string}} Settled how the server says that a call ended
@@ -33,8 +26,8 @@ const CAMERA_PROBLEMS = {
   insecure: { code: 501, message: "Browsers allow the camera only over HTTPS." },
 };
 
-/** How many times louder than it was made speech is played: the ear hears squares. @param {number} level */
-export const gainOf = (level) => (level / PLAIN) ** 2;
+/** A level as a volume of the SDK. @param {number} level */
+export const volumeOf = (level) => level / PLAIN;
 
 /** @param {string} template @param {Record<string, string>} values */
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
@@ -58,10 +51,9 @@ export class Device extends EventTarget {
     return PERFORMERS.get(call.name)?.describe(this, call) ?? this.unknown(call).note;
   }
 
-  /** Does what is asked; the signal ends it early. @param {ToolCall} call @param {AbortSignal} signal @returns {Promise<Outcome>} */
-  async perform(call, signal) {
-    const performer = PERFORMERS.get(call.name);
-    return performer ? performer.perform(this, call, signal) : this.unknown(call);
+  /** Does what is asked; the call's signal ends it early. @param {ToolCall} call @returns {Promise<Outcome>} */
+  async perform(call) {
+    return PERFORMERS.get(call.name)?.perform(this, call) ?? this.unknown(call);
   }
 
   /** What the page says of a call that the server settled. @param {ToolCall} call @param {Settled} settled @returns {string | undefined} */
@@ -114,20 +106,18 @@ export class Device extends EventTarget {
     return { code: 200, message: "ok", output: { camera: "off" }, note: this.words.cameraOff };
   }
 
-  /** @param {ToolCall} call @param {AbortSignal} signal @returns {Promise<Outcome>} */
-  async tell(call, signal) {
+  /** @param {ToolCall} call @returns {Promise<Outcome>} */
+  async tell(call) {
     const text = textOf(call);
-    const endsAt = call.isWaited ? call.endsAt : Infinity;
-    await this.prompts.ask({ text, options: [], endsAt }, signal);
+    await this.prompts.ask({ text, options: [], endsAt: endOf(call) }, call.signal);
     return { code: 200, message: "ok", note: fill(this.words.message, { text }) };
   }
 
-  /** @param {ToolCall} call @param {AbortSignal} signal @returns {Promise<Outcome>} */
-  async choose(call, signal) {
+  /** @param {ToolCall} call @returns {Promise<Outcome>} */
+  async choose(call) {
     const options = optionsOf(call);
     if (!options.length) return { ...this.unknown(call), code: 400, message: "The prompt has no options." };
-    const endsAt = call.isWaited ? call.endsAt : Infinity;
-    const option = await this.prompts.ask({ text: textOf(call), options, endsAt }, signal);
+    const option = await this.prompts.ask({ text: textOf(call), options, endsAt: endOf(call) }, call.signal);
     const output = {
       selected_id: option?.id ?? null, selected_label: option?.label ?? null, cancelled: option === null,
     };
@@ -146,6 +136,9 @@ function textOf({ arguments: given }) {
   return String(given.question ?? given.msg ?? "").trim();
 }
 
+/** When the server stops waiting, by `performance.now()`. @param {ToolCall} call */
+const endOf = ({ isWaited, timeoutMs }) => (isWaited ? performance.now() + timeoutMs : Infinity);
+
 /** @param {ToolCall} call @returns {Option[]} */
 function optionsOf({ arguments: given }) {
   const options = Array.isArray(given.options) ? given.options : [];
@@ -159,20 +152,20 @@ function optionsOf({ arguments: given }) {
 /**
  * @typedef {object} Performer
  * @property {(device: Device, call: ToolCall) => string} describe
- * @property {(device: Device, call: ToolCall, signal: AbortSignal) => Promise<Outcome>} perform
+ * @property {(device: Device, call: ToolCall) => Promise<Outcome>} perform
  * @property {(device: Device, call: ToolCall, output: string) => string} [sumUp]
  */
 
 /** @type {Performer} */
 const MESSAGE = {
   describe: ({ words }, call) => fill(words.message, { text: textOf(call) }),
-  perform: (device, call, signal) => device.tell(call, signal),
+  perform: (device, call) => device.tell(call),
 };
 
 /** @type {Performer} */
 const CHOICE = {
   describe: (_device, call) => textOf(call),
-  perform: (device, call, signal) => device.choose(call, signal),
+  perform: (device, call) => device.choose(call),
   sumUp: (device, call, output) => device.chosen(call, labelIn(output)),
 };
 
@@ -207,9 +200,11 @@ const PERFORMERS = new Map(Object.entries({
   // Its words are part of the answer where the server says them.
   voice_msg_prompt: {
     describe: (device, call) => (call.isSpoken ? "" : MESSAGE.describe(device, call)),
-    perform: async (device, call, signal) =>
-      call.isSpoken ? { code: 200, message: "ok", note: "" } : device.tell(call, signal),
+    perform: async (device, call) => (call.isSpoken ? { code: 200, message: "ok", note: "" } : device.tell(call)),
   },
   text_choice_prompt: CHOICE,
   voice_choice_prompt: CHOICE,
 }));
+
+/** The tools that this device has. */
+export const TOOLS = [...PERFORMERS.keys()];

@@ -10,36 +10,6 @@ from tests.realtime.marks import INDICES, MARKS
 
 pytestmark = pytest.mark.browser
 
-RESAMPLE = """async ([from, to, hz]) => {
-  const page = document.querySelector("script[type=module]").src;
-  const { Resampler } = await import(page.replace(/page[^/]*$/, "resampler.js"));
-  const wave = (_, i) => Math.sin((2 * Math.PI * hz * i) / from);
-  const tone = Float32Array.from({ length: from }, wave);
-  const resampler = new Resampler(from, to);
-  const out = [];
-  for (let at = 0; at < from; at += 128) {
-    out.push(...resampler.process(tone.subarray(at, at + 128)));
-  }
-  out.push(...resampler.flush());
-  const middle = out.slice(1000, -1000);
-  return [out.length, Math.sqrt(middle.reduce((sum, x) => sum + x * x, 0) / middle.length)];
-}"""
-
-
-def test_it_keeps_speech_and_drops_what_would_fold_into_it(web: Web, window: OpenWindow) -> None:
-    page = window().page
-    page.goto(f"{web.url}/talk/nobody")
-    for rate in (44_100, 48_000, 96_000):
-        assert page.evaluate(RESAMPLE, [rate, 16_000, 1_000]) == [
-            16_000,
-            pytest.approx(0.7071, rel=0.01),
-        ]
-        assert page.evaluate(RESAMPLE, [rate, 16_000, 10_000]) == [
-            16_000,
-            pytest.approx(0, abs=0.001),
-        ]
-
-
 SPLIT = """async ([text, segments, playedMs, more]) => {
   const page = document.querySelector("script[type=module]").src;
   const { split } = await import(page.replace(/page[^/]*$/, "captions.js"));

@@ -15,9 +15,10 @@ import type {
   ServerEvent,
   Source,
 } from "./events.js";
-import { MAX_TEXT_LENGTH, type ClientMessage } from "./protocol.js";
+import { MAX_TEXT_LENGTH, bytesOf, durationMs, type ClientMessage } from "./protocol.js";
 import { Replies, type Waiting } from "./replies.js";
-import { Session, closed, type SessionOptions } from "./session.js";
+import { Session, closed, type SessionOptions, type SoundPosition } from "./session.js";
+import { limit } from "./timers.js";
 import { Toolbox, toolResult, type ToolCall, type ToolHandlers, type ToolOutcome } from "./tools.js";
 import { Turns } from "./turns.js";
 
@@ -59,8 +60,10 @@ export class Conversation extends Emitter<ConversationEvents> {
   readonly #open = new Map<string, MutableReply>();
   /** The response of a spoken output. */
   readonly #spoken = new Map<string, string>();
-  /** The output that arriving sound belongs to. */
+  /** The output that arriving sound belongs to, how much of it came, and what to leave out of it. */
   #ttsId: string | null = null;
+  #receivedMs = 0;
+  #knownMs = 0;
   #state: ConversationState = "connecting";
   #isReconnecting = false;
   #closing: Promise<void> | null = null;
@@ -89,7 +92,7 @@ export class Conversation extends Emitter<ConversationEvents> {
         this.#update();
         this.emit("reconnecting", attempt);
       },
-      reconnected: (how) => this.#reconnected(how),
+      reconnected: (how, sound) => this.#reconnected(how, sound),
       closed: (closing) => this.#finish(closing),
     });
   }
@@ -135,38 +138,8 @@ export class Conversation extends Emitter<ConversationEvents> {
    * TimeoutError, ConnectionError where the conversation ends first, and ValidationError for a
    * text that is empty or too long.
    */
-  sendText(text: string, { timeoutMs, signal }: SendOptions = {}): Promise<string> {
-    const limitMs = timeoutMs ?? this.#parts.responseTimeoutMs;
-    return quiet(
-      new Promise<string>((resolve, reject) => {
-        const refusal = this.#refusal(text, signal);
-        if (refusal) return reject(refusal);
-        const late = new TimeoutError("response.timeout", "The assistant did not reply in time.");
-        const timer = setTimeout(() => reject(late), limitMs);
-        const abort = (): void => reject(aborted());
-        const end = (): void => {
-          clearTimeout(timer);
-          signal?.removeEventListener("abort", abort);
-        };
-        signal?.addEventListener("abort", abort);
-        const message: ClientMessage = { type: "input.text", text };
-        this.#replies.add({
-          message,
-          turn: null,
-          resolve: (reply) => {
-            end();
-            resolve(reply);
-          },
-          reject: (error) => {
-            end();
-            reject(error);
-          },
-        });
-        this.#turns.wrote();
-        this.#session.send(message);
-        this.#update();
-      }),
-    );
+  sendText(text: string, options: SendOptions = {}): Promise<string> {
+    return quiet(this.#ask(text, options));
   }
 
   /** Speech: pcm_s16le, 16 kHz, mono, in pieces of any size. */
@@ -216,14 +189,39 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.#devices.setVolume(volume);
   }
 
+  #ask(text: string, { timeoutMs, signal }: SendOptions): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const refusal = this.#refusal(text, signal);
+      if (refusal) return reject(refusal);
+      const fail = (error: Error): void => {
+        stop();
+        signal?.removeEventListener("abort", abort);
+        reject(error);
+      };
+      const abort = (): void => fail(aborted());
+      const stop = limit(timeoutMs ?? this.#parts.responseTimeoutMs, () => fail(late()));
+      signal?.addEventListener("abort", abort);
+      const succeed = (reply: string): void => {
+        stop();
+        signal?.removeEventListener("abort", abort);
+        resolve(reply);
+      };
+      const message: ClientMessage = { type: "input.text", text };
+      this.#replies.add({ message, turn: null, resolve: succeed, reject: fail });
+      this.#turns.wrote();
+      this.#session.send(message);
+      this.#update();
+    });
+  }
+
   // --- In --------------------------------------------------------------------------------------
 
   #receive(event: ServerEvent): void {
     this.#replies.note(event);
     this.#act(event);
-    this.#turns.note(event, this.#replies.areAwaited);
     this.emit("event", event);
     this.#tell(event);
+    this.#turns.note(event, this.#replies.areAwaited);
     this.#update();
   }
 
@@ -233,6 +231,7 @@ export class Conversation extends Emitter<ConversationEvents> {
     switch (type) {
       case "output.audio.start":
         this.#ttsId = data["tts_id"];
+        this.#receivedMs = this.#knownMs = 0;
         this.#spoken.set(data["tts_id"], data["response_id"]);
         player?.begin(data["tts_id"]);
         if (!player) this.#turns.sound(true);
@@ -351,11 +350,22 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.emit("error", error);
   }
 
-  #receiveAudio(pcm: ArrayBuffer): void {
+  #receiveAudio(all: ArrayBuffer): void {
     if (this.#ttsId === null) return;
+    const pcm = this.#newPart(all);
+    if (!pcm.byteLength) return;
+    this.#receivedMs += durationMs(pcm.byteLength);
     this.emit("audio", pcm, { ttsId: this.#ttsId });
     // A copy: the memory of what is played goes to the audio thread.
     this.#devices.player?.push(pcm.slice(0));
+  }
+
+  /** Without what came before the connection was lost and comes again. */
+  #newPart(pcm: ArrayBuffer): ArrayBuffer {
+    if (this.#knownMs <= 0) return pcm;
+    const known = Math.min(pcm.byteLength, bytesOf(this.#knownMs));
+    this.#knownMs -= durationMs(known);
+    return pcm.slice(known);
   }
 
   #played(report: PlaybackReport): void {
@@ -385,9 +395,12 @@ export class Conversation extends Emitter<ConversationEvents> {
 
   // --- The connection --------------------------------------------------------------------------
 
-  #reconnected(how: Reconnected): void {
+  #reconnected(how: Reconnected, sound: SoundPosition | null): void {
     this.#isReconnecting = false;
     if (how.isFresh) this.#restart();
+    if (sound?.ttsId === this.#ttsId) {
+      this.#knownMs = Math.max(0, this.#receivedMs - (sound?.offsetMs ?? 0));
+    }
     this.#update();
     this.emit("reconnected", how);
   }
@@ -443,6 +456,8 @@ function sourceOf(citation: ServerEvent["data"]): Source {
   };
 }
 
+const late = (): TimeoutError =>
+  new TimeoutError("response.timeout", "The assistant did not reply in time.");
 const aborted = (): AbortedError => new AbortedError("aborted", "The reply is not waited for.");
 
 /** Whoever awaits it is told of a failure; who does not care is not punished for it. */

@@ -2,6 +2,7 @@
 import { ConnectionError, UnsupportedError } from "../errors.js";
 import type { ServerEvent } from "./events.js";
 import { decode, type Address, type ClientMessage } from "./protocol.js";
+import { limit } from "./timers.js";
 
 /** The part of a WebSocket that is used; the browsers' and Node's own have it, and `ws` too. */
 export interface WebSocketLike {
@@ -27,11 +28,13 @@ const OPEN = 1;
 /** The server is heard of every 50 s at least; a network that went away may not say so. */
 const DEAD_AFTER_MS = 75_000;
 const LOST = 1006;
+/** The socket is of no use any more; the session goes on over another. */
+const GIVEN_UP = 4000;
 
 export class Link {
   readonly #socket: WebSocketLike;
   #listener: LinkListener | null;
-  #watch: ReturnType<typeof setTimeout> | undefined;
+  #stopWatch: () => void = () => undefined;
 
   /** Throws UnsupportedError where there is no WebSocket, ConnectionError for an impossible address. */
   constructor(address: Address, socketClass: WebSocketClass | undefined, listener: LinkListener) {
@@ -51,11 +54,11 @@ export class Link {
     this.#socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
   }
 
-  /** Closes the socket and tells nobody. */
-  drop(): void {
+  /** Closes the socket and tells nobody; 1000 also ends the session. */
+  drop(code: 1000 | typeof GIVEN_UP = GIVEN_UP): void {
     this.#listener = null;
-    clearTimeout(this.#watch);
-    this.#socket.close(1000);
+    this.#stopWatch();
+    this.#socket.close(code);
   }
 
   #receive(data: unknown): void {
@@ -66,8 +69,8 @@ export class Link {
   }
 
   #listen(): void {
-    clearTimeout(this.#watch);
-    this.#watch = setTimeout(() => this.#end(LOST, ""), DEAD_AFTER_MS);
+    this.#stopWatch();
+    this.#stopWatch = limit(DEAD_AFTER_MS, () => this.#end(LOST, ""));
   }
 
   #end(code: number, reason: string): void {

@@ -4,12 +4,15 @@ import type { ServerEvent } from "./events.js";
 /** Both ways: pcm_s16le, mono, 20 ms a frame. */
 export const AUDIO = { encoding: "pcm_s16le", sample_rate_hz: 16000, channels: 1 };
 export const FRAME_BYTES = 640;
+const BYTES_PER_MS = 32;
 export const MAX_TEXT_LENGTH = 8000;
 /** A message may hold several frames; a larger one would close the conversation. */
 export const MAX_AUDIO_BYTES = 100 * FRAME_BYTES;
 
 /** How long speech of so many bytes is. */
-export const durationMs = (bytes: number): number => bytes / 32;
+export const durationMs = (bytes: number): number => bytes / BYTES_PER_MS;
+/** How many bytes so much speech is, in whole samples. */
+export const bytesOf = (ms: number): number => 2 * Math.round((ms * BYTES_PER_MS) / 2);
 
 /** How a caller gets in: unknown to a public assistant, with a single-use ticket, or with a key. */
 export type Access =

@@ -17,8 +17,11 @@ const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 5000;
 const GIVE_UP_AFTER_MS = 60_000;
 
-/** Closed so, a connection may be made again: lost, or the server is restarting or busy. */
-const LOST = new Set([1001, 1005, 1006, 1012, 1013, 4503]);
+/**
+ * Closed so, a connection may be made again: it is lost, the server is restarting or busy, or
+ * (1011) it has given up a socket that took nothing any more.
+ */
+const LOST = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4503]);
 
 export const isLost = (code: number): boolean => LOST.has(code);
 

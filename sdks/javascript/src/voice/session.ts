@@ -29,14 +29,19 @@ export interface SessionListener {
   event(event: ServerEvent): void;
   audio(pcm: ArrayBuffer): void;
   reconnecting(attempt: Reconnecting): void;
-  reconnected(how: Reconnected): void;
+  /** `sound`: where the next sound lies, if a reply was cut off in the middle of its own. */
+  reconnected(how: Reconnected, sound: SoundPosition | null): void;
   /** Once. */
   closed(closing: Closing): void;
 }
 
-/** What a resumed session is recognised by. */
+export interface SoundPosition {
+  ttsId: string;
+  offsetMs: number;
+}
+
+/** What a resumed session is recognised by; a token is good for once. */
 interface Token {
-  sessionId: string;
   token: string;
   withinMs: number;
 }
@@ -59,9 +64,9 @@ const FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|
 /** The server does not understand or allow the message, and lets the socket open. */
 const REFUSED_MESSAGE = /^(protocol\.(?!assistant_id)|audio\.|session\.resume)/;
 const GOODBYE_MS = 1500;
-const KEPT_S = 60;
 const RESUME_EXPIRED = 4410;
 const LOST = 1006;
+const BROKEN = 1011;
 
 export class Session {
   readonly #options: SessionOptions;
@@ -105,7 +110,7 @@ export class Session {
       signal?.removeEventListener("abort", abort);
     }
     // Whoever waits for this attaches their listeners first.
-    setTimeout(() => this.#release());
+    soon(() => this.#release());
   }
 
   /** Sends, or keeps it until there is a connection again. */
@@ -208,14 +213,16 @@ export class Session {
   }
 
   #begin(event: ServerEvent): void {
-    const { resume_token: token, resume_within_s: withinS } = event.data;
     this.#sessionId = event.sessionId;
     this.#lastSeq = event.seq;
-    this.#token =
-      typeof token === "string"
-        ? { sessionId: event.sessionId, token, withinMs: Number(withinS ?? KEPT_S) * 1000 }
-        : null;
+    this.#keepToken(event);
     this.#deliver(() => this.#listener.event(event));
+  }
+
+  #keepToken({ data }: ServerEvent): void {
+    const { resume_token: token, resume_within_s: withinS } = data;
+    const isOffered = typeof token === "string" && typeof withinS === "number";
+    this.#token = isOffered ? { token, withinMs: withinS * 1000 } : null;
   }
 
   #receiveAudio(pcm: ArrayBuffer): void {
@@ -251,7 +258,7 @@ export class Session {
   #finish(closing: Closing): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#link?.drop();
+    this.#link?.drop(1000);
     this.#link = null;
     this.#fail(closed());
     this.#wake?.();
@@ -279,7 +286,7 @@ export class Session {
       if (this.#state !== "lost") return;
       const failure = await this.#goOn(lostForMs()).catch((error: unknown) => error);
       if (this.#state !== "lost") return;
-      if (isFinal(failure)) return this.#giveUp(failure);
+      if (isFinal(failure)) return this.#giveUp(failure, { code, cause });
     }
     this.#finish({ code, reason: "", error: cause });
   }
@@ -298,10 +305,10 @@ export class Session {
     await this.#connect(this.#start((answer) => this.#beginAgain(answer)));
   }
 
-  #resume({ sessionId, token }: Token): Beginning {
+  #resume({ token }: Token): Beginning {
     const first = {
       type: "session.resume",
-      session_id: sessionId,
+      session_id: this.#sessionId,
       resume_token: token,
       last_seq: this.#lastSeq,
     } as const;
@@ -309,13 +316,16 @@ export class Session {
   }
 
   #takeUp(answer: ServerEvent): void {
-    this.#listener.reconnected({ isFresh: false, missed: Number(answer.data["missed"] ?? 0) });
+    this.#keepToken(answer);
+    const { missed, audio } = answer.data;
+    const sound = audio ? { ttsId: audio.tts_id, offsetMs: audio.offset_ms } : null;
+    this.#listener.reconnected({ isFresh: false, missed }, sound);
     this.#sendBacklog();
   }
 
   #beginAgain(answer: ServerEvent): void {
     this.#backlog.keepTexts();
-    this.#listener.reconnected({ isFresh: true, missed: 0 });
+    this.#listener.reconnected({ isFresh: true, missed: 0 }, null);
     this.#begin(answer);
     this.#sendBacklog();
   }
@@ -324,7 +334,11 @@ export class Session {
     for (const message of this.#backlog.empty()) this.#link?.send(message);
   }
 
-  #giveUp(error: AssistantError): void {
+  #giveUp(error: AssistantError, lost: { code: number; cause: AssistantError | null }): void {
+    // Of a session that the server itself broke off, that says more than that it is gone.
+    if (lost.code === BROKEN && isExpired(error)) {
+      return this.#finish({ code: lost.code, reason: "", error: lost.cause });
+    }
     this.#finish({ code: error.closeCode ?? LOST, reason: "", error });
   }
 
@@ -337,6 +351,16 @@ export class Session {
       };
     });
   }
+}
+
+/** After everything that goes on now, however long its chain of promises; no timer, which may be late. */
+function soon(task: () => void): void {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    task();
+  };
+  port2.postMessage(null);
 }
 
 /** For what is still wanted of a conversation that is over. */
