@@ -122,6 +122,13 @@ class Quotas:
         finally:
             account.waiting -= 1
 
+    def known(self, record: KeyRecord) -> Admission | None:
+        """How the requests of a key stand that was refused, as far as it is known here."""
+        account = self._accounts.get(record.key_id)
+        if account is None or not account.leased_at:
+            return None
+        return Admission(account.limit, account.left + account.permits, account.reset_s)
+
     def spend(self, record: KeyRecord, tokens: int, cost: Decimal) -> None:
         """Counts what an answer took."""
         if record.tokens_per_minute is None and not has_budget(record):

@@ -20,7 +20,7 @@ from core.errors import AppError, MethodNotAllowed, RateLimited, RouteNotFound
 from gateway import catalogue, chat, counting, embeddings, metrics
 from gateway.dialects.table import CHAT_COMPLETIONS, MESSAGES
 from gateway.exchange import ClientGone, Exchange, Stopping, restarting
-from gateway.quotas import quotas
+from gateway.quotas import Admission, quotas
 from gateway.request import GatedRequest
 from gateway.types import Endpoint
 
@@ -145,9 +145,16 @@ async def _admit(exchange: Exchange, record: KeyRecord) -> None:
         admission = quotas().try_enter(record) or await quotas().enter(record)
     except RateLimited as error:
         metrics.limited(error.error_code)
+        if known := quotas().known(record):
+            exchange.extra += _limits(known)
         raise
+    exchange.extra += _limits(admission)
+
+
+def _limits(admission: Admission) -> list[tuple[bytes, bytes]]:
+    """What both kinds of clients read of their limit, in answers and in refusals."""
     limit, remaining = b"%d" % admission.limit, b"%d" % admission.remaining
-    exchange.extra += [
+    return [
         (b"x-ratelimit-limit-requests", limit),
         (b"x-ratelimit-remaining-requests", remaining),
         (b"x-ratelimit-reset-requests", b"%ds" % admission.reset_s),

@@ -199,7 +199,11 @@ async def test_limited_requests_say_when_to_come_again(
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
     assert answers[-1].json()["error"]["type"] == "rate_limit_error"
-    assert answers[0].headers["x-ratelimit-limit-requests"] == "3"
+    for name in ("x-ratelimit-{}-requests", "anthropic-ratelimit-requests-{}"):
+        limits = [answer.headers[name.format("limit")] for answer in answers]
+        remaining = [answer.headers[name.format("remaining")] for answer in answers]
+        assert (limits, remaining) == (["3"] * 5, ["2", "1", "0", "0", "0"])
+    assert 1 <= int(answers[-1].headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 61
 
 
 async def test_longer_answers_than_the_model_gives_are_refused(
