@@ -62,7 +62,7 @@ ATTRIBUTES = (
     Attribute(
         "output",
         _("Answers"),
-        (("audio", _("Spoken")), ("text", _("In writing"))),
+        (("audio", _("Spoken aloud")), ("text", _("In writing only"))),
     ),
     Attribute("color", _("Colour"), hint="#0f766e"),
     Attribute("title", _("Title"), hint=_("Ask us")),

@@ -583,229 +583,26 @@
     }
   };
 
-  // src/voice/frames.ts
-  var TEXT = 1;
-  var BINARY = 2;
-  var CLOSE = 8;
-  var PING = 9;
-  var PONG = 10;
-  var CONTINUATION = 0;
-  var FINAL = 128;
-  var MASKED = 128;
-  var MASK_BYTES = 4;
-  var MAX_MESSAGE_BYTES = 2 ** 24;
-  var FrameError = class extends Error {
-    code;
-    constructor(code, message) {
-      super(message);
-      this.code = code;
-    }
-  };
-  var FrameReader = class {
-    #bytes = new Uint8Array(0);
-    /** The frames of a message that is not complete. */
-    #parts = [];
-    /** The messages that these bytes complete. Throws FrameError. */
-    add(bytes) {
-      this.#bytes = joined([this.#bytes, bytes]);
-      const messages = [];
-      for (let frame = this.#next(); frame; frame = this.#next()) {
-        const message = this.#complete(frame);
-        if (message) messages.push(message);
-      }
-      return messages;
-    }
-    #next() {
-      const bytes = this.#bytes;
-      const [first, second] = bytes;
-      if (first === void 0 || second === void 0) return null;
-      if (second & MASKED) throw new FrameError(1002, "The server masks its frames.");
-      const view = new DataView(bytes.buffer);
-      const short = second & 127;
-      const start = 2 + ({ 126: 2, 127: 8 }[short] ?? 0);
-      if (bytes.length < start) return null;
-      const long = short === 126 ? view.getUint16(2) : short;
-      const length = short === 127 ? Number(view.getBigUint64(2)) : long;
-      if (length > MAX_MESSAGE_BYTES) throw new FrameError(1009, "A frame is too large.");
-      if (bytes.length < start + length) return null;
-      this.#bytes = bytes.slice(start + length);
-      const payload = bytes.slice(start, start + length);
-      return { opcode: first & 15, payload, isFinal: (first & FINAL) !== 0 };
-    }
-    #complete({ opcode, payload, isFinal: isFinal2 }) {
-      if (opcode >= CLOSE) return { opcode, payload };
-      const isFirst = this.#parts.length === 0;
-      if (isFirst === (opcode === CONTINUATION)) throw new FrameError(1002, "A frame is out of order.");
-      this.#parts.push({ opcode, payload });
-      const all = this.#parts.map((part) => part.payload);
-      const size = all.reduce((sum, part) => sum + part.length, 0);
-      if (size > MAX_MESSAGE_BYTES) throw new FrameError(1009, "A message is too large.");
-      if (!isFinal2) return null;
-      const [begun] = this.#parts.splice(0);
-      return { opcode: begun.opcode, payload: joined(all) };
-    }
-  };
-  function frameOf({ opcode, payload }) {
-    const { length } = payload;
-    const extra = length < 126 ? 0 : length < 2 ** 16 ? 2 : 8;
-    const start = 2 + extra + MASK_BYTES;
-    const frame = new Uint8Array(start + length);
-    const view = new DataView(frame.buffer);
-    frame[0] = FINAL | opcode;
-    frame[1] = MASKED | (extra === 0 ? length : extra === 2 ? 126 : 127);
-    if (extra === 2) view.setUint16(2, length);
-    if (extra === 8) view.setBigUint64(2, BigInt(length));
-    const mask = crypto.getRandomValues(new Uint8Array(MASK_BYTES));
-    frame.set(mask, start - MASK_BYTES);
-    for (let at = 0; at < length; at += 1) frame[start + at] = payload[at] ^ mask[at % MASK_BYTES];
-    return frame;
-  }
-  function joined(parts) {
-    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
-    }
-    return all;
-  }
-
-  // src/voice/node-socket.ts
-  var CONNECTING = 0;
-  var OPEN = 1;
-  var CLOSING = 2;
-  var CLOSED = 3;
-  var NO_CODE = 1005;
-  var LOST = 1006;
-  var GOODBYE_MS = 2e3;
-  var MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-  var NodeSocket = class {
-    binaryType = "arraybuffer";
-    readyState = CONNECTING;
-    #listeners = /* @__PURE__ */ new Map();
-    #reader = new FrameReader();
-    #request;
-    #stream = null;
-    /** What the server closed with. */
-    #farewell = null;
-    constructor(url, protocols = []) {
-      const key = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
-      const secure = url.startsWith("wss:");
-      const http = builtin(secure ? "node:https" : "node:http");
-      const named = protocols.length ? { "Sec-WebSocket-Protocol": protocols.join(", ") } : {};
-      this.#request = http.request(url.replace(/^ws/, "http"), {
-        headers: {
-          Connection: "Upgrade",
-          Upgrade: "websocket",
-          "Sec-WebSocket-Version": "13",
-          "Sec-WebSocket-Key": key,
-          ...named
-        }
-      });
-      this.#request.on("upgrade", (response, stream, head) => {
-        if (response.headers["sec-websocket-accept"] === acceptOf(key)) this.#open(stream, head);
-        else stream.destroy();
-      });
-      this.#request.on("error", () => this.#end());
-      this.#request.on("response", () => {
-        this.#request.destroy();
-        this.#end();
-      });
-      this.#request.end();
-    }
-    addEventListener(type, listener) {
-      this.#listeners.set(type, [...this.#listeners.get(type) ?? [], listener]);
-    }
-    send(data) {
-      if (this.readyState !== OPEN) return;
-      const isText = typeof data === "string";
-      const payload = isText ? new TextEncoder().encode(data) : data;
-      this.#write(isText ? TEXT : BINARY, payload);
-    }
-    close(code = 1e3) {
-      if (this.readyState === CONNECTING) {
-        this.#request.destroy();
-        return this.#end();
-      }
-      if (this.readyState !== OPEN) return;
-      this.readyState = CLOSING;
-      this.#write(CLOSE, new Uint8Array([code >> 8, code & 255]));
-      const timer = setTimeout(() => this.#stream?.destroy(), GOODBYE_MS);
-      this.addEventListener("close", () => clearTimeout(timer));
-    }
-    #open(stream, head) {
-      if (this.readyState !== CONNECTING) return stream.destroy();
-      this.#stream = stream;
-      this.readyState = OPEN;
-      stream.setNoDelay();
-      stream.on("data", (bytes) => this.#read(bytes));
-      stream.on("close", () => this.#end());
-      stream.on("error", () => this.#end());
-      this.#tell("open", {});
-      this.#read(head);
-    }
-    #read(bytes) {
-      try {
-        for (const { opcode, payload } of this.#reader.add(bytes)) this.#take(opcode, payload);
-      } catch (error) {
-        if (!(error instanceof FrameError)) throw error;
-        this.close(error.code);
-      }
-    }
-    #take(opcode, payload) {
-      if (opcode === CLOSE) return this.#takeLeave(payload);
-      if (opcode === PING) return this.#write(PONG, payload);
-      if (this.readyState !== OPEN) return;
-      if (opcode === TEXT) this.#tell("message", { data: new TextDecoder().decode(payload) });
-      if (opcode === BINARY) this.#tell("message", { data: payload.buffer });
-    }
-    #takeLeave(payload) {
-      const [high, low] = payload;
-      const code = high === void 0 || low === void 0 ? NO_CODE : high << 8 | low;
-      this.#farewell = { code, reason: new TextDecoder().decode(payload.slice(2)) };
-      if (this.readyState === OPEN) this.#write(CLOSE, payload.slice(0, 2));
-      this.readyState = CLOSING;
-      this.#stream?.end();
-    }
-    #write(opcode, payload) {
-      this.#stream?.write(frameOf({ opcode, payload }));
-    }
-    #end() {
-      if (this.readyState === CLOSED) return;
-      this.readyState = CLOSED;
-      this.#stream?.destroy();
-      this.#tell("close", this.#farewell ?? { code: LOST, reason: "" });
-    }
-    #tell(type, event) {
-      for (const listener of this.#listeners.get(type) ?? []) listener(event);
-    }
-  };
-  function nodeWebSocket() {
-    return nodeProcess()?.getBuiltinModule ? NodeSocket : void 0;
-  }
-  function nodeProcess() {
-    return globalThis.process;
-  }
-  function builtin(name) {
-    return nodeProcess()?.getBuiltinModule?.(name);
-  }
-  function acceptOf(key) {
-    return builtin("node:crypto").createHash("sha1").update(key + MAGIC).digest("base64");
+  // src/voice/timers.ts
+  function limit(ms, exceeded) {
+    const timer = setTimeout(exceeded, ms);
+    if (typeof timer === "object") timer.unref();
+    return () => clearTimeout(timer);
   }
 
   // src/voice/link.ts
-  var OPEN2 = 1;
+  var OPEN = 1;
   var DEAD_AFTER_MS = 75e3;
-  var LOST2 = 1006;
+  var LOST = 1006;
   var GIVEN_UP = 4e3;
   var Link = class {
     #socket;
     #listener;
-    #watch;
+    #stopWatch = () => void 0;
     /** Throws UnsupportedError where there is no WebSocket, ConnectionError for an impossible address. */
     constructor(address, socketClass, listener) {
       this.#listener = listener;
-      this.#socket = open(address, socketClass ?? globalThis.WebSocket ?? nodeWebSocket());
+      this.#socket = open(address, socketClass ?? globalThis.WebSocket);
       this.#socket.binaryType = "arraybuffer";
       this.#socket.addEventListener("open", () => this.#listener?.opened());
       this.#socket.addEventListener("message", ({ data }) => this.#receive(data));
@@ -814,13 +611,13 @@
       this.#listen();
     }
     send(message) {
-      if (this.#socket.readyState !== OPEN2) return;
+      if (this.#socket.readyState !== OPEN) return;
       this.#socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
     }
     /** Closes the socket and tells nobody; 1000 also ends the session. */
     drop(code = GIVEN_UP) {
       this.#listener = null;
-      clearTimeout(this.#watch);
+      this.#stopWatch();
       this.#socket.close(code);
     }
     #receive(data) {
@@ -830,8 +627,8 @@
       if (event) this.#listener?.event(event);
     }
     #listen() {
-      clearTimeout(this.#watch);
-      this.#watch = setTimeout(() => this.#end(LOST2, ""), DEAD_AFTER_MS);
+      this.#stopWatch();
+      this.#stopWatch = limit(DEAD_AFTER_MS, () => this.#end(LOST, ""));
     }
     #end(code, reason) {
       const listener = this.#listener;
@@ -855,8 +652,8 @@
   var FIRST_DELAY_MS = 250;
   var LONGEST_DELAY_MS = 5e3;
   var GIVE_UP_AFTER_MS = 6e4;
-  var LOST3 = /* @__PURE__ */ new Set([1001, 1005, 1006, 1011, 1012, 1013, 4503]);
-  var isLost = (code) => LOST3.has(code);
+  var LOST2 = /* @__PURE__ */ new Set([1001, 1005, 1006, 1011, 1012, 1013, 4503]);
+  var isLost = (code) => LOST2.has(code);
   function reconnectPolicy(asked = true) {
     const { fresh = false, giveUpAfterMs = GIVE_UP_AFTER_MS } = typeof asked === "object" ? asked : {};
     return { isOn: asked !== false, fresh, giveUpAfterMs };
@@ -869,9 +666,9 @@
   // src/voice/session.ts
   var FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\..*)$/;
   var REFUSED_MESSAGE = /^(protocol\.(?!assistant_id)|audio\.|session\.resume)/;
-  var GOODBYE_MS2 = 1500;
+  var GOODBYE_MS = 1500;
   var RESUME_EXPIRED = 4410;
-  var LOST4 = 1006;
+  var LOST3 = 1006;
   var BROKEN = 1011;
   var Session = class {
     #options;
@@ -1045,7 +842,7 @@
     async #sayGoodbye() {
       const link = this.#link;
       link?.send({ type: "session.stop", reason: "client" });
-      const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS2);
+      const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS);
       await new Promise((resolve) => this.#wake = resolve);
       clearTimeout(timer);
     }
@@ -1107,7 +904,7 @@
       if (lost.code === BROKEN && isExpired(error)) {
         return this.#finish({ code: lost.code, reason: "", error: lost.cause });
       }
-      this.#finish({ code: error.closeCode ?? LOST4, reason: "", error });
+      this.#finish({ code: error.closeCode ?? LOST3, reason: "", error });
     }
     #pause(ms) {
       return new Promise((resolve) => {
@@ -1378,38 +1175,8 @@
      * TimeoutError, ConnectionError where the conversation ends first, and ValidationError for a
      * text that is empty or too long.
      */
-    sendText(text, { timeoutMs, signal } = {}) {
-      const limitMs = timeoutMs ?? this.#parts.responseTimeoutMs;
-      return quiet(
-        new Promise((resolve, reject) => {
-          const refusal = this.#refusal(text, signal);
-          if (refusal) return reject(refusal);
-          const late = new TimeoutError("response.timeout", "The assistant did not reply in time.");
-          const timer = setTimeout(() => reject(late), limitMs);
-          const abort = () => reject(aborted());
-          const end = () => {
-            clearTimeout(timer);
-            signal?.removeEventListener("abort", abort);
-          };
-          signal?.addEventListener("abort", abort);
-          const message = { type: "input.text", text };
-          this.#replies.add({
-            message,
-            turn: null,
-            resolve: (reply) => {
-              end();
-              resolve(reply);
-            },
-            reject: (error) => {
-              end();
-              reject(error);
-            }
-          });
-          this.#turns.wrote();
-          this.#session.send(message);
-          this.#update();
-        })
-      );
+    sendText(text, options = {}) {
+      return quiet(this.#ask(text, options));
     }
     /** Speech: pcm_s16le, 16 kHz, mono, in pieces of any size. */
     sendAudio(pcm) {
@@ -1447,6 +1214,30 @@
     /** 0 is silence, 1 as loud as speech was made; up to 2, it is made louder. */
     setVolume(volume) {
       this.#devices.setVolume(volume);
+    }
+    #ask(text, { timeoutMs, signal }) {
+      return new Promise((resolve, reject) => {
+        const refusal = this.#refusal(text, signal);
+        if (refusal) return reject(refusal);
+        const fail = (error) => {
+          stop();
+          signal?.removeEventListener("abort", abort);
+          reject(error);
+        };
+        const abort = () => fail(aborted());
+        const stop = limit(timeoutMs ?? this.#parts.responseTimeoutMs, () => fail(late()));
+        signal?.addEventListener("abort", abort);
+        const succeed = (reply) => {
+          stop();
+          signal?.removeEventListener("abort", abort);
+          resolve(reply);
+        };
+        const message = { type: "input.text", text };
+        this.#replies.add({ message, turn: null, resolve: succeed, reject: fail });
+        this.#turns.wrote();
+        this.#session.send(message);
+        this.#update();
+      });
     }
     // --- In --------------------------------------------------------------------------------------
     #receive(event) {
@@ -1668,6 +1459,7 @@
       chunkId: citation["chunk_id"]
     };
   }
+  var late = () => new TimeoutError("response.timeout", "The assistant did not reply in time.");
   var aborted = () => new AbortedError("aborted", "The reply is not waited for.");
   function quiet(promise) {
     promise.catch(() => void 0);
@@ -1756,11 +1548,14 @@
   var Call = class extends Emitter {
     state = "connecting";
     microphone = "off";
+    /** Whether there was a conversation at all. */
+    hasBegun = false;
     #options;
     #ticket;
     #conversation;
     #aborter = new AbortController();
     #written = 0;
+    #isSpoken = false;
     #isOver = false;
     constructor(options, ticket) {
       super();
@@ -1781,7 +1576,7 @@
     write(text) {
       this.#written += 1;
       const id = `written-${this.#written}`;
-      this.emit("entry", { id, who: "you", text, isFinal: true, isInterrupted: false });
+      this.#show({ id, who: "you", text, isFinal: true });
       this.#conversation?.sendText(text).catch(() => void 0);
     }
     async toggleMicrophone() {
@@ -1809,6 +1604,7 @@
     }
     #open(output) {
       const { assistantId, server, script } = this.#options;
+      this.#isSpoken = output === "audio";
       return openConversation({
         socketUrl: socketUrlOf(server),
         assistantId,
@@ -1854,6 +1650,7 @@
     #begin(conversation) {
       if (this.#isOver) return void conversation.close();
       this.#conversation = conversation;
+      this.hasBegun = true;
       this.#listen(conversation);
       this.#enter(conversation.state);
     }
@@ -1869,15 +1666,19 @@
       conversation.on("close", (closing) => this.#close(closing));
     }
     #showSpoken({ text, isFinal: isFinal2, utteranceId }) {
-      this.emit("entry", { id: utteranceId, who: "you", text, isFinal: isFinal2, isInterrupted: false });
+      this.#show({ id: utteranceId, who: "you", text, isFinal: isFinal2 });
     }
     #showReply({ responseId, text }, isFinal2) {
-      this.emit("entry", { id: responseId, who: "assistant", text, isFinal: isFinal2, isInterrupted: false });
+      this.#show({ id: responseId, who: "assistant", text, isFinal: isFinal2, isAudible: this.#isSpoken });
     }
     /** Of an answer that was cut off, what was heard is what was said. */
     #showCut({ responseId, heardText }) {
-      const entry = { id: responseId, text: heardText.trim(), isFinal: true, isInterrupted: true };
-      this.emit("entry", { ...entry, who: "assistant" });
+      const text = heardText.trim();
+      const isAudible = this.#isSpoken;
+      this.#show({ id: responseId, who: "assistant", text, isFinal: true, isInterrupted: true, isAudible });
+    }
+    #show(entry) {
+      this.emit("entry", { isInterrupted: false, isAudible: false, ...entry });
     }
     #complain(error) {
       if (error instanceof MicrophoneError) {
@@ -1885,6 +1686,7 @@
         return this.#missMicrophone(error);
       }
       const word = error instanceof ConversationError ? STAGES[error.stage] : void 0;
+      if (word === "failed.tts") this.#isSpoken = false;
       if (word) this.emit("notice", word);
     }
     #enter(state) {
@@ -2005,7 +1807,7 @@
       });
     }
     show(entry) {
-      const { id, who, text, isFinal: isFinal2, isInterrupted } = entry;
+      const { id, who, text, isFinal: isFinal2, isInterrupted, isAudible } = entry;
       if (isFinal2 && !text) return this.#remove(id);
       const line2 = this.#lineOf(entry);
       line2.dataset.final = String(isFinal2);
@@ -2013,7 +1815,7 @@
       const caption = element("span", { class: "text" }, text);
       line2.replaceChildren(element("span", { class: "unseen" }, `${speaker}: `), caption, ...line2.querySelectorAll(".sources"));
       if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
-      if (isFinal2) this.#announce(id, `${speaker}: ${text}`);
+      if (isFinal2 && !isAudible) this.#announce(id, `${speaker}: ${text}`);
       this.follow();
     }
     /** Which documents an answer rests on. */
@@ -2482,6 +2284,10 @@ input::placeholder { color: var(--soft); opacity: 1; }
       const level = rms > 0 ? Math.max(0, 1 + Math.log10(rms) / 3) : 0;
       this.#root.style.setProperty("--level", level.toFixed(2));
     }
+    /** What could not be sent, to be sent again. */
+    giveBack(text) {
+      this.#text.value ||= text;
+    }
     /** The call is over: what was not finished will not be. */
     settle() {
       this.#log.settle();
@@ -2629,10 +2435,11 @@ input::placeholder { color: var(--soft); opacity: 1; }
       if (this.#call) return this.#call.write(text);
       const call = this.#start({ isSpoken: false });
       const stop = call.on("change", () => {
-        if (call.state === "connecting") return;
+        if (!call.hasBegun) return;
         stop();
         call.write(text);
       });
+      call.on("end", () => call.hasBegun || this.#panel.giveBack(text));
     }
     #start({ isSpoken }) {
       const call = new Call(this.#options, this.#ticket);
@@ -2642,8 +2449,8 @@ input::placeholder { color: var(--soft); opacity: 1; }
       call.on("change", () => this.#show(call.state === "closed" ? "ended" : call.state));
       call.on("entry", (entry) => {
         this.#panel.showEntry(entry);
-        const { who, text, isFinal: isFinal2 } = entry;
-        if (isFinal2 && text) this.emit("message", { who, text });
+        const { who, text, isFinal: isFinal2, isInterrupted } = entry;
+        if (isFinal2 && text) this.emit("message", { who, text, isInterrupted });
       });
       call.on("sources", (id, sources) => this.#panel.showSources(id, sources));
       call.on("notice", (word) => this.#panel.notify(word));
@@ -2651,7 +2458,7 @@ input::placeholder { color: var(--soft); opacity: 1; }
       call.on("end", (ending) => {
         this.#call = null;
         this.#panel.settle();
-        this.#show("ended");
+        this.#show(call.hasBegun ? "ended" : "idle");
         if (!ending) return;
         const retry = () => this.#start({ isSpoken: this.#isSpoken });
         this.#panel.notify(ending.word, ending.isRetryable ? retry : void 0);

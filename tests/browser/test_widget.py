@@ -168,6 +168,7 @@ def test_it_talks_on_a_strict_page_of_another_origin(
     there.write("Hello there")
     expect(there.said.last).to_have_text("Hello there")
     expect(there.replies.last).to_contain_text("Hello")
+    expect(there.panel.get_by_role("log")).not_to_contain_text("Assistant: Hello")
     there.panel.get_by_role("button", name="End call").click()
     expect(there.status).to_have_text("Call ended")
     tracks = "window.microphone.ear.stream.getTracks().map((track) => track.readyState)"
@@ -186,9 +187,11 @@ def test_it_talks_on_allowed_origins_only(
     there.write("Hello there")
     if is_allowed:
         expect(there.replies.last).to_contain_text("Hello")
+        expect(there.panel.get_by_role("log")).to_contain_text("Assistant: Hello")
         assert there.warnings == []
         return
     expect(there.notice).to_contain_text("may not be used on this page")
+    expect(there.panel.get_by_role("textbox")).to_have_value("Hello there")
     [warning] = there.warnings
     assert site.origin in warning
     assert "allowed origins" in warning

@@ -17,6 +17,8 @@ export interface Entry {
   text: string;
   isFinal: boolean;
   isInterrupted: boolean;
+  /** Whether it can be heard as well. */
+  isAudible: boolean;
 }
 
 /** Whether the assistant hears the visitor; `off`: there is no microphone, or none was asked for. */
@@ -41,11 +43,14 @@ const STAGES: Record<string, Word> = { asr: "failed.asr", llm: "failed.llm", tts
 export class Call extends Emitter<CallEvents> {
   state: ConversationState = "connecting";
   microphone: Microphone = "off";
+  /** Whether there was a conversation at all. */
+  hasBegun = false;
   readonly #options: Options;
   readonly #ticket: TicketSource | undefined;
   #conversation: Conversation | undefined;
   readonly #aborter = new AbortController();
   #written = 0;
+  #isSpoken = false;
   #isOver = false;
 
   constructor(options: Options, ticket: TicketSource | undefined) {
@@ -70,7 +75,7 @@ export class Call extends Emitter<CallEvents> {
   write(text: string): void {
     this.#written += 1;
     const id = `written-${this.#written}`;
-    this.emit("entry", { id, who: "you", text, isFinal: true, isInterrupted: false });
+    this.#show({ id, who: "you", text, isFinal: true });
     // What becomes of it is told by events.
     this.#conversation?.sendText(text).catch(() => undefined);
   }
@@ -103,6 +108,7 @@ export class Call extends Emitter<CallEvents> {
 
   #open(output: Options["output"]): Promise<Conversation> {
     const { assistantId, server, script } = this.#options;
+    this.#isSpoken = output === "audio";
     return openConversation({
       socketUrl: socketUrlOf(server),
       assistantId,
@@ -154,6 +160,7 @@ export class Call extends Emitter<CallEvents> {
     // Hung up meanwhile.
     if (this.#isOver) return void conversation.close();
     this.#conversation = conversation;
+    this.hasBegun = true;
     this.#listen(conversation);
     this.#enter(conversation.state);
   }
@@ -171,17 +178,22 @@ export class Call extends Emitter<CallEvents> {
   }
 
   #showSpoken({ text, isFinal, utteranceId }: Transcript): void {
-    this.emit("entry", { id: utteranceId, who: "you", text, isFinal, isInterrupted: false });
+    this.#show({ id: utteranceId, who: "you", text, isFinal });
   }
 
   #showReply({ responseId, text }: Reply, isFinal: boolean): void {
-    this.emit("entry", { id: responseId, who: "assistant", text, isFinal, isInterrupted: false });
+    this.#show({ id: responseId, who: "assistant", text, isFinal, isAudible: this.#isSpoken });
   }
 
   /** Of an answer that was cut off, what was heard is what was said. */
   #showCut({ responseId, heardText }: Interruption): void {
-    const entry = { id: responseId, text: heardText.trim(), isFinal: true, isInterrupted: true };
-    this.emit("entry", { ...entry, who: "assistant" });
+    const text = heardText.trim();
+    const isAudible = this.#isSpoken;
+    this.#show({ id: responseId, who: "assistant", text, isFinal: true, isInterrupted: true, isAudible });
+  }
+
+  #show(entry: Omit<Entry, "isInterrupted" | "isAudible"> & Partial<Entry>): void {
+    this.emit("entry", { isInterrupted: false, isAudible: false, ...entry });
   }
 
   #complain(error: unknown): void {
@@ -190,6 +202,7 @@ export class Call extends Emitter<CallEvents> {
       return this.#missMicrophone(error);
     }
     const word = error instanceof ConversationError ? STAGES[error.stage] : undefined;
+    if (word === "failed.tts") this.#isSpoken = false;
     if (word) this.emit("notice", word);
   }
 

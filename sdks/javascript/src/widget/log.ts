@@ -28,7 +28,7 @@ export class Log {
   }
 
   show(entry: Entry): void {
-    const { id, who, text, isFinal, isInterrupted } = entry;
+    const { id, who, text, isFinal, isInterrupted, isAudible } = entry;
     // A guess at what was said that nothing came of, an answer that was cut off before its first word.
     if (isFinal && !text) return this.#remove(id);
     const line = this.#lineOf(entry);
@@ -37,7 +37,8 @@ export class Log {
     const caption = element("span", { class: "text" }, text);
     line.replaceChildren(element("span", { class: "unseen" }, `${speaker}: `), caption, ...line.querySelectorAll(".sources"));
     if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
-    if (isFinal) this.#announce(id, `${speaker}: ${text}`);
+    // A screen reader would speak at the same time as the assistant, and into the microphone.
+    if (isFinal && !isAudible) this.#announce(id, `${speaker}: ${text}`);
     this.follow();
   }
 

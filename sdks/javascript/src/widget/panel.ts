@@ -146,6 +146,11 @@ export class Panel {
     this.#root.style.setProperty("--level", level.toFixed(2));
   }
 
+  /** What could not be sent, to be sent again. */
+  giveBack(text: string): void {
+    this.#text.value ||= text;
+  }
+
   /** The call is over: what was not finished will not be. */
   settle(): void {
     this.#log.settle();

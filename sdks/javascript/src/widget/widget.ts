@@ -9,8 +9,8 @@ export interface WidgetEvents {
   open: [];
   close: [];
   state: [state: PanelState];
-  /** A finished line of either side. */
-  message: [message: { who: "you" | "assistant"; text: string }];
+  /** A finished line of either side; an answer that was cut off comes again, as far as it was heard. */
+  message: [message: { who: "you" | "assistant"; text: string; isInterrupted: boolean }];
 }
 
 /** `window.AIVideoAssistantWidget` */
@@ -70,10 +70,11 @@ export class Widget extends Emitter<WidgetEvents> {
     if (this.#call) return this.#call.write(text);
     const call = this.#start({ isSpoken: false });
     const stop = call.on("change", () => {
-      if (call.state === "connecting") return;
+      if (!call.hasBegun) return;
       stop();
       call.write(text);
     });
+    call.on("end", () => call.hasBegun || this.#panel.giveBack(text));
   }
 
   #start({ isSpoken }: { isSpoken: boolean }): Call {
@@ -84,8 +85,8 @@ export class Widget extends Emitter<WidgetEvents> {
     call.on("change", () => this.#show(call.state === "closed" ? "ended" : call.state));
     call.on("entry", (entry) => {
       this.#panel.showEntry(entry);
-      const { who, text, isFinal } = entry;
-      if (isFinal && text) this.emit("message", { who, text });
+      const { who, text, isFinal, isInterrupted } = entry;
+      if (isFinal && text) this.emit("message", { who, text, isInterrupted });
     });
     call.on("sources", (id, sources) => this.#panel.showSources(id, sources));
     call.on("notice", (word) => this.#panel.notify(word));
@@ -93,7 +94,7 @@ export class Widget extends Emitter<WidgetEvents> {
     call.on("end", (ending) => {
       this.#call = null;
       this.#panel.settle();
-      this.#show("ended");
+      this.#show(call.hasBegun ? "ended" : "idle");
       if (!ending) return;
       const retry = (): unknown => this.#start({ isSpoken: this.#isSpoken });
       this.#panel.notify(ending.word, ending.isRetryable ? retry : undefined);
