@@ -19,6 +19,8 @@ TEST_FILES = sorted(
 )
 README = (node.PACKAGE / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```js\n(.+?)^```", README, flags=re.DOTALL | re.MULTILINE)
+# It needs a page: the voice page's tests have one.
+(PAGE_EXAMPLE,) = re.findall(r"^```ts\n(.+?)^```", README, flags=re.DOTALL | re.MULTILINE)
 LOCAL = {"http://localhost:8080": "api_url", "ws://localhost:8000": "ws_url"}
 
 # As the documents have it.
@@ -156,9 +158,10 @@ def test_it_has_types_however_it_is_imported(
 ) -> None:
     for ending in endings:
         (installed / f"use.{ending}").write_text(IMPORTS + TYPED_USE)
+        (installed / f"page.{ending}").write_text(PAGE_EXAMPLE)
     options = ["--strict", "--noEmit", "--target", "es2022", "--module", module]
     compiler = node.PACKAGE / "node_modules/typescript/bin/tsc"
-    files = [f"use.{ending}" for ending in endings]
+    files = [f"{name}.{ending}" for ending in endings for name in ("use", "page")]
     node.run(compiler, *options, "--moduleResolution", resolution, *files, cwd=installed)
 
 

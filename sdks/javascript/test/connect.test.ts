@@ -23,13 +23,23 @@ test("it says why it does not connect: a wrong key, an unknown assistant, no ser
   await (await assistant.connect(id)).close();
 });
 
-test("it names what is missing where there is no WebSocket", async (t) => {
+test("it connects where there is no WebSocket, as in Node 20, and over the one it is given", async (t) => {
   const { WebSocket } = globalThis;
   t.after(() => (globalThis.WebSocket = WebSocket));
   const assistant = client();
   const { id } = await assistant.create({ name: "Old Node" });
   Reflect.deleteProperty(globalThis, "WebSocket");
-  await assert.rejects(assistant.connect(id), { name: "UnsupportedError" });
-  const given = await client({ WebSocket }).connect(id);
-  await given.close();
+  const conversation = await assistant.connect(id);
+  assert.notEqual(await conversation.sendText("Hello"), "");
+  await conversation.close();
+
+  const opened: string[] = [];
+  class Told extends WebSocket {
+    constructor(url: string, protocols?: string[]) {
+      super(url, protocols);
+      opened.push(new URL(url).pathname);
+    }
+  }
+  await (await client({ WebSocket: Told }).connect(id)).close();
+  assert.deepEqual(opened, ["/ws"]);
 });
