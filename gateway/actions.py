@@ -1,19 +1,24 @@
-"""What operators do with public models."""
+"""What operators do with public models, and what keys may be limited to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypedDict
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from accounts.models import User
+from accounts.principals import principal_for_user
 from core.errors import InvalidRequest
+from gateway.assistants import is_known
+from gateway.directory import known_names
 from gateway.models import PublicModel, Route
 from providers.models import Llm
 
 MAX_ROUTES = 50
+MAX_SHOWN = 10
 # Fields that clients know by other names.
 _ASKED_AS = {"name": "public_name", "price_input": "price_in", "price_output": "price_out"}
 
@@ -25,6 +30,22 @@ class WantedRoute(TypedDict, total=False):
     priority: int
     weight: int
     is_enabled: bool
+
+
+def check_allowed_models(owner: User, names: Collection[str], *, known: Collection[str]) -> None:
+    """Looks whether the owner of a key has all models that it is to be limited to.
+
+    `known` are names that the key has already: what they meant may be gone, and they then match
+    nothing. Raises InvalidRequest naming those that mean nothing.
+    """
+    asked = [name for name in dict.fromkeys(names) if name not in known]
+    models = known_names(owner.pk, asked)
+    principal = principal_for_user(owner)
+    unknown = [name for name in asked if name not in models and not is_known(principal, name)]
+    if unknown:
+        text = _("There is no model of this name: %(names)s.")
+        shown = ", ".join(f"“{name}”" for name in unknown[:MAX_SHOWN])
+        raise InvalidRequest(text % {"names": shown}, param="allowed_models")
 
 
 @transaction.atomic

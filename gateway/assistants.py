@@ -13,7 +13,9 @@ from contextlib import aclosing
 from django.utils.translation import gettext as _
 
 from accounts.keyring import KeyRecord
+from accounts.principals import Principal
 from assistants.access import visible_assistants
+from assistants.models import Assistant
 from assistants.runtime import RELATED_TO_TEXT, AssistantRuntime, runtime_of
 from conversations.events import (
     ModelAsked,
@@ -65,13 +67,7 @@ def load(record: KeyRecord, model: str) -> AssistantRuntime:
     answer for it.
     """
     principal = record.principal
-    wanted = model.removeprefix(ASSISTANT_PREFIX)
-    rows = visible_assistants(principal).select_related(*RELATED_TO_TEXT)
-    row = rows.with_id(wanted)
-    if row is None and "\0" not in wanted:
-        own = rows.filter(name=wanted).visible_to(principal.user_id, is_operator=False)
-        # An own assistant goes before the system's of the same name, an older before a newer one.
-        row = min(own.order_by("created_at", "pk"), key=lambda each: each.is_system, default=None)
+    row = _named(principal, model)
     if row is None or not _may_ask(record, model, row.pk):
         raise NotFound(
             _("Assistant not found."),
@@ -82,6 +78,23 @@ def load(record: KeyRecord, model: str) -> AssistantRuntime:
         missing = _("No language model is configured for this assistant.")
         raise ProviderError(missing, is_permanent=True)
     return runtime
+
+
+def is_known(principal: Principal, model: str) -> bool:
+    """Whether the principal has an assistant of that name, however it is asked for."""
+    return is_assistant(model) and _named(principal, model) is not None
+
+
+def _named(principal: Principal, model: str) -> Assistant | None:
+    wanted = model.removeprefix(ASSISTANT_PREFIX)
+    if "\0" in wanted:
+        return None
+    rows = visible_assistants(principal).select_related(*RELATED_TO_TEXT)
+    if (row := rows.with_id(wanted)) is not None:
+        return row
+    own = rows.filter(name=wanted).visible_to(principal.user_id, is_operator=False)
+    # An own assistant goes before the system's of the same name, an older before a newer one.
+    return min(own.order_by("created_at", "pk"), key=lambda each: each.is_system, default=None)
 
 
 def _may_ask(record: KeyRecord, model: str, assistant_id: str) -> bool:

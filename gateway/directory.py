@@ -7,7 +7,7 @@ the same name, which would have neither its price nor its bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
@@ -81,6 +81,16 @@ def problem_of(row: models.PublicModel) -> str:
         return str(_("No route leads to a model."))
     problems = [problem_of_route(route) for route in routes]
     return "" if "" in problems else " ".join(dict.fromkeys(problems))
+
+
+def known_names(owner_id: _Owner, names: Collection[str]) -> set[str]:
+    """Those of the names that mean a model to the owner, be it enabled or not."""
+    wanted = [name for name in names if "\0" not in name]
+    public = models.PublicModel.objects.filter(name__in=wanted).values_list("name", flat=True)
+    rows = Llm.objects.visible_to(owner_id, is_operator=False).filter(type__in=_KINDS)
+    rows = rows.filter(Q(name__in=wanted) | Q(aliases__overlap=wanted) | Q(pk__in=wanted))
+    own = rows.values_list("pk", "name", "aliases")
+    return set(wanted) & {*public, *(each for pk, name, more in own for each in (pk, name, *more))}
 
 
 class _Directory:

@@ -5,7 +5,7 @@ Accounts know nothing of the gateway; what a key took there stands here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -16,14 +16,32 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
-from accounts.admin import ApiKeyAdmin
+from accounts.admin import ApiKeyAdmin, ApiKeyForm
 from accounts.models import ApiKey
 from conversations.admin.charts import short
+from core.errors import InvalidRequest
+from gateway.actions import check_allowed_models
 from gateway.admin.money import money
 from gateway.admin.records import requests_url
 from gateway.standing import Month, months_of
 
 admin.site.unregister(ApiKey)
+
+
+class KeyForm(ApiKeyForm):
+    """A key that is limited to models which its owner has."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        key = cast(ApiKey, self.instance)
+        # The owner of a key that there is cannot be changed.
+        owner = key.owner if key.pk else cleaned.get("owner")
+        if owner is not None and "allowed_models" in cleaned:
+            try:
+                check_allowed_models(owner, cleaned["allowed_models"], known=key.allowed_models)
+            except InvalidRequest as error:
+                self.add_error("allowed_models", error.message)
+        return cleaned
 
 
 class KeyList(ChangeList):
@@ -41,6 +59,7 @@ class KeyList(ChangeList):
 class KeyPage(ApiKeyAdmin):
     """Keys of the API, each with the ways to what it asked on the gateway."""
 
+    form = KeyForm
     list_display = [*ApiKeyAdmin.list_display[:4], "show_month", *ApiKeyAdmin.list_display[4:]]
     change_form_outer_before_template = "gateway/key_strip.html"
 

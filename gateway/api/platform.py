@@ -29,7 +29,7 @@ from core.errors import InvalidRequest
 from core.viewsets import PlatformViewSet, success
 from gateway import usage
 from gateway.access import visible_days, visible_models, visible_records
-from gateway.actions import save_public_model
+from gateway.actions import check_allowed_models, save_public_model
 from gateway.api.filters import RecordFilters
 from gateway.api.serializers import (
     GatewayKeySerializer,
@@ -90,14 +90,20 @@ class GatewayKeyViewSet(PlatformViewSet[ApiKey]):
             limits=limits,
             is_enabled=fields.get("is_enabled", True),
         )
+        principal = principal_of(request)
+        owner = access_user(principal, str(principal.user_id))
         with _named_as_asked():
-            row, key = create_own_api_key(principal_of(request), wanted)
+            check_allowed_models(owner, fields.get("allowed_models", ()), known=())
+            row, key = create_own_api_key(principal, wanted)
         return success({**self.render(row), "key": key}, status=201)
 
     def update_row(self, serializer: serializers.BaseSerializer[ApiKey]) -> ApiKey:
         row = self.get_object()
+        fields = serializer.validated_data
+        names = fields.get("allowed_models", ())
         with _named_as_asked():
-            update_api_key(principal_of(self.request), row, serializer.validated_data)
+            check_allowed_models(row.owner, names, known=row.allowed_models)
+            update_api_key(principal_of(self.request), row, fields)
         return row
 
     def delete_row(self, row: ApiKey) -> None:

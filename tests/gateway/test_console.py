@@ -186,6 +186,21 @@ def test_it_shows_keys_with_their_month(operator: Client, alice: User) -> None:
     assert "The key tests has used up its budget of this month." in home
 
 
+def test_it_limits_keys_to_models_that_there_are(
+    operator: Client, fast: PublicModel, alice: User
+) -> None:
+    url = reverse("admin:accounts_apikey_add")
+    fields = {"name": "phone", "owner": alice.pk, "scopes": ["gateway"], "is_enabled": "on"}
+    refused = operator.post(url, {**fields, "allowed_models": "fast, fsat"})
+    assert "There is no model of this name: “fsat”." in text_of(refused)
+    assert operator.post(url, {**fields, "allowed_models": "fast"}).status_code == 302
+    key = alice.api_keys.get()
+    assert key.allowed_models == ["fast"]
+    fast.delete()
+    change = reverse("admin:accounts_apikey_change", args=[key.pk])
+    assert operator.post(change, {**fields, "allowed_models": "fast"}).status_code == 302
+
+
 def test_it_draws_what_days_cost(operator: Client, alice: User) -> None:
     url = reverse("gateway-usage-page")
     assert "Nothing was asked on the gateway in this time." in text_of(operator.get(url))

@@ -10,6 +10,9 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
 from accounts.principals import principal_for_credential
+from assistants.models import Assistant
+from gateway.models import PublicModel
+from providers.models import Llm
 from tests.conftest import client_with, make_key
 from tests.gateway.api.conftest import key_of
 from tests.rest import PlatformResourceCases, data_of, error_of
@@ -22,6 +25,13 @@ LIMITS = {
     "monthly_token_quota": 100_000,
     "monthly_cost_budget": 12.5,
 }
+
+
+@pytest.fixture(autouse=True)
+def models(alice: User) -> None:
+    for name in ("fast", "small", "dear"):
+        PublicModel.objects.create(name=name)
+    Assistant.objects.create(owner=alice, name="Guide")
 
 
 class TestKeys(PlatformResourceCases):
@@ -89,6 +99,45 @@ def test_no_limited_key_of_an_operator_loosens_limits(carol: User, alice: User) 
     error_of(limited.patch(f"{PATH}/{key.pk}", {"monthly_token_quota": 11}), 400)
     free = client_with(make_key(carol))
     data_of(free.patch(f"{PATH}/{key.pk}", {"monthly_token_quota": 11}))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"),
+    [
+        ("fast", True),
+        ("mine", True),
+        ("other", True),
+        ("assistant:Guide", True),
+        ("fsat", False),
+        ("theirs", False),
+        ("assistant:Gone", False),
+        ("assistant:", False),
+        ("assistant:a'b", False),
+    ],
+)
+def test_it_limits_keys_to_models_that_there_are(
+    alice: User, bob: User, alice_api: APIClient, name: str, is_known: bool
+) -> None:
+    fields = {"vendor": "openai_compatible", "model_name": "m"}
+    Llm.objects.create(owner=alice, name="mine", aliases=["other"], **fields)
+    Llm.objects.create(owner=bob, name="theirs", **fields)
+    key = key_of(alice)
+    asked = {"allowed_models": ["fast", name]}
+    for answer, status in (
+        (alice_api.post(PATH, {"name": "phone", **asked}), 201),
+        (alice_api.patch(f"{PATH}/{key.pk}", asked), 200),
+    ):
+        if is_known:
+            data_of(answer, status)
+        else:
+            assert list(error_of(answer, 400)["details"]) == ["allowed_models"]
+
+
+def test_it_keeps_the_name_of_a_model_that_is_gone(alice: User, alice_api: APIClient) -> None:
+    key = key_of(alice, allowed_models=["fast", "gone"])
+    asked = {"allowed_models": ["gone"]}
+    data_of(alice_api.patch(f"{PATH}/{key.pk}", asked))
+    error_of(alice_api.post(PATH, {"name": "phone", **asked}), 400)
 
 
 def test_it_hands_down_the_models_of_the_maker(alice: User) -> None:
