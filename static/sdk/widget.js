@@ -1513,7 +1513,7 @@
     ["auth.forbidden", "ended.origin", false, adviceOnOrigins],
     ["auth.", "ended.private", false, adviceOnAccess],
     ["assistant.not_found", "ended.private", false, adviceOnAccess],
-    ["rate_limit.", "ended.busy", true, () => "Too many calls at once, or from one address; see the limits of public assistants."],
+    ["rate_limit.", "ended.busy", true, () => "Too many calls at once, or from one address."],
     ["assistant.config_unavailable", "ended.overloaded", true],
     ["server.overloaded", "ended.overloaded", true],
     ["session.inactive", "ended.inactive", true],
@@ -1522,10 +1522,12 @@
     ["connection.going_away", "ended.lost", true]
   ];
   function adviceOnOrigins({ assistantId }) {
-    return `Pages of ${location.origin} may not talk to the assistant "${assistantId}": add this origin to its allowed origins.`;
+    const pages = `Pages of ${location.origin} may not talk to the assistant "${assistantId}"`;
+    return `${pages}: add this origin to its allowed origins.`;
   }
   function adviceOnAccess({ assistantId, server }) {
-    return `${server} has no public assistant "${assistantId}": the id is wrong, or it has to be made public.`;
+    const none = `${server} has no public assistant "${assistantId}"`;
+    return `${none}: the id is wrong, or it has to be made public.`;
   }
   function endingOf(error, options, hadStarted) {
     const code = error instanceof AssistantError ? error.code : "";
@@ -1539,7 +1541,8 @@
   }
   function unconnected({ server }, hadStarted) {
     if (hadStarted) return { word: "ended.lost", isRetryable: true, advice: null };
-    const advice = `${server} did not answer. If it runs, look at the page's Content-Security-Policy: connect-src must name it, as https: and as wss:.`;
+    const policy = "the page's Content-Security-Policy: connect-src must name it, as https: and as wss:";
+    const advice = `${server} did not answer. If it runs, look at ${policy}.`;
     return { word: "ended.unreachable", isRetryable: true, advice };
   }
 
@@ -1608,7 +1611,7 @@
       return openConversation({
         socketUrl: socketUrlOf(server),
         assistantId,
-        access: async () => this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" },
+        access: () => this.#access(),
         output,
         source: "widget",
         signal: this.#aborter.signal,
@@ -1618,6 +1621,9 @@
           playbackWorkletUrl: new URL("playback.worklet.js", script)
         }
       });
+    }
+    async #access() {
+      return this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" };
     }
     /** The microphone, or null where the visitor or the device has none for us. */
     async #askForMicrophone() {
@@ -1673,9 +1679,8 @@
     }
     /** Of an answer that was cut off, what was heard is what was said. */
     #showCut({ responseId, heardText }) {
-      const text = heardText.trim();
-      const isAudible = this.#isSpoken;
-      this.#show({ id: responseId, who: "assistant", text, isFinal: true, isInterrupted: true, isAudible });
+      const how = { isFinal: true, isInterrupted: true, isAudible: this.#isSpoken };
+      this.#show({ id: responseId, who: "assistant", text: heardText.trim(), ...how });
     }
     #show(entry) {
       this.emit("entry", { isInterrupted: false, isAudible: false, ...entry });
@@ -1785,6 +1790,96 @@
     line2.setAttribute("d", "M4 4 20 20");
     return line2;
   }
+  function button(className, ...children) {
+    return element("button", { type: "button", class: className }, ...children);
+  }
+  function labelled(made, label) {
+    made.setAttribute("aria-label", label);
+    made.title = label;
+    return made;
+  }
+
+  // src/widget/states.ts
+  var isOn = (state) => state !== "idle" && state !== "ended";
+
+  // src/widget/controls.ts
+  var Controls = class {
+    element;
+    start;
+    text;
+    #words;
+    #notices = element("div", { class: "notices", role: "alert" });
+    #startLabel = element("span");
+    #microphone = button("icon microphone", icon("microphone"));
+    #end;
+    #state = "idle";
+    constructor(words, actions) {
+      this.#words = words;
+      this.start = button("primary start", icon("microphone"), this.#startLabel);
+      this.#end = labelled(button("icon end", icon("end")), words.end);
+      this.text = element("input", {
+        type: "text",
+        maxlength: "4000",
+        autocomplete: "off",
+        enterkeyhint: "send",
+        placeholder: words.placeholder,
+        "aria-label": words.message
+      });
+      const send = labelled(button("icon send", icon("send")), words.send);
+      send.type = "submit";
+      const form = element("form", { class: "row" }, this.#microphone, this.text, send, this.#end);
+      this.element = element("footer", {}, this.#notices, this.start, form);
+      this.start.addEventListener("click", actions.talk);
+      this.#microphone.addEventListener("click", actions.toggleMicrophone);
+      this.#end.addEventListener("click", actions.end);
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        this.#submit(actions.write);
+      });
+    }
+    show(state, hearing) {
+      const words = this.#words;
+      this.#state = state;
+      this.start.hidden = isOn(state);
+      this.#startLabel.textContent = state === "ended" ? words.again : words.start;
+      this.#microphone.hidden = this.#end.hidden = !isOn(state);
+      this.#microphone.disabled = !canWrite(state);
+      labelled(this.#microphone, hearing === "on" ? words.mute : words.unmute);
+      this.#microphone.setAttribute("aria-pressed", String(hearing !== "on"));
+    }
+    /** What could not be sent, to be sent again. */
+    giveBack(text) {
+      this.text.value ||= text;
+    }
+    /** A line that stays until it is dismissed, or the next call. */
+    notify(word, retry) {
+      if (this.#notices.querySelector(`[data-word="${word}"]`)) return;
+      const close = labelled(button("icon small", icon("close")), this.#words.dismiss);
+      const line2 = element("span", {}, this.#words[word]);
+      const notice = element("div", { class: "notice", "data-word": word }, line2);
+      if (retry) {
+        const again = button("plain", this.#words.retry);
+        again.addEventListener("click", retry);
+        notice.append(again);
+      }
+      close.addEventListener("click", () => {
+        notice.remove();
+        (this.start.hidden ? this.text : this.start).focus({ preventScroll: true });
+      });
+      notice.append(close);
+      this.#notices.append(notice);
+    }
+    dismissAll() {
+      this.#notices.replaceChildren();
+    }
+    #submit(write) {
+      const text = this.text.value.trim();
+      if (!text || !canWrite(this.#state)) return;
+      this.text.value = "";
+      write(text);
+    }
+  };
+  var canWrite = (state) => state !== "connecting" && state !== "reconnecting";
 
   // src/widget/log.ts
   var READING_PX = 40;
@@ -1798,9 +1893,10 @@
     #lines = /* @__PURE__ */ new Map();
     #announced = /* @__PURE__ */ new Set();
     #isFollowing = true;
-    constructor(words, label) {
+    constructor(words) {
       this.#words = words;
-      this.element = element("div", { class: "log", tabindex: "0", role: "region", "aria-label": label }, this.#list);
+      const name = { role: "region", "aria-label": words.conversation };
+      this.element = element("div", { class: "log", tabindex: "0", ...name }, this.#list);
       this.element.addEventListener("scroll", () => {
         const { scrollTop, scrollHeight, clientHeight } = this.element;
         this.#isFollowing = scrollHeight - scrollTop - clientHeight < READING_PX;
@@ -1813,7 +1909,8 @@
       line2.dataset.final = String(isFinal2);
       const speaker = who === "you" ? this.#words.you : this.#words.assistant;
       const caption = element("span", { class: "text" }, text);
-      line2.replaceChildren(element("span", { class: "unseen" }, `${speaker}: `), caption, ...line2.querySelectorAll(".sources"));
+      const label = element("span", { class: "unseen" }, `${speaker}: `);
+      line2.replaceChildren(label, caption, ...line2.querySelectorAll(".sources"));
       if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
       if (isFinal2 && !isAudible) this.#announce(id, `${speaker}: ${text}`);
       this.follow();
@@ -1907,9 +2004,14 @@
 h2, p, ol, ul { margin: 0; padding: 0; list-style: none; }
 button, input { margin: 0; font: inherit; color: inherit; }
 svg { flex: none; width: 22px; height: 22px; fill: currentcolor; }
-.slash { visibility: hidden; fill: none; stroke: currentcolor; stroke-width: 2; stroke-linecap: round; }
+.slash {
+  visibility: hidden; fill: none; stroke: currentcolor; stroke-width: 2; stroke-linecap: round;
+}
 :focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
-.unseen { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.unseen {
+  position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap;
+}
 
 button {
   display: inline-flex;
@@ -1930,8 +2032,12 @@ button:disabled { opacity: .45; cursor: default; }
 .icon { flex: none; width: 44px; padding: 0; border-radius: 50%; }
 .icon.small { width: 32px; min-height: 32px; border-color: transparent; background: none; }
 .icon.small svg { width: 18px; height: 18px; }
-.primary, .launcher { border-color: transparent; background: var(--accent); color: var(--on-accent); font-weight: 600; }
-.primary:hover:not(:disabled), .launcher:hover:not(:disabled) { border-color: transparent; filter: brightness(1.08); }
+.primary, .launcher {
+  border-color: transparent; background: var(--accent); color: var(--on-accent); font-weight: 600;
+}
+.primary:hover:not(:disabled), .launcher:hover:not(:disabled) {
+  border-color: transparent; filter: brightness(1.08);
+}
 
 /* --- The button on the page ------------------------------------------------------------------- */
 
@@ -1940,9 +2046,17 @@ button:disabled { opacity: .45; cursor: default; }
 [data-position^="top"] > * { top: max(var(--edge), env(safe-area-inset-top)); }
 [data-position$="right"] > * { right: max(var(--edge), env(safe-area-inset-right)); }
 [data-position$="left"] > * { left: max(var(--edge), env(safe-area-inset-left)); }
-.launcher { min-height: 56px; padding: 8px 24px 8px 20px; border-radius: 28px; box-shadow: var(--shadow); white-space: nowrap; }
-.launcher::after { content: ""; position: absolute; inset: 0; border-radius: inherit; border: 2px solid var(--accent); opacity: 0; pointer-events: none; }
-.root:not([data-state="idle"], [data-state="ended"]) .launcher::after { animation: halo 1.8s ease-out infinite; }
+.launcher {
+  min-height: 56px; padding: 8px 24px 8px 20px; border-radius: 28px; box-shadow: var(--shadow);
+  white-space: nowrap;
+}
+.launcher::after {
+  content: ""; position: absolute; inset: 0; border-radius: inherit;
+  border: 2px solid var(--accent); opacity: 0; pointer-events: none;
+}
+.root:not([data-state="idle"], [data-state="ended"]) .launcher::after {
+  animation: halo 1.8s ease-out infinite;
+}
 
 /* --- The panel -------------------------------------------------------------------------------- */
 
@@ -1960,43 +2074,83 @@ button:disabled { opacity: .45; cursor: default; }
   box-shadow: var(--shadow);
   animation: rise .18s ease-out;
 }
-header { display: flex; align-items: center; gap: 12px; padding: 12px 12px 12px 16px; border-bottom: 1px solid var(--line); }
+header {
+  display: flex; align-items: center; gap: 12px; padding: 12px 12px 12px 16px;
+  border-bottom: 1px solid var(--line);
+}
 header .icon { border-color: transparent; }
 .title { flex: 1; min-width: 0; line-height: 1.3; }
-h2 { overflow: hidden; font-size: 16px; font-weight: 600; white-space: nowrap; text-overflow: ellipsis; }
+h2 {
+  overflow: hidden; font-size: 16px; font-weight: 600; white-space: nowrap;
+  text-overflow: ellipsis;
+}
 .status { min-height: 1.3em; color: var(--soft); font-size: 14px; }
 
-.orb { position: relative; flex: none; width: 36px; height: 36px; border-radius: 50%; background: radial-gradient(circle at 32% 28%, color-mix(in srgb, var(--accent), white 45%), var(--accent) 75%); opacity: .45; transition: opacity .3s; }
+.orb {
+  position: relative; flex: none; width: 36px; height: 36px; border-radius: 50%;
+  background: radial-gradient(circle at 32% 28%, color-mix(in srgb, var(--accent), white 45%), var(--accent) 75%);
+  opacity: .45; transition: opacity .3s;
+}
 .orb.large { width: 88px; height: 88px; margin-bottom: 8px; opacity: 1; }
-.orb::after { content: ""; position: absolute; inset: 0; border-radius: 50%; border: 2px solid var(--accent); opacity: 0; }
+.orb::after {
+  content: ""; position: absolute; inset: 0; border-radius: 50%; border: 2px solid var(--accent);
+  opacity: 0;
+}
 .root:not([data-state="idle"], [data-state="ended"]) .orb { opacity: 1; }
-:is([data-state="listening"], [data-state="hearing"])[data-microphone="on"] header .orb::after { opacity: .55; transform: scale(calc(1 + .45 * var(--level, 0))); }
-:is([data-state="connecting"], [data-state="thinking"], [data-state="reconnecting"]) header .orb { animation: breathe 1.4s ease-in-out infinite; }
+:is([data-state="listening"], [data-state="hearing"])[data-microphone="on"] header .orb::after {
+  opacity: .55; transform: scale(calc(1 + .45 * var(--level, 0)));
+}
+:is([data-state="connecting"], [data-state="thinking"], [data-state="reconnecting"]) header .orb {
+  animation: breathe 1.4s ease-in-out infinite;
+}
 [data-state="speaking"] header .orb::after { animation: ring 1.5s ease-out infinite; }
 @keyframes breathe { 50% { transform: scale(.82); opacity: .6; } }
 @keyframes ring { from { opacity: .8; transform: none; } to { opacity: 0; transform: scale(1.35); } }
 @keyframes rise { from { opacity: 0; transform: translateY(12px); } }
 @keyframes halo { from { opacity: .8; transform: none; } to { opacity: 0; transform: scale(1.14, 1.3); } }
 
-.log { display: flex; flex: 1; flex-direction: column; min-height: 0; padding: 16px; overflow-y: auto; overscroll-behavior: contain; }
+.log {
+  display: flex; flex: 1; flex-direction: column; min-height: 0; padding: 16px; overflow-y: auto;
+  overscroll-behavior: contain;
+}
 .log:focus-visible { outline-offset: -2px; }
-.welcome { display: flex; flex-direction: column; align-items: center; gap: 8px; max-width: 280px; margin: auto; text-align: center; text-wrap: balance; }
+.welcome {
+  display: flex; flex-direction: column; align-items: center; gap: 8px; max-width: 280px;
+  margin: auto; text-align: center; text-wrap: balance;
+}
 .welcome:lang(zh) { word-break: keep-all; }
 .soft { color: var(--soft); font-size: 14px; }
 ol { display: flex; flex-direction: column; gap: 12px; }
 ol:empty { display: none; }
 ol > li { position: relative; max-width: 88%; overflow-wrap: anywhere; white-space: pre-line; }
-.you { align-self: flex-end; padding: 8px 14px; border-radius: 18px 18px 5px; background: var(--tint); }
-.you[data-final="false"] { background: none; box-shadow: inset 0 0 0 1px var(--line); color: var(--soft); }
+.you {
+  align-self: flex-end; padding: 8px 14px; border-radius: 18px 18px 5px; background: var(--tint);
+}
+.you[data-final="false"] {
+  background: none; box-shadow: inset 0 0 0 1px var(--line); color: var(--soft);
+}
 .assistant { align-self: flex-start; }
 .divider { align-self: center; padding-top: 8px; color: var(--soft); font-size: 13px; }
-.tag { padding: 1px 8px; border-radius: 16px; box-shadow: inset 0 0 0 1px var(--line); color: var(--soft); font-size: 12px; white-space: nowrap; }
+.tag {
+  padding: 1px 8px; border-radius: 16px; box-shadow: inset 0 0 0 1px var(--line);
+  color: var(--soft); font-size: 12px; white-space: nowrap;
+}
 .sources { display: flex; flex-wrap: wrap; gap: 4px; margin-top: 4px; }
-.sources li { max-width: 100%; padding: 1px 8px; overflow: hidden; border-radius: 16px; background: var(--ground); color: var(--soft); font-size: 12px; white-space: nowrap; text-overflow: ellipsis; }
+.sources li {
+  max-width: 100%; padding: 1px 8px; overflow: hidden; border-radius: 16px;
+  background: var(--ground); color: var(--soft); font-size: 12px; white-space: nowrap;
+  text-overflow: ellipsis;
+}
 
-footer { display: flex; flex-direction: column; gap: 10px; padding: 12px 16px max(14px, env(safe-area-inset-bottom)); border-top: 1px solid var(--line); }
+footer {
+  display: flex; flex-direction: column; gap: 10px;
+  padding: 12px 16px max(14px, env(safe-area-inset-bottom)); border-top: 1px solid var(--line);
+}
 .row { display: flex; align-items: center; gap: 8px; }
-input { flex: 1; min-width: 0; min-height: 44px; padding: 8px 16px; border: 1px solid var(--line); border-radius: 22px; background: var(--ground); }
+input {
+  flex: 1; min-width: 0; min-height: 44px; padding: 8px 16px; border: 1px solid var(--line);
+  border-radius: 22px; background: var(--ground);
+}
 input:focus-visible { outline-offset: -1px; }
 input::placeholder { color: var(--soft); opacity: 1; }
 .end { border-color: transparent; background: var(--danger); color: #fff; }
@@ -2005,9 +2159,15 @@ input::placeholder { color: var(--soft); opacity: 1; }
 .microphone[aria-pressed="true"] .slash { visibility: visible; }
 .notices { display: flex; flex-direction: column; gap: 8px; max-height: 40vh; overflow-y: auto; }
 .notices:empty { display: none; }
-.notice { display: flex; align-items: center; gap: 8px; padding: 6px 6px 6px 14px; border-radius: 14px; background: var(--warning); color: var(--warning-ink); font-size: 14px; line-height: 1.4; }
+.notice {
+  display: flex; align-items: center; gap: 8px; padding: 6px 6px 6px 14px; border-radius: 14px;
+  background: var(--warning); color: var(--warning-ink); font-size: 14px; line-height: 1.4;
+}
 .notice > span { flex: 1; min-width: 0; padding-block: 4px; }
-.plain { flex: none; min-height: 36px; padding: 4px 14px; border-color: currentcolor; background: none; font-weight: 600; }
+.plain {
+  flex: none; min-height: 36px; padding: 4px 14px; border-color: currentcolor; background: none;
+  font-weight: 600;
+}
 
 @media (max-width: 480px) {
   .root { --edge: 16px; }
@@ -2027,7 +2187,9 @@ input::placeholder { color: var(--soft); opacity: 1; }
 }
 @media (prefers-reduced-motion: reduce) {
   *, ::before, ::after { animation: none !important; transition: none !important; }
-  .root:not([data-state="idle"], [data-state="ended"]) .launcher::after { opacity: .8; transform: scale(1.05, 1.12); }
+  .root:not([data-state="idle"], [data-state="ended"]) .launcher::after {
+    opacity: .8; transform: scale(1.05, 1.12);
+  }
   [data-state="speaking"] header .orb::after { opacity: .8; transform: scale(1.15); }
 }
 @media (forced-colors: active) {
@@ -2170,89 +2332,43 @@ input::placeholder { color: var(--soft); opacity: 1; }
   // src/widget/panel.ts
   var Panel = class {
     #words;
-    #actions;
-    #host = element("ai-video-assistant");
-    #root;
-    #launcher;
-    #launcherLabel = element("span", { class: "label" });
+    // No element of HTML, so that no style of a page means it by its name.
+    #host = document.createElement("ai-video-assistant");
+    #root = element("div", { class: "root" });
+    #launcherLabel = element("span");
+    #launcher = button("launcher", icon("microphone"), this.#launcherLabel);
     #panel;
     #status = element("p", { class: "status", role: "status" });
-    #close;
+    #close = button("icon");
     #welcome;
     #log;
-    #notices = element("div", { class: "notices", role: "alert" });
-    #start;
-    #startLabel = element("span");
-    #microphone;
-    #text;
-    #end;
+    #controls;
     #state = "idle";
-    #hearing = "off";
     constructor(options, actions) {
       this.#words = wordsOf(options.language);
-      this.#actions = actions;
-      const { title, start, message, send, end, conversation } = this.#words;
-      const name = options.title ?? title;
-      this.#launcher = button("launcher", icon("microphone"), this.#launcherLabel);
-      this.#close = button("icon");
-      this.#start = button("primary start", icon("microphone"), this.#startLabel);
-      this.#startLabel.textContent = start;
-      this.#microphone = button("icon microphone", icon("microphone"));
-      this.#end = labelled(button("icon end", icon("end")), end);
-      const hint = this.#words.placeholder;
-      this.#text = element("input", {
-        type: "text",
-        maxlength: "4000",
-        autocomplete: "off",
-        enterkeyhint: "send",
-        placeholder: hint,
-        "aria-label": message
-      });
-      this.#welcome = element(
-        "div",
-        { class: "welcome" },
-        element("div", { class: "orb large", "aria-hidden": "true" }),
-        element("p", {}, this.#words.welcome),
-        element("p", { class: "soft" }, this.#words.consent)
-      );
-      this.#log = new Log(this.#words, conversation);
+      this.#log = new Log(this.#words);
+      this.#controls = new Controls(this.#words, actions);
+      this.#welcome = welcomeOf(this.#words);
       this.#log.element.prepend(this.#welcome);
-      const form = element(
-        "form",
-        { class: "row" },
-        this.#microphone,
-        this.#text,
-        labelled(button("icon send", icon("send")), send),
-        this.#end
-      );
-      form.querySelector(".send")?.setAttribute("type", "submit");
+      const name = options.title ?? this.#words.title;
       this.#panel = element(
         "section",
         { class: "panel", role: "dialog", "aria-label": name },
-        element(
-          "header",
-          {},
-          element("span", { class: "orb", "aria-hidden": "true" }),
-          element("div", { class: "title" }, element("h2", {}, name), this.#status),
-          this.#close
-        ),
+        this.#head(name),
         this.#log.element,
         this.#log.announcer,
-        element("footer", {}, this.#notices, this.#start, form)
+        this.#controls.element
       );
-      this.#root = element("div", { class: "root", lang: LANGUAGE_TAGS[options.language] });
-      Object.assign(this.#root.dataset, { position: options.position, theme: options.theme });
       this.#root.append(this.#launcher, this.#panel);
-      this.#listen(form);
+      this.#listen(actions);
       this.#mount(options);
-      this.#show();
+      this.show("idle", "off");
       this.hide({ takeFocus: false });
     }
     get isOpen() {
       return !this.#panel.hidden;
     }
     open() {
-      if (this.isOpen) return;
       this.#panel.hidden = false;
       this.#launcher.hidden = true;
       this.#keepFocus();
@@ -2266,11 +2382,18 @@ input::placeholder { color: var(--soft); opacity: 1; }
     }
     /** What goes on, and whether the microphone hears it. */
     show(state, hearing) {
-      const wasOn = isOn(this.#state);
+      const words = this.#words;
+      const isCalling = isOn(state);
+      const hasTurned = isCalling !== isOn(this.#state);
       this.#state = state;
-      this.#hearing = hearing;
-      this.#show();
-      if (this.isOpen && wasOn !== isOn(state)) this.#keepFocus();
+      Object.assign(this.#root.dataset, { state, microphone: hearing });
+      this.#status.textContent = words[statusOf(state, hearing)];
+      this.#launcherLabel.textContent = isCalling ? words.onCall : words.talk;
+      this.#close.replaceChildren(icon(isCalling ? "minimize" : "close"));
+      labelled(this.#close, isCalling ? words.minimize : words.close);
+      this.#controls.show(state, hearing);
+      if (hearing !== "on") this.showLevel(0);
+      if (this.isOpen && hasTurned) this.#keepFocus();
     }
     showEntry(entry) {
       this.#log.show(entry);
@@ -2284,55 +2407,41 @@ input::placeholder { color: var(--soft); opacity: 1; }
       const level = rms > 0 ? Math.max(0, 1 + Math.log10(rms) / 3) : 0;
       this.#root.style.setProperty("--level", level.toFixed(2));
     }
+    /** A line that stays until it is dismissed, or the next call. */
+    notify(word, retry) {
+      this.#controls.notify(word, retry);
+    }
+    /** A new call: what was said before stays above it. */
+    begin() {
+      this.#controls.dismissAll();
+      this.#log.divide();
+    }
     /** What could not be sent, to be sent again. */
     giveBack(text) {
-      this.#text.value ||= text;
+      this.#controls.giveBack(text);
     }
     /** The call is over: what was not finished will not be. */
     settle() {
       this.#log.settle();
     }
-    /** A line that stays until it is dismissed, or the next call. */
-    notify(word, retry) {
-      if (this.#notices.querySelector(`[data-word="${word}"]`)) return;
-      const close = labelled(button("icon small", icon("close")), this.#words.dismiss);
-      const notice = element("div", { class: "notice", "data-word": word }, element("span", {}, this.#words[word]));
-      if (retry) {
-        const again = button("plain", this.#words.retry);
-        again.addEventListener("click", retry);
-        notice.append(again);
-      }
-      close.addEventListener("click", () => {
-        notice.remove();
-        this.#text.focus({ preventScroll: true });
-      });
-      notice.append(close);
-      this.#notices.append(notice);
+    #head(name) {
+      return element(
+        "header",
+        {},
+        element("span", { class: "orb", "aria-hidden": "true" }),
+        element("div", { class: "title" }, element("h2", {}, name), this.#status),
+        this.#close
+      );
     }
-    /** A new call: what was said before stays above it. */
-    begin() {
-      this.#notices.replaceChildren();
-      this.#log.divide();
-    }
-    /** The button that was pressed is gone; a text field would call a phone's keyboard. */
+    /** The button that was pressed is gone; the text field would call a phone's keyboard. */
     #keepFocus() {
-      if (this.#host.shadowRoot?.activeElement === this.#text) return;
-      (isOn(this.#state) ? this.#log.element : this.#start).focus({ preventScroll: true });
+      const { start, text } = this.#controls;
+      if (this.#host.shadowRoot?.activeElement === text) return;
+      (isOn(this.#state) ? this.#log.element : start).focus({ preventScroll: true });
     }
-    #listen(form) {
-      const { open: open2, hide, talk, write, toggleMicrophone, end } = this.#actions;
+    #listen({ open: open2, hide }) {
       this.#launcher.addEventListener("click", open2);
       this.#close.addEventListener("click", hide);
-      this.#start.addEventListener("click", talk);
-      this.#microphone.addEventListener("click", toggleMicrophone);
-      this.#end.addEventListener("click", end);
-      form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        const text = this.#text.value.trim();
-        if (!text || !canWrite(this.#state)) return;
-        this.#text.value = "";
-        write(text);
-      });
       this.#panel.addEventListener("keydown", (event) => {
         if (event.isComposing) return;
         event.stopPropagation();
@@ -2340,7 +2449,9 @@ input::placeholder { color: var(--soft); opacity: 1; }
       });
     }
     /** Out of reach of the page's styles, as its styles are of ours. */
-    #mount({ color }) {
+    #mount({ language, position, theme, color }) {
+      this.#root.lang = LANGUAGE_TAGS[language];
+      Object.assign(this.#root.dataset, { position, theme });
       const shadow = this.#host.attachShadow({ mode: "open" });
       shadow.adoptedStyleSheets = [styles()];
       shadow.append(this.#root);
@@ -2352,38 +2463,21 @@ input::placeholder { color: var(--soft); opacity: 1; }
         this.#root.style.setProperty("--covered", `${Math.round(covered)}px`);
       });
     }
-    #show() {
-      const words = this.#words;
-      const isCalling = isOn(this.#state);
-      Object.assign(this.#root.dataset, { state: this.#state, microphone: this.#hearing });
-      this.#status.textContent = words[this.#statusWord()];
-      this.#launcherLabel.textContent = isCalling ? words.onCall : words.talk;
-      this.#close.replaceChildren(icon(isCalling ? "minimize" : "close"));
-      labelled(this.#close, isCalling ? words.minimize : words.close);
-      this.#start.hidden = isCalling;
-      this.#startLabel.textContent = this.#state === "ended" ? words.again : words.start;
-      this.#microphone.hidden = this.#end.hidden = !isCalling;
-      this.#microphone.disabled = this.#state === "connecting" || this.#state === "reconnecting";
-      labelled(this.#microphone, this.#hearing === "on" ? words.mute : words.unmute);
-      this.#microphone.setAttribute("aria-pressed", String(this.#hearing !== "on"));
-      if (this.#hearing !== "on") this.showLevel(0);
-    }
-    #statusWord() {
-      if (this.#state === "hearing") return "listening";
-      if (this.#state !== "listening" || this.#hearing === "on") return this.#state;
-      return this.#hearing === "muted" ? "muted" : "writing";
-    }
   };
   var LANGUAGE_TAGS = { en: "en", zh: "zh-Hans" };
-  var isOn = (state) => state !== "idle" && state !== "ended";
-  var canWrite = (state) => state !== "connecting" && state !== "reconnecting";
-  function button(className, ...children) {
-    return element("button", { type: "button", class: className }, ...children);
+  function welcomeOf(words) {
+    return element(
+      "div",
+      { class: "welcome" },
+      element("div", { class: "orb large", "aria-hidden": "true" }),
+      element("p", {}, words.welcome),
+      element("p", { class: "soft" }, words.consent)
+    );
   }
-  function labelled(made, label) {
-    made.setAttribute("aria-label", label);
-    made.title = label;
-    return made;
+  function statusOf(state, hearing) {
+    if (state === "hearing") return "listening";
+    if (state !== "listening" || hearing === "on") return state;
+    return hearing === "muted" ? "muted" : "writing";
   }
 
   // src/widget/widget.ts
@@ -2483,7 +2577,9 @@ input::placeholder { color: var(--soft); opacity: 1; }
     return document.querySelector("script[data-assistant][src*='/widget.js']");
   }
   function begin(line2) {
-    if (window.AIVideoAssistantWidget) return warn("The widget is on this page already; the second line does nothing.");
+    if (window.AIVideoAssistantWidget) {
+      return warn("The widget is on this page already; the second line does nothing.");
+    }
     try {
       const widget = new Widget(readOptions(line2));
       window.AIVideoAssistantWidget = widget;

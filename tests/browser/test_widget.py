@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from accounts.limits import SOCKETS_PER_STRANGER
 from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
@@ -24,7 +25,11 @@ pytestmark = pytest.mark.browser
 
 # How the widget begins what it has to say to the site's owner.
 WARNING = "[AI Video Assistant]"
-STYLES = "<style>* { color: red; font-size: 9px } button, div { display: none !important }</style>"
+STYLES = """<style>
+  :root { --ai-video-assistant-z-index: 7 }
+  * { color: red; font-size: 9px }
+  button, div, ai-video-assistant { display: none !important }
+</style>"""
 
 
 @dataclasses.dataclass
@@ -221,7 +226,7 @@ def test_it_says_that_too_many_call_and_tries_again(
     there.launcher.click()
     with ExitStack() as others:
         for _ in range(SOCKETS_PER_STRANGER):
-            socket = others.enter_context(connect(address, origin=site.origin))  # type: ignore[arg-type]  # a NewType of str
+            socket = others.enter_context(connect(address, origin=Origin(site.origin)))
             socket.send('{"type": "session.start"}')
             socket.recv(timeout=60)
         there.write("Hello there")
@@ -324,6 +329,8 @@ def test_no_styles_leak_either_way(
     expect(there.launcher).to_be_visible()
     looks = "(element) => getComputedStyle(element).fontSize"
     assert there.launcher.evaluate(looks) == "16px"
+    host = there.page.locator("ai-video-assistant")
+    assert host.evaluate("(element) => getComputedStyle(element).zIndex") == "7"
     there.launcher.click()
     expect(there.panel.get_by_role("button", name="Start talking")).to_be_visible()
     title = there.page.locator("h1")

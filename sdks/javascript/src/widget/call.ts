@@ -5,7 +5,15 @@ import { openConversation } from "../voice/connection.js";
 import type { Conversation } from "../voice/conversation.js";
 import { Emitter } from "../voice/emitter.js";
 import { ConversationError, MicrophoneError } from "../voice/errors.js";
-import type { Closing, ConversationState, Interruption, Reply, Source, Transcript } from "../voice/events.js";
+import type {
+  Closing,
+  ConversationState,
+  Interruption,
+  Reply,
+  Source,
+  Transcript,
+} from "../voice/events.js";
+import type { Access } from "../voice/protocol.js";
 import { endingOf, type Ending } from "./endings.js";
 import type { Options } from "./options.js";
 import type { Word } from "./words.js";
@@ -112,7 +120,7 @@ export class Call extends Emitter<CallEvents> {
     return openConversation({
       socketUrl: socketUrlOf(server),
       assistantId,
-      access: async () => (this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" }),
+      access: () => this.#access(),
       output,
       source: "widget",
       signal: this.#aborter.signal,
@@ -122,6 +130,10 @@ export class Call extends Emitter<CallEvents> {
         playbackWorkletUrl: new URL("playback.worklet.js", script),
       },
     });
+  }
+
+  async #access(): Promise<Access> {
+    return this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" };
   }
 
   /** The microphone, or null where the visitor or the device has none for us. */
@@ -187,9 +199,8 @@ export class Call extends Emitter<CallEvents> {
 
   /** Of an answer that was cut off, what was heard is what was said. */
   #showCut({ responseId, heardText }: Interruption): void {
-    const text = heardText.trim();
-    const isAudible = this.#isSpoken;
-    this.#show({ id: responseId, who: "assistant", text, isFinal: true, isInterrupted: true, isAudible });
+    const how = { isFinal: true, isInterrupted: true, isAudible: this.#isSpoken };
+    this.#show({ id: responseId, who: "assistant", text: heardText.trim(), ...how });
   }
 
   #show(entry: Omit<Entry, "isInterrupted" | "isAudible"> & Partial<Entry>): void {

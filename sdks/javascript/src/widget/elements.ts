@@ -43,3 +43,14 @@ function slash(): SVGPathElement {
   line.setAttribute("d", "M4 4 20 20");
   return line;
 }
+
+export function button(className: string, ...children: (Node | string)[]): HTMLButtonElement {
+  return element("button", { type: "button", class: className }, ...children);
+}
+
+/** Names a button that shows only a picture, for the ear and for the pointer. */
+export function labelled(made: HTMLButtonElement, label: string): HTMLButtonElement {
+  made.setAttribute("aria-label", label);
+  made.title = label;
+  return made;
+}

@@ -1,4 +1,4 @@
-/** Why a call did not come about or broke off: a line for the visitor, and one for the site's owner. */
+/** Why a call did not come about or broke off: a line for the visitor, one for the site's owner. */
 import { AssistantError, ConnectionError } from "../errors.js";
 import type { Options } from "./options.js";
 import type { Word } from "./words.js";
@@ -11,14 +11,15 @@ export interface Ending {
   advice: string | null;
 }
 
-type Rule = [codes: string, word: Word, isRetryable: boolean, advice?: (options: Options) => string];
+type Advice = (options: Options) => string;
+type Rule = [codes: string, word: Word, isRetryable: boolean, advice?: Advice];
 
 /** By the beginning of the error's code; the first that fits. */
 const RULES: Rule[] = [
   ["auth.forbidden", "ended.origin", false, adviceOnOrigins],
   ["auth.", "ended.private", false, adviceOnAccess],
   ["assistant.not_found", "ended.private", false, adviceOnAccess],
-  ["rate_limit.", "ended.busy", true, () => "Too many calls at once, or from one address; see the limits of public assistants."],
+  ["rate_limit.", "ended.busy", true, () => "Too many calls at once, or from one address."],
   ["assistant.config_unavailable", "ended.overloaded", true],
   ["server.overloaded", "ended.overloaded", true],
   ["session.inactive", "ended.inactive", true],
@@ -28,11 +29,13 @@ const RULES: Rule[] = [
 ];
 
 function adviceOnOrigins({ assistantId }: Options): string {
-  return `Pages of ${location.origin} may not talk to the assistant "${assistantId}": add this origin to its allowed origins.`;
+  const pages = `Pages of ${location.origin} may not talk to the assistant "${assistantId}"`;
+  return `${pages}: add this origin to its allowed origins.`;
 }
 
 function adviceOnAccess({ assistantId, server }: Options): string {
-  return `${server} has no public assistant "${assistantId}": the id is wrong, or it has to be made public.`;
+  const none = `${server} has no public assistant "${assistantId}"`;
+  return `${none}: the id is wrong, or it has to be made public.`;
 }
 
 /** `hadStarted`: whether there was a conversation before. */
@@ -49,6 +52,7 @@ export function endingOf(error: unknown, options: Options, hadStarted: boolean):
 
 function unconnected({ server }: Options, hadStarted: boolean): Ending {
   if (hadStarted) return { word: "ended.lost", isRetryable: true, advice: null };
-  const advice = `${server} did not answer. If it runs, look at the page's Content-Security-Policy: connect-src must name it, as https: and as wss:.`;
+  const policy = "the page's Content-Security-Policy: connect-src must name it, as https: and as wss:";
+  const advice = `${server} did not answer. If it runs, look at ${policy}.`;
   return { word: "ended.unreachable", isRetryable: true, advice };
 }

@@ -24,7 +24,9 @@ function ownLine(): HTMLScriptElement | null {
 }
 
 function begin(line: HTMLScriptElement): void {
-  if (window.AIVideoAssistantWidget) return warn("The widget is on this page already; the second line does nothing.");
+  if (window.AIVideoAssistantWidget) {
+    return warn("The widget is on this page already; the second line does nothing.");
+  }
   try {
     const widget = new Widget(readOptions(line));
     window.AIVideoAssistantWidget = widget;

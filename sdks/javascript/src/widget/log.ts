@@ -18,9 +18,10 @@ export class Log {
   readonly #announced = new Set<string>();
   #isFollowing = true;
 
-  constructor(words: Words, label: string) {
+  constructor(words: Words) {
     this.#words = words;
-    this.element = element("div", { class: "log", tabindex: "0", role: "region", "aria-label": label }, this.#list);
+    const name = { role: "region", "aria-label": words.conversation };
+    this.element = element("div", { class: "log", tabindex: "0", ...name }, this.#list);
     this.element.addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = this.element;
       this.#isFollowing = scrollHeight - scrollTop - clientHeight < READING_PX;
@@ -35,7 +36,8 @@ export class Log {
     line.dataset.final = String(isFinal);
     const speaker = who === "you" ? this.#words.you : this.#words.assistant;
     const caption = element("span", { class: "text" }, text);
-    line.replaceChildren(element("span", { class: "unseen" }, `${speaker}: `), caption, ...line.querySelectorAll(".sources"));
+    const label = element("span", { class: "unseen" }, `${speaker}: `);
+    line.replaceChildren(label, caption, ...line.querySelectorAll(".sources"));
     if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
     // A screen reader would speak at the same time as the assistant, and into the microphone.
     if (isFinal && !isAudible) this.#announce(id, `${speaker}: ${text}`);

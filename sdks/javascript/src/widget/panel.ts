@@ -1,104 +1,55 @@
-/** What the visitor sees: the button, the panel, and in it the state, the captions and the controls. */
-import type { ConversationState, Source } from "../voice/events.js";
+/** What the visitor sees: the button, and the panel with the state, the captions and the controls. */
+import type { Source } from "../voice/events.js";
 import type { Entry, Microphone } from "./call.js";
-import { element, icon } from "./elements.js";
+import { Controls, type ControlActions } from "./controls.js";
+import { button, element, icon, labelled } from "./elements.js";
 import { Log } from "./log.js";
 import type { Options } from "./options.js";
+import { isOn, type PanelState } from "./states.js";
 import { paint, styles } from "./styles.js";
 import { wordsOf, type Word, type Words } from "./words.js";
 
-export type PanelState = "idle" | Exclude<ConversationState, "closed"> | "ended";
-
 /** What the visitor can do. */
-export interface Actions {
+export interface Actions extends ControlActions {
   open(): void;
   /** Hides the panel; a call goes on. */
   hide(): void;
-  talk(): void;
-  write(text: string): void;
-  toggleMicrophone(): void;
-  end(): void;
 }
 
 export class Panel {
   readonly #words: Words;
-  readonly #actions: Actions;
-  readonly #host = element("ai-video-assistant" as "div");
-  readonly #root: HTMLElement;
-  readonly #launcher: HTMLButtonElement;
-  readonly #launcherLabel = element("span", { class: "label" });
+  // No element of HTML, so that no style of a page means it by its name.
+  readonly #host = document.createElement("ai-video-assistant");
+  readonly #root = element("div", { class: "root" });
+  readonly #launcherLabel = element("span");
+  readonly #launcher = button("launcher", icon("microphone"), this.#launcherLabel);
   readonly #panel: HTMLElement;
   readonly #status = element("p", { class: "status", role: "status" });
-  readonly #close: HTMLButtonElement;
+  readonly #close = button("icon");
   readonly #welcome: HTMLElement;
   readonly #log: Log;
-  readonly #notices = element("div", { class: "notices", role: "alert" });
-  readonly #start: HTMLButtonElement;
-  readonly #startLabel = element("span");
-  readonly #microphone: HTMLButtonElement;
-  readonly #text: HTMLInputElement;
-  readonly #end: HTMLButtonElement;
+  readonly #controls: Controls;
   #state: PanelState = "idle";
-  #hearing: Microphone = "off";
 
   constructor(options: Options, actions: Actions) {
     this.#words = wordsOf(options.language);
-    this.#actions = actions;
-    const { title, start, message, send, end, conversation } = this.#words;
-    const name = options.title ?? title;
-    this.#launcher = button("launcher", icon("microphone"), this.#launcherLabel);
-    this.#close = button("icon");
-    this.#start = button("primary start", icon("microphone"), this.#startLabel);
-    this.#startLabel.textContent = start;
-    this.#microphone = button("icon microphone", icon("microphone"));
-    this.#end = labelled(button("icon end", icon("end")), end);
-    const hint = this.#words.placeholder;
-    this.#text = element("input", {
-      type: "text",
-      maxlength: "4000",
-      autocomplete: "off",
-      enterkeyhint: "send",
-      placeholder: hint,
-      "aria-label": message,
-    });
-    this.#welcome = element(
-      "div",
-      { class: "welcome" },
-      element("div", { class: "orb large", "aria-hidden": "true" }),
-      element("p", {}, this.#words.welcome),
-      element("p", { class: "soft" }, this.#words.consent),
-    );
-    this.#log = new Log(this.#words, conversation);
+    this.#log = new Log(this.#words);
+    this.#controls = new Controls(this.#words, actions);
+    this.#welcome = welcomeOf(this.#words);
     this.#log.element.prepend(this.#welcome);
-    const form = element(
-      "form",
-      { class: "row" },
-      this.#microphone,
-      this.#text,
-      labelled(button("icon send", icon("send")), send),
-      this.#end,
-    );
-    form.querySelector<HTMLButtonElement>(".send")?.setAttribute("type", "submit");
+    const name = options.title ?? this.#words.title;
     this.#panel = element(
       "section",
       { class: "panel", role: "dialog", "aria-label": name },
-      element(
-        "header",
-        {},
-        element("span", { class: "orb", "aria-hidden": "true" }),
-        element("div", { class: "title" }, element("h2", {}, name), this.#status),
-        this.#close,
-      ),
+      this.#head(name),
       this.#log.element,
       this.#log.announcer,
-      element("footer", {}, this.#notices, this.#start, form),
+      this.#controls.element,
     );
-    this.#root = element("div", { class: "root", lang: LANGUAGE_TAGS[options.language] });
-    Object.assign(this.#root.dataset, { position: options.position, theme: options.theme });
     this.#root.append(this.#launcher, this.#panel);
-    this.#listen(form);
+    this.#listen(actions);
     this.#mount(options);
-    this.#show();
+    this.show("idle", "off");
     this.hide({ takeFocus: false });
   }
 
@@ -107,7 +58,6 @@ export class Panel {
   }
 
   open(): void {
-    if (this.isOpen) return;
     this.#panel.hidden = false;
     this.#launcher.hidden = true;
     this.#keepFocus();
@@ -123,11 +73,18 @@ export class Panel {
 
   /** What goes on, and whether the microphone hears it. */
   show(state: PanelState, hearing: Microphone): void {
-    const wasOn = isOn(this.#state);
+    const words = this.#words;
+    const isCalling = isOn(state);
+    const hasTurned = isCalling !== isOn(this.#state);
     this.#state = state;
-    this.#hearing = hearing;
-    this.#show();
-    if (this.isOpen && wasOn !== isOn(state)) this.#keepFocus();
+    Object.assign(this.#root.dataset, { state, microphone: hearing });
+    this.#status.textContent = words[statusOf(state, hearing)];
+    this.#launcherLabel.textContent = isCalling ? words.onCall : words.talk;
+    this.#close.replaceChildren(icon(isCalling ? "minimize" : "close"));
+    labelled(this.#close, isCalling ? words.minimize : words.close);
+    this.#controls.show(state, hearing);
+    if (hearing !== "on") this.showLevel(0);
+    if (this.isOpen && hasTurned) this.#keepFocus();
   }
 
   showEntry(entry: Entry): void {
@@ -146,9 +103,20 @@ export class Panel {
     this.#root.style.setProperty("--level", level.toFixed(2));
   }
 
+  /** A line that stays until it is dismissed, or the next call. */
+  notify(word: Word, retry?: () => void): void {
+    this.#controls.notify(word, retry);
+  }
+
+  /** A new call: what was said before stays above it. */
+  begin(): void {
+    this.#controls.dismissAll();
+    this.#log.divide();
+  }
+
   /** What could not be sent, to be sent again. */
   giveBack(text: string): void {
-    this.#text.value ||= text;
+    this.#controls.giveBack(text);
   }
 
   /** The call is over: what was not finished will not be. */
@@ -156,61 +124,39 @@ export class Panel {
     this.#log.settle();
   }
 
-  /** A line that stays until it is dismissed, or the next call. */
-  notify(word: Word, retry?: () => void): void {
-    if (this.#notices.querySelector(`[data-word="${word}"]`)) return;
-    const close = labelled(button("icon small", icon("close")), this.#words.dismiss);
-    const notice = element("div", { class: "notice", "data-word": word }, element("span", {}, this.#words[word]));
-    if (retry) {
-      const again = button("plain", this.#words.retry);
-      again.addEventListener("click", retry);
-      notice.append(again);
-    }
-    close.addEventListener("click", () => {
-      notice.remove();
-      this.#text.focus({ preventScroll: true });
-    });
-    notice.append(close);
-    this.#notices.append(notice);
+  #head(name: string): HTMLElement {
+    return element(
+      "header",
+      {},
+      element("span", { class: "orb", "aria-hidden": "true" }),
+      element("div", { class: "title" }, element("h2", {}, name), this.#status),
+      this.#close,
+    );
   }
 
-  /** A new call: what was said before stays above it. */
-  begin(): void {
-    this.#notices.replaceChildren();
-    this.#log.divide();
-  }
-
-  /** The button that was pressed is gone; a text field would call a phone's keyboard. */
+  /** The button that was pressed is gone; the text field would call a phone's keyboard. */
   #keepFocus(): void {
-    if (this.#host.shadowRoot?.activeElement === this.#text) return;
-    (isOn(this.#state) ? this.#log.element : this.#start).focus({ preventScroll: true });
+    const { start, text } = this.#controls;
+    if (this.#host.shadowRoot?.activeElement === text) return;
+    (isOn(this.#state) ? this.#log.element : start).focus({ preventScroll: true });
   }
 
-  #listen(form: HTMLFormElement): void {
-    const { open, hide, talk, write, toggleMicrophone, end } = this.#actions;
+  #listen({ open, hide }: Actions): void {
     this.#launcher.addEventListener("click", open);
     this.#close.addEventListener("click", hide);
-    this.#start.addEventListener("click", talk);
-    this.#microphone.addEventListener("click", toggleMicrophone);
-    this.#end.addEventListener("click", end);
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const text = this.#text.value.trim();
-      if (!text || !canWrite(this.#state)) return;
-      this.#text.value = "";
-      write(text);
-    });
     this.#panel.addEventListener("keydown", (event) => {
-      // Enter that only ends the writing of a Chinese word, or Escape that leaves it, is not ours.
+      // Escape that leaves the writing of a Chinese word is not meant for us.
       if (event.isComposing) return;
-      // Pages have keys of their own, which are not meant for what is typed here.
+      // Pages have keys of their own, which are not meant by what is typed here.
       event.stopPropagation();
       if (event.key === "Escape") hide();
     });
   }
 
   /** Out of reach of the page's styles, as its styles are of ours. */
-  #mount({ color }: Options): void {
+  #mount({ language, position, theme, color }: Options): void {
+    this.#root.lang = LANGUAGE_TAGS[language];
+    Object.assign(this.#root.dataset, { position, theme });
     const shadow = this.#host.attachShadow({ mode: "open" });
     // A sheet made by script is no inline style, which strict pages refuse.
     shadow.adoptedStyleSheets = [styles()];
@@ -224,43 +170,23 @@ export class Panel {
       this.#root.style.setProperty("--covered", `${Math.round(covered)}px`);
     });
   }
-
-  #show(): void {
-    const words = this.#words;
-    const isCalling = isOn(this.#state);
-    Object.assign(this.#root.dataset, { state: this.#state, microphone: this.#hearing });
-    this.#status.textContent = words[this.#statusWord()];
-    this.#launcherLabel.textContent = isCalling ? words.onCall : words.talk;
-    this.#close.replaceChildren(icon(isCalling ? "minimize" : "close"));
-    labelled(this.#close, isCalling ? words.minimize : words.close);
-    this.#start.hidden = isCalling;
-    this.#startLabel.textContent = this.#state === "ended" ? words.again : words.start;
-    this.#microphone.hidden = this.#end.hidden = !isCalling;
-    this.#microphone.disabled = this.#state === "connecting" || this.#state === "reconnecting";
-    labelled(this.#microphone, this.#hearing === "on" ? words.mute : words.unmute);
-    this.#microphone.setAttribute("aria-pressed", String(this.#hearing !== "on"));
-    if (this.#hearing !== "on") this.showLevel(0);
-  }
-
-  #statusWord(): Word {
-    if (this.#state === "hearing") return "listening";
-    if (this.#state !== "listening" || this.#hearing === "on") return this.#state;
-    return this.#hearing === "muted" ? "muted" : "writing";
-  }
 }
 
 const LANGUAGE_TAGS = { en: "en", zh: "zh-Hans" } as const;
 
-const isOn = (state: PanelState): boolean => state !== "idle" && state !== "ended";
-/** A message of somebody who is not connected yet would wait unseen. */
-const canWrite = (state: PanelState): boolean => state !== "connecting" && state !== "reconnecting";
-
-function button(className: string, ...children: (Node | string)[]): HTMLButtonElement {
-  return element("button", { type: "button", class: className }, ...children);
+function welcomeOf(words: Words): HTMLElement {
+  return element(
+    "div",
+    { class: "welcome" },
+    element("div", { class: "orb large", "aria-hidden": "true" }),
+    element("p", {}, words.welcome),
+    element("p", { class: "soft" }, words.consent),
+  );
 }
 
-function labelled(made: HTMLButtonElement, label: string): HTMLButtonElement {
-  made.setAttribute("aria-label", label);
-  made.title = label;
-  return made;
+/** What stands under the title. */
+function statusOf(state: PanelState, hearing: Microphone): Word {
+  if (state === "hearing") return "listening";
+  if (state !== "listening" || hearing === "on") return state;
+  return hearing === "muted" ? "muted" : "writing";
 }

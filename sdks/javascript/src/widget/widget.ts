@@ -2,7 +2,8 @@
 import { Emitter } from "../voice/emitter.js";
 import { Call, type TicketSource } from "./call.js";
 import type { Options } from "./options.js";
-import { Panel, type PanelState } from "./panel.js";
+import { Panel } from "./panel.js";
+import type { PanelState } from "./states.js";
 
 /** What a page's own scripts hear of. */
 export interface WidgetEvents {

@@ -35,11 +35,11 @@ const EN = {
   newCall: "New call",
   dismiss: "Dismiss",
   "microphone.denied":
-    "The browser may not use the microphone. Allow it in the address bar, then turn it on here; until then you can type.",
+    "The browser may not use the microphone. Allow it in the address bar, then turn it on here; " +
+    "until then you can type.",
   "microphone.missing": "No microphone was found. You can type instead.",
   "microphone.busy": "Another program is using the microphone. You can type instead.",
-  "microphone.insecure":
-    "Browsers allow the microphone only over HTTPS. You can type instead.",
+  "microphone.insecure": "Browsers allow the microphone only over HTTPS. You can type instead.",
   "microphone.lost": "The microphone was unplugged. You can type instead.",
   "microphone.failed": "The microphone could not be started. You can type instead.",
   "sound.failed": "The browser could not start its sound. This call is in writing.",
@@ -55,7 +55,7 @@ const EN = {
   "ended.unreachable": "The server could not be reached.",
   "ended.replaced": "The call goes on in another window.",
   "ended.failed": "The call could not go on.",
-} as const;
+};
 
 export type Word = keyof typeof EN;
 export type Words = Readonly<Record<Word, string>>;
