@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import pytest
+from ai_video_assistant import AIVideoAssistant, models
 
-from providers.fakes import FakeUpstream
+from providers.fakes import Behaviour, FakeUpstream
 from tests.browser import product as products
 from tests.browser.product import ROOT, Product, Web
 
@@ -93,12 +94,17 @@ def vendor() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def closing() -> Iterator[ExitStack]:
-    """Closes at the end of the test what it opened."""
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="session")
-def repository() -> Path:
-    return ROOT
+def model(server: Server, vendor: FakeUpstream) -> Iterator[models.Llm]:
+    """A model that answers as the test says; its user's default for as long as it is there."""
+    vendor.reset()
+    vendor.set_behaviour(Behaviour())
+    with AIVideoAssistant(api_url=server.api_url, api_key=server.key) as client:
+        made = client.llm.create(
+            name=f"fake {uuid.uuid4().hex[:8]}",
+            vendor="openai_compatible",
+            base_url=vendor.base_url,
+            api_key="sk-of-the-vendor",
+            model_name="fake-model",
+        )
+        yield made
+        client.llm.delete(made.id)

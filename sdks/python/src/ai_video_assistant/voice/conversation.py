@@ -113,6 +113,10 @@ class Conversation:
         """The id of the session; the history lists the conversation under it."""
         return self._session.session_id if self._session is not None else ""
 
+    def has_capability(self, name: str) -> bool:
+        """Whether `connect` was given this capability."""
+        return name in self._options.capabilities
+
     async def stop(self, reason: str = "") -> None:
         """Ends the conversation. Leaving the `async with` block does the same."""
         self._is_stopping = True
