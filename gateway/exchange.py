@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -141,7 +142,7 @@ class Exchange:
         if not event.get("more_body", False):
             if len(first) > _SMALL_BYTES:
                 self._hold(len(first))
-            return first
+            return first.removeprefix(codecs.BOM_UTF8)
         return await self._rest(first)
 
     async def _rest(self, first: bytes) -> bytearray:
@@ -157,6 +158,8 @@ class Exchange:
                 raise ClientGone
             body += event.get("body", b"")
             if not event.get("more_body", False):
+                if body.startswith(codecs.BOM_UTF8):
+                    del body[: len(codecs.BOM_UTF8)]
                 return body
 
     def _hold(self, size: int) -> None:

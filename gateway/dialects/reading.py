@@ -19,6 +19,9 @@ ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 # Messages, and parts of messages, of one request: more would take seconds to look at.
 MAX_PARTS = 100_000
 
+_TRUNCATED, _PREFIX = "truncated", "JSON is malformed: "
+_SHORT = 64
+_HALF_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*+\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])", re.S)
 # Behind a sentence of msgspec's, where it tells a place.
 _AT = " - at `"
 # Sentences quote what the client wrote, which may be of any length.
@@ -41,7 +44,7 @@ def read(body: Body, decoder: msgspec.json.Decoder[T]) -> T:
     except msgspec.ValidationError as error:
         raise _translated(str(error)) from None
     except msgspec.DecodeError as error:
-        raise invalid(_("The body is not valid JSON: {reason}.").format(reason=error)) from None
+        raise invalid(_malformed(body, str(error))) from None
     except UnicodeDecodeError:
         raise invalid(_("The body is not valid UTF-8.")) from None
     except RecursionError:
@@ -90,6 +93,20 @@ def is_object(raw: msgspec.Raw) -> bool:
 
 
 # --- msgspec's words -----------------------------------------------------------------------------
+
+
+def _malformed(body: Body, reason: str) -> str:
+    """What is wrong with a body that is no JSON at all."""
+    if not bytes(body[:_SHORT]).strip() and len(body) <= _SHORT:
+        return _("The body is empty; it must be a JSON object.")
+    is_truncated = _TRUNCATED in reason
+    # Half a pair looks to the parser as if its other half were cut off, or were wrong.
+    if "surrogate" in reason or (is_truncated and _HALF_PAIR.search(body)):
+        return _("The body is not valid JSON: a character is half of a pair (\\uD800 to \\uDFFF).")
+    if is_truncated:
+        return _("The body is not valid JSON: it ends before the object does.")
+    reason = reason.removeprefix(_PREFIX)
+    return _("The body is not valid JSON: {reason}.").format(reason=reason)
 
 
 def _translated(text: str) -> InvalidRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -97,6 +98,52 @@ async def test_it_refuses_what_is_no_json_object(client: httpx.AsyncClient, raw:
         answer = await client.post(path, content=raw)
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "The body is empty"),
+        (b" \n", "The body is empty"),
+        (b'{"model": "x"', "it ends before the object does"),
+        (b'{"model": "\\ud800"}', "half of a pair"),
+        (b'{"model": "\\ud83d and so on"}', "half of a pair"),
+        (b'{"model": "\\\\ud83d", "a": ', "it ends before the object does"),
+        (b'{"model": "\\udc00"}', "half of a pair"),
+        (b'{"model": x}', "invalid character (byte 10)"),
+    ],
+)
+async def test_it_says_what_is_wrong_with_a_body(
+    client: httpx.AsyncClient, raw: bytes, words: str
+) -> None:
+    for path in ("messages", "chat/completions", "embeddings"):
+        answer = await client.post(path, content=raw)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"]["message"]
+
+
+async def test_it_reads_a_body_behind_a_byte_order_mark(client: httpx.AsyncClient) -> None:
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield b"\xef\xbb"
+        yield b"\xbf" + json.dumps(message()).encode()
+
+    for model in ("over-openai", "over-anthropic"):
+        raw = b"\xef\xbb\xbf" + json.dumps(message(model=model)).encode()
+        assert (await client.post("messages", content=raw)).status_code == 200
+    assert (await client.post("messages", content=in_pieces())).status_code == 200
+
+
+async def test_fields_that_nobody_knows_reach_models_of_the_same_dialect(
+    client: httpx.AsyncClient, upstream: FakeUpstream
+) -> None:
+    for model, kind, is_passed in (
+        ("over-anthropic", "messages", True),
+        ("over-openai", "chat", False),
+    ):
+        body = message(model=model, new_field={"a": 1}, metadata={"user_id": "u", "b": 2})
+        assert (await client.post("messages", json=body)).status_code == 200
+        (asked,) = upstream.stats.last(kind)
+        assert ("new_field" in asked["body"]) is is_passed
 
 
 async def test_it_refuses_a_large_body_before_reading_it(address: str, alice_key: str) -> None:
