@@ -2,7 +2,8 @@
 
 A request of one dialect for a model of the other is decoded to `Request`, encoded for the model,
 and the answer comes back as events. Whatever either dialect can say has a place here, so that what
-the other cannot express is found and named (`Inexpressible`), never dropped in silence.
+the other cannot express is found and named (`Inexpressible`). Fields that no dialect here knows,
+and hints without a say in the answer, have none.
 """
 
 from __future__ import annotations
