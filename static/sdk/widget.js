@@ -2455,7 +2455,7 @@ input::placeholder { color: var(--soft); opacity: 1; }
       const shadow = this.#host.attachShadow({ mode: "open" });
       shadow.adoptedStyleSheets = [styles()];
       shadow.append(this.#root);
-      document.body.append(this.#host);
+      document.documentElement.append(this.#host);
       if (color) paint(this.#root, color);
       const view = window.visualViewport;
       view?.addEventListener("resize", () => {

@@ -280,6 +280,19 @@ def test_it_is_on_a_page_once(
     assert "already" in warning
 
 
+def test_it_stays_where_a_site_replaces_the_body(
+    web: Web, site: Site, assistant: MakeAssistant, visitor: Visit
+) -> None:
+    there = visitor()
+    called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
+    there.visit(site.page(line(web, called, output="text")))
+    there.write("Hello there")
+    expect(there.replies).to_have_count(1)
+    there.page.evaluate("document.body = document.createElement('body')")
+    there.write("What can you do?")
+    expect(there.replies).to_have_count(2)
+
+
 def test_it_leaves_a_page_alone_whose_line_names_nobody(
     web: Web, site: Site, visitor: Visit
 ) -> None:

@@ -161,7 +161,8 @@ export class Panel {
     // A sheet made by script is no inline style, which strict pages refuse.
     shadow.adoptedStyleSheets = [styles()];
     shadow.append(this.#root);
-    document.body.append(this.#host);
+    // Sites that go from page to page by replacing the body end no call so.
+    document.documentElement.append(this.#host);
     if (color) paint(this.#root, color);
     // The keyboard of a phone covers the bottom of the page without making it smaller.
     const view = window.visualViewport;
