@@ -28,7 +28,7 @@ from accounts.permissions import IsOperator, principal_of
 from core.errors import InvalidRequest
 from core.viewsets import PlatformViewSet, success
 from gateway import usage
-from gateway.access import visible_days, visible_models, visible_records
+from gateway.access import visible_days, visible_models, visible_records, with_models
 from gateway.actions import check_allowed_models, save_public_model
 from gateway.api.filters import RecordFilters
 from gateway.api.serializers import (
@@ -153,7 +153,9 @@ class RecordViewSet(PlatformViewSet[UsageRecord]):
     not_found_code: ClassVar = "REQUEST_NOT_FOUND"
 
     def get_queryset(self) -> QuerySet[UsageRecord]:
-        return visible_records(principal_of(self.request)).order_by("-created_at", "pk")
+        principal = principal_of(self.request)
+        rows = with_models(principal, visible_records(principal))
+        return rows.order_by("-created_at", "pk")
 
 
 class UsageView(APIView):

@@ -136,7 +136,15 @@ class PublicModelSerializer(serializers.ModelSerializer[PublicModel]):
 
 
 class RecordSerializer(serializers.ModelSerializer[UsageRecord]):
-    """One request and what it took."""
+    """One request and what it took.
+
+    `llm_id`, `llm_name` and `route_id` say which model answered, and behind a public name by which
+    route; null for models that the caller may not see.
+    """
+
+    llm_id = serializers.CharField(allow_null=True, read_only=True)
+    llm_name = serializers.CharField(allow_null=True, read_only=True)
+    route_id = serializers.SerializerMethodField()
 
     user_id = serializers.IntegerField(source="owner_id", allow_null=True, read_only=True)
     key_id = serializers.IntegerField(allow_null=True, read_only=True)
@@ -151,11 +159,14 @@ class RecordSerializer(serializers.ModelSerializer[UsageRecord]):
     class Meta:
         model = UsageRecord
         fields: ClassVar = [
-            "request_id", "user_id", "key_id", "endpoint", "model", "status", "error_type",
-            "error_message", "stream", "aborted", "cached", "estimated", "attempts",
-            "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
-            "latency_ms", "ttft_ms", "cost", "created",
+            "request_id", "user_id", "key_id", "endpoint", "model", "llm_id", "llm_name",
+            "route_id", "status", "error_type", "error_message", "stream", "aborted", "cached",
+            "estimated", "attempts", "input_tokens", "output_tokens", "cache_read_tokens",
+            "cache_write_tokens", "latency_ms", "ttft_ms", "cost", "created",
         ]  # fmt: skip
+
+    def get_route_id(self, row: UsageRecord) -> int | None:
+        return row.route_id if getattr(row, "llm_id", None) else None
 
 
 class UsageQuery(serializers.Serializer[Any]):

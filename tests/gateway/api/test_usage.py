@@ -8,6 +8,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from gateway.models import PublicModel, Route
+from providers.models import Llm
 from tests.gateway.api.conftest import key_of, put_down
 from tests.rest import data_of, error_of
 
@@ -97,6 +99,31 @@ def test_it_lists_requests_and_finds_one_by_its_id(alice: User, alice_api: APICl
         page = data_of(alice_api.get(REQUESTS, query))
         assert [item["request_id"] for item in page["items"]] == found, query
     assert data_of(alice_api.get(f"{REQUESTS}/{good}"))["request_id"] == good
+
+
+def test_it_tells_which_model_answered_to_those_who_may_see_it(
+    alice: User, bob: User, alice_api: APIClient, carol_api: APIClient
+) -> None:
+    public = PublicModel.objects.create(name="fast")
+    fields = {"vendor": "openai_compatible", "model_name": "m"}
+    mine = Llm.objects.create(owner=alice, name="mine", **fields)
+    theirs = Llm.objects.create(owner=bob, name="theirs", **fields)
+    routes = {row.pk: Route.objects.create(model=public, llm=row).pk for row in (mine, theirs)}
+    nothing = (None, None, None)
+    for target, route, is_seen in (
+        (mine, routes[mine.pk], True),
+        (mine, None, True),
+        (theirs, routes[theirs.pk], False),
+    ):
+        request_id = put_down(key_of(alice), target_row=target.pk, route_id=route)
+        for client, expected in (
+            (alice_api, (target.pk, target.name, route) if is_seen else nothing),
+            (carol_api, (target.pk, target.name, route)),
+        ):
+            row = data_of(client.get(f"{REQUESTS}/{request_id}"))
+            assert (row["llm_id"], row["llm_name"], row["route_id"]) == expected
+    unanswered = data_of(alice_api.get(f"{REQUESTS}/{put_down(key_of(alice))}"))
+    assert (unanswered["llm_id"], unanswered["llm_name"], unanswered["route_id"]) == nothing
 
 
 def test_it_hides_the_requests_of_others_like_unknown_ones(

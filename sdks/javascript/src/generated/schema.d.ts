@@ -4344,7 +4344,12 @@ export interface components {
          * @enum {string}
          */
         RecogniserLanguageEnum: "zh" | "en" | "multi";
-        /** @description One request and what it took. */
+        /**
+         * @description One request and what it took.
+         *
+         *     `llm_id`, `llm_name` and `route_id` say which model answered, and behind a public name by which
+         *     route; null for models that the caller may not see.
+         */
         Record: {
             /** Request */
             request_id: string;
@@ -4352,6 +4357,9 @@ export interface components {
             readonly key_id: number | null;
             endpoint: string;
             model: string;
+            readonly llm_id: string | null;
+            readonly llm_name: string | null;
+            readonly route_id: number | null;
             status: number;
             /** Error */
             error_type: string;
