@@ -750,7 +750,7 @@ var Session = class {
   async close() {
     if (this.#state === "closed") return;
     if (this.#state === "open") await this.#sayGoodbye();
-    this.#finish({ code: 1e3, reason: this.#stopReason || "client", error: null });
+    this.#finishInOrder();
   }
   // --- One connection --------------------------------------------------------------------------
   #start(answered) {
@@ -841,6 +841,7 @@ var Session = class {
   }
   // --- The end of a connection -----------------------------------------------------------------
   #disconnected(code, reason) {
+    if (this.#state === "closing") return this.#finishInOrder();
     const error = errorOfClosing(code, this.#told);
     if (this.#attempt) return this.#attempt.reject(error ?? closed());
     this.#link = null;
@@ -852,6 +853,9 @@ var Session = class {
       this.#finish({ code, reason: reason || this.#stopReason, error });
     }
   }
+  #finishInOrder() {
+    this.#finish({ code: 1e3, reason: this.#stopReason || "client", error: null });
+  }
   #finish(closing) {
     if (this.#state === "closed") return;
     this.#state = "closed";
@@ -862,8 +866,8 @@ var Session = class {
     this.#deliver(() => this.#listener.closed(closing));
   }
   async #sayGoodbye() {
-    const link = this.#link;
-    link?.send({ type: "session.stop", reason: "client" });
+    this.#link?.send({ type: "session.stop", reason: "client" });
+    this.#state = "closing";
     const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS);
     await new Promise((resolve) => this.#wake = resolve);
     clearTimeout(timer);

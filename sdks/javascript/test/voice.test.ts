@@ -387,6 +387,17 @@ test("it ends once and in order, and nothing waits any more", async () => {
   assert.deepEqual(server.got("session.stop").length, 1);
 });
 
+test("it ends where the connection breaks during the goodbye, and does not come back", async () => {
+  const server = new FakeServer();
+  const conversation = await server.connect();
+  await settled();
+  const closing = conversation.close();
+  server.socket.end(1006);
+  await closing;
+  assert.deepEqual(await conversation.closed, { code: 1000, reason: "client", error: null });
+  assert.equal(server.sockets.length, 1);
+});
+
 test("it says why the server has ended it", async () => {
   const server = new FakeServer();
   const conversation = await server.connect();

@@ -75,7 +75,7 @@ export class Session {
   /** The socket of now; events of any other are late. */
   #link: Link | null = null;
   #attempt: Attempt | null = null;
-  #state: "connecting" | "open" | "lost" | "closed" = "connecting";
+  #state: "connecting" | "open" | "lost" | "closing" | "closed" = "connecting";
   #token: Token | null = null;
   #sessionId = "";
   #lastSeq = 0;
@@ -134,7 +134,7 @@ export class Session {
   async close(): Promise<void> {
     if (this.#state === "closed") return;
     if (this.#state === "open") await this.#sayGoodbye();
-    this.#finish({ code: 1000, reason: this.#stopReason || "client", error: null });
+    this.#finishInOrder();
   }
 
   // --- One connection --------------------------------------------------------------------------
@@ -243,6 +243,7 @@ export class Session {
   // --- The end of a connection -----------------------------------------------------------------
 
   #disconnected(code: number, reason: string): void {
+    if (this.#state === "closing") return this.#finishInOrder();
     const error = errorOfClosing(code, this.#told);
     if (this.#attempt) return this.#attempt.reject(error ?? closed());
     this.#link = null;
@@ -253,6 +254,10 @@ export class Session {
     } else {
       this.#finish({ code, reason: reason || this.#stopReason, error });
     }
+  }
+
+  #finishInOrder(): void {
+    this.#finish({ code: 1000, reason: this.#stopReason || "client", error: null });
   }
 
   #finish(closing: Closing): void {
@@ -266,8 +271,8 @@ export class Session {
   }
 
   async #sayGoodbye(): Promise<void> {
-    const link = this.#link;
-    link?.send({ type: "session.stop", reason: "client" });
+    this.#link?.send({ type: "session.stop", reason: "client" });
+    this.#state = "closing";
     const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS);
     await new Promise<void>((resolve) => (this.#wake = resolve));
     clearTimeout(timer);
