@@ -728,7 +728,7 @@
     async close() {
       if (this.#state === "closed") return;
       if (this.#state === "open") await this.#sayGoodbye();
-      this.#finish({ code: 1e3, reason: this.#stopReason || "client", error: null });
+      this.#finishInOrder();
     }
     // --- One connection --------------------------------------------------------------------------
     #start(answered) {
@@ -819,6 +819,7 @@
     }
     // --- The end of a connection -----------------------------------------------------------------
     #disconnected(code, reason) {
+      if (this.#state === "closing") return this.#finishInOrder();
       const error = errorOfClosing(code, this.#told);
       if (this.#attempt) return this.#attempt.reject(error ?? closed());
       this.#link = null;
@@ -830,6 +831,9 @@
         this.#finish({ code, reason: reason || this.#stopReason, error });
       }
     }
+    #finishInOrder() {
+      this.#finish({ code: 1e3, reason: this.#stopReason || "client", error: null });
+    }
     #finish(closing) {
       if (this.#state === "closed") return;
       this.#state = "closed";
@@ -840,8 +844,8 @@
       this.#deliver(() => this.#listener.closed(closing));
     }
     async #sayGoodbye() {
-      const link = this.#link;
-      link?.send({ type: "session.stop", reason: "client" });
+      this.#link?.send({ type: "session.stop", reason: "client" });
+      this.#state = "closing";
       const timer = setTimeout(() => this.#wake?.(), GOODBYE_MS);
       await new Promise((resolve) => this.#wake = resolve);
       clearTimeout(timer);
