@@ -104,6 +104,8 @@ def results(tarball: Path, server: Server, worker: None) -> dict[str, list[dict[
         "--test",
         "--test-isolation=none",
         "--test-timeout=60000",
+        # Tests leave calls open that wait; that programs end which close them, the examples show.
+        "--test-force-exit",
         "--test-reporter=./test/reporter.mjs",
         *TEST_FILES,
     ]
@@ -176,7 +178,7 @@ def test_it_packs_what_is_needed_and_nothing_else(tarball: Path) -> None:
 def test_the_documents_snippet_runs_unchanged(installed: Path, server: Server) -> None:
     code = located(SEED, server) + SAY
     (installed / "seed.mjs").write_text(code, encoding="utf-8")
-    said = node.run("seed.mjs", cwd=installed, environment=server.environment)
+    said = node.run("seed.mjs", cwd=installed, environment=server.environment, timeout_s=30)
     assert re.fullmatch(r"助手回复: \S.*\n", said, flags=re.DOTALL)
 
 
@@ -186,7 +188,8 @@ def test_every_example_of_its_readme_runs(
 ) -> None:
     name = f"example{number}.mjs"
     (installed / name).write_text(located(EXAMPLES[number], server), encoding="utf-8")
-    assert node.run(name, cwd=installed, environment=server.environment) != ""
+    said = node.run(name, cwd=installed, environment=server.environment, timeout_s=30)
+    assert said != ""
 
 
 def located(code: str, server: Server) -> str:

@@ -41,6 +41,16 @@ export class Deadline {
     }, this.#timeoutMs);
   }
 
+  /** Stops the clock until `restart`: whoever reads takes as long as they like. */
+  pause(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Throws the reason, where there is no more time. */
+  throwIfOver(): void {
+    if (this.signal.aborted) throw this.signal.reason;
+  }
+
   /** Stops the clock and forgets the caller's signal. To be called at any end. */
   clear(): void {
     clearTimeout(this.#timer);

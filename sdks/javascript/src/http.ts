@@ -68,7 +68,11 @@ export class Http {
         await bodyOf(response, await deadline.within(response.text()));
         throw errorOf(response, undefined);
       }
-      yield* eventsOf(piecesOf(response, deadline));
+      for await (const event of eventsOf(piecesOf(response, deadline))) {
+        // One piece may hold many events; none comes after the caller's signal.
+        deadline.throwIfOver();
+        yield event;
+      }
     } catch (error) {
       throw translated(error);
     } finally {
@@ -153,6 +157,7 @@ async function* piecesOf(response: Response, deadline: Deadline): AsyncGenerator
     while (true) {
       deadline.restart();
       const { done, value } = await deadline.within(reader.read());
+      deadline.pause();
       if (done) return;
       yield value;
     }

@@ -147,6 +147,27 @@ test("it says what ended a stream: an error in place of it, silence, the server,
   await assert.rejects(stream(silent.url, { signal: stop.signal }), AbortedError);
 });
 
+test("it gives whoever reads as long as they like, and nothing after their signal", async (t) => {
+  const chunk = 'data: {"type":"response_chunk","data":{"chunk":"a","accumulated":"a"}}\n\n';
+  const { url } = await answering(t, (to) => {
+    to.writeHead(200, { "content-type": "text/event-stream" }).end(chunk.repeat(3));
+  });
+  let count = 0;
+  for await (const _event of client(url, { timeoutMs: 40 }).chat.stream("d1", "Hello")) {
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    count += 1;
+  }
+  assert.equal(count, 3);
+  const stop = new AbortController();
+  await assert.rejects(async () => {
+    for await (const _event of client(url).chat.stream("d1", "Hello", { signal: stop.signal })) {
+      count += 1;
+      stop.abort();
+    }
+  }, AbortedError);
+  assert.equal(count, 4);
+});
+
 test("it closes the stream of a loop that was left", async (t) => {
   let closed: (() => void) | undefined;
   const whenClosed = new Promise<void>((resolve) => (closed = resolve));
