@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 Role = Literal["user", "assistant"]
 # Why an answer ended. "end": the model had said all it wanted.
@@ -282,18 +282,17 @@ class Failed:
     status: int = 502
 
 
-Event = (
-    Started
-    | TextDelta
+# What an answer consists of.
+Piece = (
+    TextDelta
     | ThinkingDelta
     | ThoughtSigned
     | ThoughtHidden
     | RefusalDelta
     | CallStarted
     | CallArguments
-    | Finished
-    | Failed
 )
+Event = Started | Piece | Finished | Failed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -319,48 +318,70 @@ _CUT_OFF = Failed("upstream_error", "The model's answer broke off.")
 
 def collect(events: Iterable[Event]) -> Answer:
     """The answer that events tell of. Raises Incomplete."""
-    blocks: list[Block] = []
-    calls: dict[int, int] = {}
+    blocks = _Blocks()
     for event in events:
         match event:
-            case TextDelta(text):
-                _extend(blocks, Text(text))
-            case ThinkingDelta(text):
-                _extend(blocks, Thought(text))
-            case RefusalDelta(text):
-                _extend(blocks, Refusal(text))
-            case ThoughtSigned(signature):
-                _sign(blocks, signature)
-            case ThoughtHidden(data):
-                blocks.append(HiddenThought(data))
-            case CallStarted(call, id_, name):
-                calls[call] = len(blocks)
-                blocks.append(ToolUse(id_, name, ""))
-            case CallArguments(call, text):
-                block = blocks[calls[call]]
-                assert isinstance(block, ToolUse)
-                blocks[calls[call]] = dataclasses.replace(block, arguments=block.arguments + text)
             case Finished(reason, usage, stop_sequence):
-                return Answer(tuple(blocks), reason, usage, stop_sequence)
+                return Answer(blocks.whole(), reason, usage, stop_sequence)
             case Failed():
                 raise Incomplete(event)
             case Started():
                 pass
+            case _:
+                blocks.add(event)
     raise Incomplete(_CUT_OFF)
 
 
-def _extend(blocks: list[Block], more: Text | Thought | Refusal) -> None:
-    last = blocks[-1] if blocks else None
-    if type(last) is not type(more) or (isinstance(last, Thought) and last.signature):
-        blocks.append(more)
-        return
-    assert isinstance(last, Text | Thought | Refusal)
-    blocks[-1] = dataclasses.replace(last, text=last.text + more.text)
+class _Blocks:
+    """Blocks as they grow: a block with the pieces of its text, which are joined once."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[Block, list[str]]] = []
+        self._calls: dict[int, list[str]] = {}
+
+    def add(self, event: Piece) -> None:
+        match event:
+            case TextDelta(text):
+                self._extend(Text(""), text)
+            case ThinkingDelta(text):
+                self._extend(Thought(""), text)
+            case RefusalDelta(text):
+                self._extend(Refusal(""), text)
+            case ThoughtSigned(signature):
+                self._sign(signature)
+            case ThoughtHidden(data):
+                self._blocks.append((HiddenThought(data), []))
+            case CallStarted(call, id_, name):
+                self._calls[call] = []
+                self._blocks.append((ToolUse(id_, name, ""), self._calls[call]))
+            case CallArguments(call, text):
+                self._calls[call].append(text)
+            case _:
+                assert_never(event)
+
+    def whole(self) -> tuple[Block, ...]:
+        return tuple(_with_text(block, "".join(pieces)) for block, pieces in self._blocks)
+
+    def _extend(self, empty: Text | Thought | Refusal, more: str) -> None:
+        last = self._blocks[-1][0] if self._blocks else None
+        is_signed = isinstance(last, Thought) and last.signature
+        if type(last) is not type(empty) or is_signed:
+            self._blocks.append((empty, []))
+        self._blocks[-1][1].append(more)
+
+    def _sign(self, signature: str) -> None:
+        last, pieces = self._blocks[-1] if self._blocks else (None, [])
+        if isinstance(last, Thought) and not last.signature:
+            self._blocks[-1] = dataclasses.replace(last, signature=signature), pieces
+        else:
+            self._blocks.append((Thought("", signature), []))
 
 
-def _sign(blocks: list[Block], signature: str) -> None:
-    last = blocks[-1] if blocks else None
-    if isinstance(last, Thought) and not last.signature:
-        blocks[-1] = dataclasses.replace(last, signature=signature)
-    else:
-        blocks.append(Thought("", signature))
+def _with_text(block: Block, text: str) -> Block:
+    match block:
+        case Text() | Thought() | Refusal():
+            return dataclasses.replace(block, text=text)
+        case ToolUse():
+            return dataclasses.replace(block, arguments=text)
+        case _:
+            return block

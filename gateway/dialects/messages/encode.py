@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -204,7 +205,9 @@ class StreamEncoder:
         self._next_index = 0
         self._open: str | _OpenCall | None = None  # the type of the open block, or its call
         self._calls: set[int] = set()
-        self._waiting: list[neutral.Event] = []
+        # What has to wait for the open call to end; arguments with their call, in its turn.
+        self._waiting: deque[neutral.Event] = deque()
+        self._held: dict[int, list[neutral.CallArguments]] = {}
         self._has_refused = False
         self._chars = 0
 
@@ -261,40 +264,36 @@ class StreamEncoder:
     # --- Order -----------------------------------------------------------------------------------
 
     def _in_order(self, event: neutral.Event) -> bytes:
-        is_of_open = (
-            isinstance(event, neutral.CallArguments)
-            and isinstance(self._open, _OpenCall)
-            and event.call == self._open.number
-        )
-        if is_of_open:
-            return self._tell(event) + self._told(force=False)
-        self._waiting.append(event)
-        return self._told(force=False)
+        match event:
+            case neutral.CallArguments(call) if self._is_open(call):
+                told = self._tell(event)
+            case neutral.CallArguments(call):
+                told = b""
+                # Others are of a call that is over, or was never begun.
+                if call in self._held:
+                    self._held[call].append(event)
+            case _:
+                told = b""
+                if isinstance(event, neutral.CallStarted):
+                    self._held.setdefault(event.call, [])
+                self._waiting.append(event)
+        return told + self._told(force=False)
 
     def _told(self, *, force: bool) -> bytes:
         """What has waited, as far as its turn has come; all of it when nothing follows."""
-        told = b""
+        told: list[bytes] = []
         while self._waiting and (force or not self._is_held()):
-            event = self._waiting.pop(0)
-            told += self._tell(event)
+            event = self._waiting.popleft()
+            told.append(self._tell(event))
             if isinstance(event, neutral.CallStarted):
-                for own in self._arguments_of(event.call):
-                    told += self._tell(own)
-        return told
+                told += map(self._tell, self._held.pop(event.call, ()))
+        return b"".join(told)
 
     def _is_held(self) -> bool:
         return isinstance(self._open, _OpenCall) and not self._open.extent.is_over
 
-    def _arguments_of(self, call: int) -> list[neutral.CallArguments]:
-        """Takes a call's arguments out of what waits."""
-        own, others = [], []
-        for event in self._waiting:
-            if isinstance(event, neutral.CallArguments) and event.call == call:
-                own.append(event)
-            else:
-                others.append(event)
-        self._waiting = others
-        return own
+    def _is_open(self, call: int) -> bool:
+        return isinstance(self._open, _OpenCall) and self._open.number == call
 
     # --- Blocks ----------------------------------------------------------------------------------
 
@@ -343,9 +342,8 @@ class StreamEncoder:
         return self._opened(_OpenCall(call.call), block)
 
     def _arguments(self, call: int, text: str) -> bytes:
-        is_open = isinstance(self._open, _OpenCall) and self._open.number == call
-        if not (is_open and text):
-            return b""  # spaces after the end of a call, or of a call that was never begun
+        if not (self._is_open(call) and text):
+            return b""
         assert isinstance(self._open, _OpenCall)
         self._open.extent.push(text)
         self._chars += len(text)

@@ -49,6 +49,7 @@ from gateway.neutral import (
     Usage,
     collect,
 )
+from tests.bounded import in_time
 from tests.gateway.dialects.messages import streams
 
 USAGE = Usage(100, 20, cache_read_tokens=60, cache_write_tokens=10)
@@ -254,6 +255,34 @@ def test_calls_told_side_by_side_lose_nothing() -> None:
         {"type": "text", "text": "between"},
         {"type": "tool_use", "id": "c2", "name": "h", "input": {"c": 3}},
     ]
+
+
+def test_calls_without_end_take_time_by_their_number() -> None:
+    """A hostile upstream begins ever more calls, while the first is still being told."""
+    told = in_time(
+        "from gateway.dialects.messages.encode import StreamEncoder\n"
+        "from gateway.neutral import CallArguments, CallStarted, Finished\n"
+        "encoder, size = StreamEncoder(request_id='msg-1', model='m'), 0\n"
+        "for call in range(60_000):\n"
+        "    size += len(encoder.encode(CallStarted(call, f'c{call}', 'look')))\n"
+        "    size += len(encoder.encode(CallArguments(call, '{')))\n"
+        "size += len(encoder.encode(Finished('tool_calls', None)))\n"
+        "print(size > 60_000 * 100)\n"
+    )
+    assert told == "True\n"
+
+
+def test_pieces_without_end_are_collected_in_time_by_their_number() -> None:
+    told = in_time(
+        "from gateway.neutral import CallArguments, CallStarted, Finished, collect\n"
+        "def events():\n"
+        "    yield CallStarted(0, 'c', 'look')\n"
+        "    for _ in range(400_000):\n"
+        "        yield CallArguments(0, 'x' * 100)\n"
+        "    yield Finished('tool_calls', None)\n"
+        "print(len(collect(events()).blocks[0].arguments))\n"
+    )
+    assert told == "40000000\n"
 
 
 def test_a_call_that_is_complete_holds_nothing_up() -> None:
