@@ -1,5 +1,5 @@
 // Builds dist/: one ESM and one CJS file with their types, for browsers and Node 20.
-import { cpSync, globSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,10 +31,8 @@ function declare() {
   execFileSync(process.execPath, [compiler, ...options], { stdio: "inherit" });
   // The compiler writes declarations of sources, and leaves those that are declarations already.
   cpSync(join(root, "src/generated"), join(dist, "esm/generated"), { recursive: true });
-  for (const file of globSync("**/*.d.ts", { cwd: join(dist, "esm") })) {
-    mkdirSync(dirname(join(dist, "cjs", file)), { recursive: true });
-    cpSync(join(dist, "esm", file), join(dist, "cjs", file));
-  }
+  const filter = (path) => statSync(path).isDirectory() || path.endsWith(".d.ts");
+  cpSync(join(dist, "esm"), join(dist, "cjs"), { recursive: true, filter });
   writeFileSync(join(dist, "cjs/package.json"), '{ "type": "commonjs" }\n');
 }
 
