@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio.connection import Connection
@@ -53,7 +54,7 @@ def test_it_connects_to_redis_from_any_loop() -> None:
 
 async def test_a_burst_waits_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     connects = []
-    connect = Connection.connect
+    connect: Any = Connection.connect
 
     async def counted(self: Connection) -> None:
         connects.append(self)
