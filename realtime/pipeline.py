@@ -379,7 +379,8 @@ class Call:
     # --- housekeeping ----------------------------------------------------------------------------
     async def _keep_house(self, admission: Admission) -> None:
         beat_at = renew_at = recheck_at = time.monotonic()
-        while True:
+        # Redis's client loses a cancellation that comes while it writes (wait_for of Python 3.11).
+        while not _is_cancelled():
             await asyncio.sleep(min(TICK_S, settings.VOICE_INACTIVITY_S / 4))
             now = time.monotonic()
             if self._ear is not None:
@@ -689,6 +690,11 @@ def _call_to_resume(guest: Guest, resume: ResumeSession) -> Call:
         if call._is_meant_by(guest, resume):
             return call
     raise resume_expired()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _close(wire: Wire, code: int) -> None:
