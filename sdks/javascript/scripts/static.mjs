@@ -39,9 +39,10 @@ async function minified(name) {
 }
 
 async function carry() {
-  const constants = WORKLETS.map(
-    async (name) => `export const ${name.toUpperCase()}_WORKLET =\n  ${JSON.stringify(await minified(name))};`,
-  );
+  const constants = WORKLETS.map(async (name) => {
+    const source = JSON.stringify(await minified(name));
+    return `export const ${name.toUpperCase()}_WORKLET =\n  ${source};`;
+  });
   const header = "// Made by scripts/static.mjs from src/voice/worklets; change them there.";
   mkdirSync(carried, { recursive: true });
   const text = [header, ...(await Promise.all(constants)), ""].join("\n");

@@ -121,7 +121,8 @@ export class FakeServer {
 
   /** Says an event, with the next number unless it is given. */
   event(type: string, data: object = {}, seq: number = (this.#seq += 1)): void {
-    const envelope = { type, seq, timestamp: 0, sessionId: "s1", source: "server", trackId: "control" };
+    const origin = { sessionId: "s1", source: "server", trackId: "control" };
+    const envelope = { type, seq, timestamp: 0, ...origin };
     this.socket.say(JSON.stringify({ ...data, ...envelope, data } satisfies ServerEvent));
   }
 
@@ -159,7 +160,8 @@ export class FakeServer {
   result(turn: number, id: string, name: string, code = 200): void {
     const status = { code, message: "" };
     const result = { tool_call_id: id, name, output: "", status };
-    this.event("assistant.tool_result", { ...ids(turn), tool_call_id: id, source: "client", result });
+    const data = { ...ids(turn), tool_call_id: id, source: "client", result };
+    this.event("assistant.tool_result", data);
   }
 
   /** The statuses and outputs that the client has answered calls with. */
@@ -183,6 +185,11 @@ export function settled(): Promise<void> {
 }
 
 /** What the next event of a name carries first. */
-export function next(conversation: Conversation, name: "reconnected" | "response"): Promise<unknown> {
-  return new Promise((resolve) => conversation.once(name, (...[first]: unknown[]) => resolve(first)));
+export function next(
+  conversation: Conversation,
+  name: "reconnected" | "response",
+): Promise<unknown> {
+  return new Promise((resolve) => {
+    conversation.once(name, (...[first]: unknown[]) => resolve(first));
+  });
 }

@@ -14,7 +14,8 @@ import { FakeServer, ids, next, settled } from "./fakesocket.ts";
 test("it begins with the credential, the assistant and what it was told", async () => {
   const server = new FakeServer();
   const variables = { name: "Ada" };
-  const conversation = await server.connect({ variables, source: "test", overrides: { tools: [] } });
+  const overrides = { tools: [] };
+  const conversation = await server.connect({ variables, source: "test", overrides });
   assert.equal(server.socket.url.href, "ws://example.test/ws?assistant_id=a1");
   assert.deepEqual(server.socket.protocols, ["bearer", "sk-test"]);
   const [start] = server.got("session.start");
@@ -47,7 +48,8 @@ for (const { code, closeCode, name } of [
 ]) {
   test(`it says why the server refuses it: ${code}`, async () => {
     const server = new FakeServer();
-    const assistant = new AIVideoAssistant({ apiUrl: "http://x.test", WebSocket: server.WebSocket });
+    const { WebSocket } = server;
+    const assistant = new AIVideoAssistant({ apiUrl: "http://x.test", WebSocket });
     const opening = server.nextSocket();
     const connecting = assistant.connect("a1", { output: "text" });
     await opening;
@@ -74,6 +76,9 @@ test("a connection may be given up before it has begun", async () => {
   await opening;
   aborter.abort();
   await assert.rejects(connecting, { name: "AbortedError" });
+  const late = assistant.connect("a1", { output: "text", signal: aborter.signal });
+  await assert.rejects(late, { name: "AbortedError" });
+  assert.equal(server.sockets.length, 1);
 });
 
 // --- replies -------------------------------------------------------------------------------------
@@ -422,9 +427,11 @@ test("it goes on where the connection broke, and nothing is told or answered twi
   const sent = conversation.sendText("Before");
   server.delta(1, "To ");
   const opening = server.nextSocket();
-  server.socket.end(1006);
+  // It closes a moment before it says so.
+  server.socket.readyState = 2;
   const queued = conversation.sendText("Meanwhile");
-  for (let frame = 0; frame < 150; frame += 1) conversation.sendAudio(new Uint8Array(640).fill(frame));
+  server.socket.end(1006);
+  for (let at = 0; at < 150; at += 1) conversation.sendAudio(new Uint8Array(640).fill(at));
   const socket = await opening;
   assert.deepEqual(socket.sent, [
     { type: "session.resume", session_id: "s1", resume_token: "token-1", last_seq: 2 },
@@ -435,7 +442,8 @@ test("it goes on where the connection broke, and nothing is told or answered twi
   server.final(1, "To before.");
   assert.deepEqual(socket.sent.slice(1), [{ type: "input.text", text: "Meanwhile" }]);
   // Of three seconds, the last two.
-  assert.deepEqual(socket.heard.map(([first]) => first), Array.from({ length: 100 }, (_, at) => at + 50));
+  const heard = socket.heard.map(([first]) => first);
+  assert.deepEqual(heard, Array.from({ length: 100 }, (_, at) => at + 50));
   server.final(2, "To meanwhile.");
   assert.deepEqual(await Promise.all([sent, queued]), ["To before.", "To meanwhile."]);
   assert.deepEqual(texts, ["To before.", "To meanwhile."]);
@@ -472,11 +480,12 @@ test("a session that is gone is closed with the reason", async () => {
   const opening = server.nextSocket();
   server.socket.end(1006);
   await opening;
-  server.event("error", { code: "session.resume_expired", message: "Too late.", stage: "protocol" });
+  const code = "session.resume_expired";
+  server.event("error", { code, message: "Too late.", stage: "protocol" });
   server.socket.end(4410);
-  const { code, error } = await conversation.closed;
-  assert.deepEqual([code, error?.code], [4410, "session.resume_expired"]);
-  await assert.rejects(reply, { code: "session.resume_expired" });
+  const closing = await conversation.closed;
+  assert.deepEqual([closing.code, closing.error?.code], [4410, code]);
+  await assert.rejects(reply, { code });
 });
 
 test("another session takes its place where that is wanted", async () => {

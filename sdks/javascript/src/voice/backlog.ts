@@ -1,7 +1,7 @@
 /** What is to be sent while there is no connection. */
 import { FRAME_BYTES, MAX_AUDIO_BYTES, durationMs, type ClientMessage } from "./protocol.js";
 
-/** Of what was said meanwhile, the end is kept: more would reach the server late and out of place. */
+/** Of what was said meanwhile, the end is kept: more would come late and out of place. */
 const KEPT_AUDIO_MS = 2000;
 
 export class Backlog {

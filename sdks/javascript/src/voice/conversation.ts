@@ -19,7 +19,13 @@ import { MAX_TEXT_LENGTH, bytesOf, durationMs, type ClientMessage } from "./prot
 import { Replies, type Waiting } from "./replies.js";
 import { Session, closed, type SessionOptions, type SoundPosition } from "./session.js";
 import { limit } from "./timers.js";
-import { Toolbox, toolResult, type ToolCall, type ToolHandlers, type ToolOutcome } from "./tools.js";
+import {
+  Toolbox,
+  toolResult,
+  type ToolCall,
+  type ToolHandlers,
+  type ToolOutcome,
+} from "./tools.js";
 import { Turns } from "./turns.js";
 
 /** @internal */
@@ -60,7 +66,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   readonly #open = new Map<string, MutableReply>();
   /** The response of a spoken output. */
   readonly #spoken = new Map<string, string>();
-  /** The output that arriving sound belongs to, how much of it came, and what to leave out of it. */
+  /** The output that arriving sound belongs to, how much came, and what to leave out of it. */
   #ttsId: string | null = null;
   #receivedMs = 0;
   #knownMs = 0;
@@ -248,7 +254,9 @@ export class Conversation extends Emitter<ConversationEvents> {
       case "output.audio.clear":
         return this.#silence(data["tts_id"]);
       case "response.interrupted":
-        for (const [ttsId, id] of this.#spoken) if (id === data["response_id"]) this.#silence(ttsId);
+        for (const [ttsId, responseId] of this.#spoken) {
+          if (responseId === data["response_id"]) this.#silence(ttsId);
+        }
     }
   }
 
@@ -420,7 +428,8 @@ export class Conversation extends Emitter<ConversationEvents> {
   #finish(closing: Closing): void {
     this.#toolbox.abort();
     this.#devices.close();
-    for (const waiting of this.#replies.restart(() => false)) waiting.reject(closing.error ?? closed());
+    const error = closing.error ?? closed();
+    for (const waiting of this.#replies.restart(() => false)) waiting.reject(error);
     this.#update("closed");
     this.emit("close", closing);
     this.#settleClosed(closing);
@@ -436,7 +445,9 @@ export class Conversation extends Emitter<ConversationEvents> {
     return null;
   }
 
-  #update(now: ConversationState = this.#isReconnecting ? "reconnecting" : this.#turns.turn): void {
+  #update(
+    now: ConversationState = this.#isReconnecting ? "reconnecting" : this.#turns.turn,
+  ): void {
     if (this.#state === now || this.#state === "closed") return;
     this.#state = now;
     this.emit("state", now);

@@ -1,8 +1,15 @@
-/** The errors that only conversations have; `../errors.ts` draws the tree. */
+/**
+ * The errors that only conversations have, beside those of `../errors.ts`:
+ *
+ *     AssistantError
+ *     ├─ ConversationError    something failed within a conversation, which goes on
+ *     ├─ InterruptedError     the reply that was waited for was cut off
+ *     └─ MicrophoneError      there is no microphone to use
+ */
 import { AssistantError, ConnectionError, errorOfCode, type ErrorDetails } from "../errors.js";
 import type { Interruption, ServerEvent } from "./events.js";
 
-/** Something failed within a conversation that goes on: recognition, the model, the voice, a tool. */
+/** Something failed within a conversation, which goes on; `stage` says what, such as "llm". */
 export class ConversationError extends AssistantError {
   override name = "ConversationError";
   readonly stage: string;
@@ -51,7 +58,7 @@ export class MicrophoneError extends AssistantError {
   }
 }
 
-/** What the codes of a closed socket mean where no error event told why; the codes are the protocol's. */
+/** What the protocol's close codes mean, where no error event told why. */
 const CLOSINGS: Record<number, [code: string, message: string]> = {
   1001: ["connection.going_away", "The server is going away."],
   1009: ["protocol.too_big", "The server refused a message that is too large."],

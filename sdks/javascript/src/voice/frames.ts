@@ -67,7 +67,9 @@ export class FrameReader {
     // Control frames may come between those of a message.
     if (opcode >= CLOSE) return { opcode, payload };
     const isFirst = this.#parts.length === 0;
-    if (isFirst === (opcode === CONTINUATION)) throw new FrameError(1002, "A frame is out of order.");
+    if (isFirst === (opcode === CONTINUATION)) {
+      throw new FrameError(1002, "A frame is out of order.");
+    }
     this.#parts.push({ opcode, payload });
     const all = this.#parts.map((part) => part.payload);
     const size = all.reduce((sum, part) => sum + part.length, 0);

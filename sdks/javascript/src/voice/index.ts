@@ -14,7 +14,12 @@ export {
 } from "./errors.js";
 export type * from "./events.js";
 export type { WebSocketClass, WebSocketLike } from "./link.js";
-export { durationMs, type Access, type SessionMetadata, type SessionOverrides } from "./protocol.js";
+export {
+  durationMs,
+  type Access,
+  type SessionMetadata,
+  type SessionOverrides,
+} from "./protocol.js";
 export type { ReconnectOptions } from "./reconnect.js";
 export {
   ToolFailure,

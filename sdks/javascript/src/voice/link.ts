@@ -36,7 +36,7 @@ export class Link {
   #listener: LinkListener | null;
   #stopWatch: () => void = () => undefined;
 
-  /** Throws UnsupportedError where there is no WebSocket, ConnectionError for an impossible address. */
+  /** Throws UnsupportedError without a WebSocket, ConnectionError for an impossible address. */
   constructor(address: Address, socketClass: WebSocketClass | undefined, listener: LinkListener) {
     this.#listener = listener;
     this.#socket = open(address, socketClass ?? globalThis.WebSocket);
@@ -49,9 +49,11 @@ export class Link {
     this.#listen();
   }
 
-  send(message: ClientMessage | Uint8Array<ArrayBuffer>): void {
-    if (this.#socket.readyState !== OPEN) return;
+  /** Whether the socket took it. */
+  send(message: ClientMessage | Uint8Array<ArrayBuffer>): boolean {
+    if (this.#socket.readyState !== OPEN) return false;
     this.#socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
+    return true;
   }
 
   /** Closes the socket and tells nobody; 1000 also ends the session. */
@@ -88,6 +90,7 @@ function open({ url, protocols }: Address, socketClass: WebSocketClass | undefin
   try {
     return new socketClass(url, protocols);
   } catch (error) {
-    throw new ConnectionError("connection.refused", "The address cannot be opened.", { cause: error });
+    const message = "The address cannot be opened.";
+    throw new ConnectionError("connection.refused", message, { cause: error });
   }
 }

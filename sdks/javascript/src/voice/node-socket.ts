@@ -14,8 +14,9 @@ interface Stream {
 interface Response {
   headers: Record<string, string | undefined>;
 }
+type Upgraded = (response: Response, stream: Stream, head: Uint8Array) => void;
 interface Request {
-  on(event: "upgrade", listener: (response: Response, stream: Stream, head: Uint8Array) => void): void;
+  on(event: "upgrade", listener: Upgraded): void;
   on(event: "response" | "error", listener: () => void): void;
   end(): void;
   destroy(): void;
@@ -57,7 +58,8 @@ class NodeSocket implements WebSocketLike {
     const key = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
     const secure = url.startsWith("wss:");
     const http = builtin<Http>(secure ? "node:https" : "node:http");
-    const named: Record<string, string> = protocols.length ? { "Sec-WebSocket-Protocol": protocols.join(", ") } : {};
+    const named: Record<string, string> = {};
+    if (protocols.length) named["Sec-WebSocket-Protocol"] = protocols.join(", ");
     this.#request = http.request(url.replace(/^ws/, "http"), {
       headers: {
         Connection: "Upgrade",

@@ -1,7 +1,7 @@
 /** What becomes of a conversation whose connection breaks. */
 
 export interface ReconnectOptions {
-  /** Where the session cannot be resumed, begin another, which knows nothing of it. Default: end. */
+  /** Where the session cannot be resumed, begin another, which knows nothing of it. Default: no. */
   fresh?: boolean;
   /** How long to try. Default: 60 s, which is also how long the server keeps a session. */
   giveUpAfterMs?: number;
@@ -26,7 +26,8 @@ const LOST = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4503]);
 export const isLost = (code: number): boolean => LOST.has(code);
 
 export function reconnectPolicy(asked: boolean | ReconnectOptions = true): ReconnectPolicy {
-  const { fresh = false, giveUpAfterMs = GIVE_UP_AFTER_MS } = typeof asked === "object" ? asked : {};
+  const options = typeof asked === "object" ? asked : {};
+  const { fresh = false, giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
   return { isOn: asked !== false, fresh, giveUpAfterMs };
 }
 

@@ -10,7 +10,13 @@ import { Backlog } from "./backlog.js";
 import { errorOfClosing } from "./errors.js";
 import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
 import { Link, type WebSocketClass } from "./link.js";
-import { AUDIO, addressOf, type Access, type ClientMessage, type SessionMetadata } from "./protocol.js";
+import {
+  AUDIO,
+  addressOf,
+  type Access,
+  type ClientMessage,
+  type SessionMetadata,
+} from "./protocol.js";
 import { backoffMs, isLost, type ReconnectPolicy } from "./reconnect.js";
 
 export interface SessionOptions {
@@ -60,7 +66,8 @@ interface Attempt extends Beginning {
 }
 
 /** Between these, a last error event tells why a socket is closed. */
-const FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\..*)$/;
+const FAREWELL =
+  /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\.)/;
 /** The server does not understand or allow the message, and lets the socket open. */
 const REFUSED_MESSAGE = /^(protocol\.(?!assistant_id)|audio\.|session\.resume)/;
 const GOODBYE_MS = 1500;
@@ -98,10 +105,11 @@ export class Session {
   /** Begins the session. Rejects with what the server or the network has against it. */
   async open(): Promise<void> {
     const { signal } = this.#options;
-    const abort = () => this.#fail(new AbortedError("aborted", "The connection was given up."));
-    if (signal?.aborted) abort();
+    const aborted = new AbortedError("aborted", "The connection was given up.");
+    const abort = (): void => this.#fail(aborted);
     signal?.addEventListener("abort", abort);
     try {
+      if (signal?.aborted) throw aborted;
       await this.#connect(this.#start((answer) => this.#begin(answer)));
     } catch (error) {
       this.#state = "closed";
@@ -115,14 +123,12 @@ export class Session {
 
   /** Sends, or keeps it until there is a connection again. */
   send(message: ClientMessage): void {
-    if (this.#state === "open") this.#link?.send(message);
-    else if (this.#state === "lost") this.#backlog.add(message);
+    if (!this.#sent(message)) this.#backlog.add(message);
   }
 
   /** Whole frames. */
   sendAudio(pcm: Uint8Array<ArrayBuffer>): void {
-    if (this.#state === "open") this.#link?.send(pcm);
-    else if (this.#state === "lost") this.#backlog.addAudio(pcm);
+    if (!this.#sent(pcm)) this.#backlog.addAudio(pcm);
   }
 
   /** Whether the message still waits for a connection. */
@@ -140,7 +146,8 @@ export class Session {
   // --- One connection --------------------------------------------------------------------------
 
   #start(answered: Beginning["answered"]): Beginning {
-    const first = { type: "session.start", audio: AUDIO, metadata: this.#options.metadata } as const;
+    const { metadata } = this.#options;
+    const first = { type: "session.start", audio: AUDIO, metadata } as const;
     return { first, expects: "session.started", answered };
   }
 
@@ -289,8 +296,8 @@ export class Session {
       this.#listener.reconnecting({ attempt, delayMs });
       await this.#pause(delayMs);
       if (this.#state !== "lost") return;
-      const failure = await this.#goOn(lostForMs()).catch((error: unknown) => error);
-      if (this.#state !== "lost") return;
+      const failure = await this.#goOn(lostForMs()).then(() => null, (error: unknown) => error);
+      if (failure === null || this.#state !== "lost") return;
       if (isFinal(failure)) return this.#giveUp(failure, { code, cause });
     }
     this.#finish({ code, reason: "", error: cause });
@@ -335,6 +342,12 @@ export class Session {
     this.#sendBacklog();
   }
 
+  /** Whether it is on its way, or there is no way to come; a socket may close before it says so. */
+  #sent(message: ClientMessage | Uint8Array<ArrayBuffer>): boolean {
+    if (this.#state === "open") return this.#link?.send(message) ?? false;
+    return this.#state !== "lost";
+  }
+
   #sendBacklog(): void {
     for (const message of this.#backlog.empty()) this.#link?.send(message);
   }
@@ -358,7 +371,7 @@ export class Session {
   }
 }
 
-/** After everything that goes on now, however long its chain of promises; no timer, which may be late. */
+/** After all that goes on now, however long its chain of promises; no timer, which may be late. */
 function soon(task: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {

@@ -34,7 +34,7 @@ export interface ToolResult {
   readonly turnId: string;
 }
 
-/** Does what is asked; what it returns goes back as JSON. Throw ToolFailure to say why it cannot. */
+/** Does what is asked; what it returns goes back as JSON. Throw ToolFailure to say why not. */
 export type ToolHandler = (
   args: ToolCall["arguments"],
   call: ToolCall,
@@ -127,8 +127,9 @@ export class Toolbox {
   }
 
   async #outcome(call: ToolCall): Promise<ToolOutcome> {
-    const handler = Object.hasOwn(this.#handlers, call.name) ? this.#handlers[call.name] : undefined;
-    if (!handler) return { code: 501, message: "This client has no such tool." };
+    const handler = this.#handlers[call.name];
+    // Every object has a toString, which is no tool.
+    if (!handler || !Object.hasOwn(this.#handlers, call.name)) return { code: 501, message: "This client has no such tool." };
     try {
       const output = await handler(call.arguments, call);
       return { code: 200, message: "ok", output: sendable(output) };
@@ -146,7 +147,8 @@ function sendable(output: unknown): unknown {
 }
 
 function failure(error: unknown): ToolOutcome {
-  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE_LENGTH);
+  const whole = error instanceof Error ? error.message : String(error);
+  const message = whole.slice(0, MAX_MESSAGE_LENGTH);
   return error instanceof ToolFailure
     ? { code: error.code, message, output: error.output }
     : { code: 500, message };

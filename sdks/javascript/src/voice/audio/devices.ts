@@ -37,6 +37,8 @@ export class Devices {
   #player: Player | null = null;
   #microphone: Microphone | null = null;
   #opening: Promise<void> | null = null;
+  /** Raised with each wish to have no microphone: one that is being opened is not wanted then. */
+  #stops = 0;
   #isClosed = false;
   #isMuted = false;
   #volume = 1;
@@ -73,11 +75,17 @@ export class Devices {
   /** Rejects with MicrophoneError or UnsupportedError; does nothing where it is on already. */
   openMicrophone(options: MicrophoneOptions): Promise<void> {
     if (this.#microphone) return Promise.resolve();
-    this.#opening ??= this.#listen(options).finally(() => (this.#opening = null));
-    return this.#opening;
+    const opening = (this.#opening ??= this.#listen(options, this.#stops));
+    const done = (): void => {
+      if (this.#opening === opening) this.#opening = null;
+    };
+    opening.then(done, done);
+    return opening;
   }
 
   closeMicrophone(): void {
+    this.#stops += 1;
+    this.#opening = null;
     this.#microphone?.close();
     this.#microphone = null;
   }
@@ -108,11 +116,12 @@ export class Devices {
     return sound;
   }
 
-  async #listen({ stream, constraints }: MicrophoneOptions): Promise<void> {
+  async #listen({ stream, constraints }: MicrophoneOptions, stops: number): Promise<void> {
     const opened = stream ?? (await openMicrophone(constraints));
+    if (stops !== this.#stops) return stopStream(opened);
     try {
       const sound = await this.#openSound();
-      if (this.#isClosed) return stopStream(opened);
+      if (stops !== this.#stops) return stopStream(opened);
       this.#microphone = new Microphone(sound, opened, {
         onFrame: (frame) => this.#hear(frame),
         onLost: () => this.#lose(),

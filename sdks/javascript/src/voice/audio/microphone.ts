@@ -27,7 +27,9 @@ const PROBLEMS: Record<string, MicrophoneProblem> = {
 };
 
 /** The microphone's sound, once the user allows it. Rejects with MicrophoneError. */
-export async function openMicrophone(constraints: MediaTrackConstraints = {}): Promise<MediaStream> {
+export async function openMicrophone(
+  constraints: MediaTrackConstraints = {},
+): Promise<MediaStream> {
   const devices = typeof navigator === "undefined" ? undefined : navigator.mediaDevices;
   if (!devices) throw new MicrophoneError("insecure");
   try {

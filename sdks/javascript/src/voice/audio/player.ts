@@ -18,7 +18,8 @@ export class Player {
       numberOfInputs: 0,
       outputChannelCount: [2],
     });
-    this.#node.port.onmessage = ({ data: { track, ...report } }) => onReport({ ...report, ttsId: track });
+    this.#node.port.onmessage = ({ data: { track, ...report } }) =>
+      onReport({ ...report, ttsId: track });
     this.#node.connect(context.destination);
   }
 

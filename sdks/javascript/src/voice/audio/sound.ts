@@ -40,7 +40,7 @@ export class Sound {
 
 const WAKING = ["pointerdown", "keydown"] as const;
 
-/** Opens the audio thread; call it from a click. Rejects with UnsupportedError where there is none. */
+/** Opens the audio thread; call it from a click. Rejects with UnsupportedError. */
 export async function openSound(options: SoundOptions = {}): Promise<Sound> {
   if (!hasSound()) {
     const message = "Browsers allow sound only over HTTPS and on localhost.";
@@ -55,13 +55,17 @@ export async function openSound(options: SoundOptions = {}): Promise<Sound> {
     ]);
   } catch (error) {
     sound.close();
-    const message = "The page could not load the SDK's audio worklets; its policy may forbid blob:.";
+    const message = "The page could not load the audio worklets; its policy may forbid blob:.";
     throw new UnsupportedError("audio.worklet", message, { cause: error });
   }
   return sound;
 }
 
-async function addWorklet({ context }: Sound, url: string | URL | undefined, source: string): Promise<void> {
+async function addWorklet(
+  { context }: Sound,
+  url: string | URL | undefined,
+  source: string,
+): Promise<void> {
   if (url !== undefined) return context.audioWorklet.addModule(url);
   const blob = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   try {
