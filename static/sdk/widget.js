@@ -222,7 +222,7 @@
       ]);
     } catch (error) {
       sound.close();
-      const message = "The page could not load the SDK's audio worklets; its policy may forbid blob:.";
+      const message = "The page could not load the audio worklets; its policy may forbid blob:.";
       throw new UnsupportedError("audio.worklet", message, { cause: error });
     }
     return sound;
@@ -294,6 +294,8 @@
     #player = null;
     #microphone = null;
     #opening = null;
+    /** Raised with each wish to have no microphone: one that is being opened is not wanted then. */
+    #stops = 0;
     #isClosed = false;
     #isMuted = false;
     #volume = 1;
@@ -323,10 +325,16 @@
     /** Rejects with MicrophoneError or UnsupportedError; does nothing where it is on already. */
     openMicrophone(options) {
       if (this.#microphone) return Promise.resolve();
-      this.#opening ??= this.#listen(options).finally(() => this.#opening = null);
-      return this.#opening;
+      const opening = this.#opening ??= this.#listen(options, this.#stops);
+      const done = () => {
+        if (this.#opening === opening) this.#opening = null;
+      };
+      opening.then(done, done);
+      return opening;
     }
     closeMicrophone() {
+      this.#stops += 1;
+      this.#opening = null;
       this.#microphone?.close();
       this.#microphone = null;
     }
@@ -351,11 +359,12 @@
       if (this.#isClosed) this.close();
       return sound;
     }
-    async #listen({ stream, constraints }) {
+    async #listen({ stream, constraints }, stops) {
       const opened = stream ?? await openMicrophone(constraints);
+      if (stops !== this.#stops) return stopStream(opened);
       try {
         const sound = await this.#openSound();
-        if (this.#isClosed) return stopStream(opened);
+        if (stops !== this.#stops) return stopStream(opened);
         this.#microphone = new Microphone(sound, opened, {
           onFrame: (frame) => this.#hear(frame),
           onLost: () => this.#lose()
@@ -599,7 +608,7 @@
     #socket;
     #listener;
     #stopWatch = () => void 0;
-    /** Throws UnsupportedError where there is no WebSocket, ConnectionError for an impossible address. */
+    /** Throws UnsupportedError without a WebSocket, ConnectionError for an impossible address. */
     constructor(address, socketClass, listener) {
       this.#listener = listener;
       this.#socket = open(address, socketClass ?? globalThis.WebSocket);
@@ -610,9 +619,11 @@
       this.#socket.addEventListener("close", ({ code, reason }) => this.#end(code, String(reason)));
       this.#listen();
     }
+    /** Whether the socket took it. */
     send(message) {
-      if (this.#socket.readyState !== OPEN) return;
+      if (this.#socket.readyState !== OPEN) return false;
       this.#socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
+      return true;
     }
     /** Closes the socket and tells nobody; 1000 also ends the session. */
     drop(code = GIVEN_UP) {
@@ -644,7 +655,8 @@
     try {
       return new socketClass(url, protocols);
     } catch (error) {
-      throw new ConnectionError("connection.refused", "The address cannot be opened.", { cause: error });
+      const message = "The address cannot be opened.";
+      throw new ConnectionError("connection.refused", message, { cause: error });
     }
   }
 
@@ -655,7 +667,8 @@
   var LOST2 = /* @__PURE__ */ new Set([1001, 1005, 1006, 1011, 1012, 1013, 4503]);
   var isLost = (code) => LOST2.has(code);
   function reconnectPolicy(asked = true) {
-    const { fresh = false, giveUpAfterMs = GIVE_UP_AFTER_MS } = typeof asked === "object" ? asked : {};
+    const options = typeof asked === "object" ? asked : {};
+    const { fresh = false, giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
     return { isOn: asked !== false, fresh, giveUpAfterMs };
   }
   function backoffMs(attempt, random = Math.random) {
@@ -664,7 +677,7 @@
   }
 
   // src/voice/session.ts
-  var FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\..*)$/;
+  var FAREWELL = /^(session\.stopped|response\.interrupted|output\.audio\.clear|assistant\.tool_result|metrics\.)/;
   var REFUSED_MESSAGE = /^(protocol\.(?!assistant_id)|audio\.|session\.resume)/;
   var GOODBYE_MS = 1500;
   var RESUME_EXPIRED = 4410;
@@ -697,10 +710,11 @@
     /** Begins the session. Rejects with what the server or the network has against it. */
     async open() {
       const { signal } = this.#options;
-      const abort = () => this.#fail(new AbortedError("aborted", "The connection was given up."));
-      if (signal?.aborted) abort();
+      const aborted2 = new AbortedError("aborted", "The connection was given up.");
+      const abort = () => this.#fail(aborted2);
       signal?.addEventListener("abort", abort);
       try {
+        if (signal?.aborted) throw aborted2;
         await this.#connect(this.#start((answer) => this.#begin(answer)));
       } catch (error) {
         this.#state = "closed";
@@ -712,13 +726,11 @@
     }
     /** Sends, or keeps it until there is a connection again. */
     send(message) {
-      if (this.#state === "open") this.#link?.send(message);
-      else if (this.#state === "lost") this.#backlog.add(message);
+      if (!this.#sent(message)) this.#backlog.add(message);
     }
     /** Whole frames. */
     sendAudio(pcm) {
-      if (this.#state === "open") this.#link?.send(pcm);
-      else if (this.#state === "lost") this.#backlog.addAudio(pcm);
+      if (!this.#sent(pcm)) this.#backlog.addAudio(pcm);
     }
     /** Whether the message still waits for a connection. */
     isWaiting(message) {
@@ -732,7 +744,8 @@
     }
     // --- One connection --------------------------------------------------------------------------
     #start(answered) {
-      const first = { type: "session.start", audio: AUDIO, metadata: this.#options.metadata };
+      const { metadata } = this.#options;
+      const first = { type: "session.start", audio: AUDIO, metadata };
       return { first, expects: "session.started", answered };
     }
     /** Opens a socket; its first message was answered as expected, or this rejects. */
@@ -860,8 +873,8 @@
         this.#listener.reconnecting({ attempt, delayMs });
         await this.#pause(delayMs);
         if (this.#state !== "lost") return;
-        const failure2 = await this.#goOn(lostForMs()).catch((error) => error);
-        if (this.#state !== "lost") return;
+        const failure2 = await this.#goOn(lostForMs()).then(() => null, (error) => error);
+        if (failure2 === null || this.#state !== "lost") return;
         if (isFinal(failure2)) return this.#giveUp(failure2, { code, cause });
       }
       this.#finish({ code, reason: "", error: cause });
@@ -900,6 +913,11 @@
       this.#listener.reconnected({ isFresh: true, missed: 0 }, null);
       this.#begin(answer);
       this.#sendBacklog();
+    }
+    /** Whether it is on its way, or there is no way to come; a socket may close before it says so. */
+    #sent(message) {
+      if (this.#state === "open") return this.#link?.send(message) ?? false;
+      return this.#state !== "lost";
     }
     #sendBacklog() {
       for (const message of this.#backlog.empty()) this.#link?.send(message);
@@ -1005,8 +1023,8 @@
       if (call.isWaited || outcome.code >= 400) this.#answer(call, outcome);
     }
     async #outcome(call) {
-      const handler = Object.hasOwn(this.#handlers, call.name) ? this.#handlers[call.name] : void 0;
-      if (!handler) return { code: 501, message: "This client has no such tool." };
+      const handler = this.#handlers[call.name];
+      if (!handler || !Object.hasOwn(this.#handlers, call.name)) return { code: 501, message: "This client has no such tool." };
       try {
         const output = await handler(call.arguments, call);
         return { code: 200, message: "ok", output: sendable(output) };
@@ -1020,7 +1038,8 @@
     return JSON.parse(JSON.stringify(output ?? ""));
   }
   function failure(error) {
-    const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_MESSAGE_LENGTH);
+    const whole = error instanceof Error ? error.message : String(error);
+    const message = whole.slice(0, MAX_MESSAGE_LENGTH);
     return error instanceof ToolFailure ? { code: error.code, message, output: error.output } : { code: 500, message };
   }
   function parsed(text) {
@@ -1111,7 +1130,7 @@
     #open = /* @__PURE__ */ new Map();
     /** The response of a spoken output. */
     #spoken = /* @__PURE__ */ new Map();
-    /** The output that arriving sound belongs to, how much of it came, and what to leave out of it. */
+    /** The output that arriving sound belongs to, how much came, and what to leave out of it. */
     #ttsId = null;
     #receivedMs = 0;
     #knownMs = 0;
@@ -1275,7 +1294,9 @@
         case "output.audio.clear":
           return this.#silence(data["tts_id"]);
         case "response.interrupted":
-          for (const [ttsId, id] of this.#spoken) if (id === data["response_id"]) this.#silence(ttsId);
+          for (const [ttsId, responseId] of this.#spoken) {
+            if (responseId === data["response_id"]) this.#silence(ttsId);
+          }
       }
     }
     #silence(ttsId) {
@@ -1431,7 +1452,8 @@
     #finish(closing) {
       this.#toolbox.abort();
       this.#devices.close();
-      for (const waiting of this.#replies.restart(() => false)) waiting.reject(closing.error ?? closed());
+      const error = closing.error ?? closed();
+      for (const waiting of this.#replies.restart(() => false)) waiting.reject(error);
       this.#update("closed");
       this.emit("close", closing);
       this.#settleClosed(closing);
