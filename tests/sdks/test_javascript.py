@@ -107,10 +107,10 @@ def results(tarball: Path, server: Server, worker: None) -> dict[str, list[dict[
         # Tests leave calls open that wait; that programs end which close them, the examples show.
         "--test-force-exit",
         "--test-reporter=./test/reporter.mjs",
-        *TEST_FILES,
+        *map(str, TEST_FILES),
     ]
     done = subprocess.run(
-        [node.NODE, *command],
+        [str(node.NODE), *command],
         cwd=node.PACKAGE,
         env={**server.environment, "AI_VIDEO_ASSISTANT_URL": server.api_url},
         capture_output=True,

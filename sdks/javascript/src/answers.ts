@@ -4,7 +4,7 @@ import { AssistantError, errorOfStatus, ServerError, type ErrorDetails } from ".
 
 type Body = Record<string, unknown>;
 
-/** What the envelope holds: `data` where that is all there is, or else the body without its mark. */
+/** What the envelope holds: `data` where that is all, or else the body without its mark. */
 export function unwrapped(body: unknown): unknown {
   if (!isObject(body)) return body;
   if (typeof body["status_code"] === "number" && "data" in body) return body["data"];
@@ -13,7 +13,7 @@ export function unwrapped(body: unknown): unknown {
   return "data" in rest && Object.keys(rest).length === 1 ? rest["data"] : rest;
 }
 
-/** Throws what the body says went wrong, if it says so; one family does that with a status of 200. */
+/** Throws what the body says went wrong; one family says so with a status of 200. */
 export async function bodyOf(response: Response, text: string): Promise<unknown> {
   const body = parsed(text);
   if (!response.ok) throw errorOf(response, body);

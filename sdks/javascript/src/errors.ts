@@ -5,7 +5,7 @@
  *     ├─ AuthenticationError     no key, a wrong one, or one that expired (401)
  *     ├─ PermissionError         the key may not do this (403)
  *     ├─ NotFoundError           no such thing, or somebody else's (404)
- *     ├─ ValidationError         a value that the server refuses; `param` names it (400, 413, 415, 422)
+ *     ├─ ValidationError         a value that is refused; `param` names it (400, 413, 415, 422)
  *     ├─ ConflictError           not now: something else goes on (409)
  *     ├─ RateLimitError          too many requests or connections (429)
  *     ├─ ServerError             the server failed (5xx)

@@ -8,7 +8,9 @@ export interface ServerSentEvent {
 }
 
 /** The events in the pieces of a stream; a last one that was cut off is none. */
-export async function* eventsOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<ServerSentEvent> {
+export async function* eventsOf(
+  pieces: AsyncIterable<Uint8Array>,
+): AsyncGenerator<ServerSentEvent> {
   const lines = new Lines();
   let fields = new Fields();
   for await (const piece of pieces) {

@@ -23,7 +23,7 @@ test("it says why it does not connect: a wrong key, an unknown assistant, no ser
   await (await assistant.connect(id)).close();
 });
 
-test("it connects where there is no WebSocket, as in Node 20, and over the one it is given", async (t) => {
+test("it connects without a global WebSocket, and over the one it is given", async (t) => {
   const { WebSocket } = globalThis;
   t.after(() => (globalThis.WebSocket = WebSocket));
   const assistant = client();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import {
   AbortedError,
   AIVideoAssistant,
@@ -17,7 +17,7 @@ const LIMITED = '{"success":false,"error":{"code":"RATE_LIMITED","message":"Slow
 const client = (apiUrl: string, options = {}) => new AIVideoAssistant({ apiUrl, ...options });
 
 /** A server that gives these answers, one after the other, and counts the questions. */
-async function answering(t: Parameters<typeof serve>[0], ...answers: ((to: ServerResponse) => void)[]) {
+async function answering(t: TestContext, ...answers: ((to: ServerResponse) => void)[]) {
   const asked: string[] = [];
   const url = await serve(t, (request, response) => {
     const answer = answers[Math.min(asked.length, answers.length - 1)]!;
@@ -73,7 +73,8 @@ test("it asks again where the connection broke", async (t) => {
 
 test("it says that nobody answers", async (t) => {
   const url = await deadUrl(t);
-  await assert.rejects(client(url, { maxRetries: 0 }).assistants.list(), (error: ConnectionError) => {
+  const { assistants } = client(url, { maxRetries: 0 });
+  await assert.rejects(assistants.list(), (error: ConnectionError) => {
     assert.deepEqual([error.name, error.retryable], ["ConnectionError", true]);
     return true;
   });
@@ -129,7 +130,7 @@ test("it reads events however the network cuts them", async (t) => {
   assert.deepEqual(await collected(client(url).chat.stream("d1", "Hello")), said);
 });
 
-test("it says what ended a stream: an error in place of it, silence, the server, the caller", async (t) => {
+test("it says what ended a stream: a refusal, silence, the server, the caller", async (t) => {
   const begins = (to: ServerResponse) =>
     void to.writeHead(200, { "content-type": "text/event-stream" }).write(": ping\n\n");
   const stream = (url: string, options = {}) =>

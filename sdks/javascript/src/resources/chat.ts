@@ -57,7 +57,8 @@ export class Chat {
     fields: Omit<BodyOf<"POST /dialog">, "agent_id"> = {},
     options: CallOptions = {},
   ): Promise<Answer<"POST /dialog">> {
-    return this.#http.call("POST /dialog", { ...options, body: { ...fields, agent_id: assistantId } });
+    const body = { ...fields, agent_id: assistantId };
+    return this.#http.call("POST /dialog", { ...options, body });
   }
 
   /** Your dialogs, newest first. */
@@ -78,7 +79,11 @@ export class Chat {
   }
 
   /** The answer as it is written. Leaving the loop stops it; what was written is kept. */
-  async *stream(dialogId: string, text: string, options: ChatOptions = {}): AsyncGenerator<ChatEvent> {
+  async *stream(
+    dialogId: string,
+    text: string,
+    options: ChatOptions = {},
+  ): AsyncGenerator<ChatEvent> {
     const { fileUrl, ...rest } = options;
     const body = { dialog_id: dialogId, user_input: text, file_url: fileUrl ?? null };
     for await (const { data } of this.#http.events("POST /chat", { ...rest, body })) {

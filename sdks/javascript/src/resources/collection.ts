@@ -68,7 +68,7 @@ export class Collection<P extends CollectionPath> {
     await this.#call(`DELETE ${this.#path}/{id}`, { ...options, path: { id } });
   }
 
-  /** The compiler cannot follow a path that is a parameter of the type; the signatures above can. */
+  /** The compiler cannot follow a path that is a parameter of the type; see the signatures. */
   #call<T>(route: string, call: object): Promise<T> {
     return this.http.call(route as "GET /assistants", call) as Promise<T>;
   }

@@ -68,7 +68,10 @@ export class Tasks {
   }
 
   /** Your tasks, newest first. */
-  list(query: QueryOf<"GET /tasks"> = {}, options: CallOptions = {}): Promise<Answer<"GET /tasks">> {
+  list(
+    query: QueryOf<"GET /tasks"> = {},
+    options: CallOptions = {},
+  ): Promise<Answer<"GET /tasks">> {
     return this.#http.call("GET /tasks", { ...options, query });
   }
 
@@ -131,8 +134,8 @@ export class TaskFiles {
     file: Uploadable,
     { name, dir, ...options }: CallOptions & { name?: string; dir?: string } = {},
   ): Promise<Answer<"POST /files/upload">> {
-    const body = formWith(file, name, { dir });
-    return this.#http.call("POST /files/upload", { timeoutMs: UPLOAD_TIMEOUT_MS, ...options, body });
+    const call = { timeoutMs: UPLOAD_TIMEOUT_MS, ...options, body: formWith(file, name, { dir }) };
+    return this.#http.call("POST /files/upload", call);
   }
 
   list(path = "", options: CallOptions = {}): Promise<Answer<"GET /files">> {

@@ -4,7 +4,7 @@ import { Collection } from "./collection.js";
 
 type Autotest = "POST /tools/autotest/{kind}/{subject_id}";
 
-/** What assistants can do: the tools of the product, and `resources`, which are your own as well. */
+/** What assistants can do: the product's own tools, and `resources`, which are yours as well. */
 export class Tools {
   readonly #http: Http;
   readonly resources: Collection<"/tools/resources">;
