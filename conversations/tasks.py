@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from celery import shared_task, signals
+from django.db import transaction
 from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -74,7 +75,10 @@ signals.worker_shutdown.connect(_worker_has_stopped)
 
 @shared_task(name="conversations.close_lost_calls")
 def close_lost_calls() -> int:
-    """Ends the calls whose process died, at the moment of their last sign of life."""
+    """Ends the calls whose process died, at the moment of their last sign of life.
+
+    What is remembered of calls is learnt from these, too.
+    """
     last_said = (
         Message.objects.filter(conversation=OuterRef("pk"))
         .values("conversation")
@@ -86,13 +90,18 @@ def close_lost_calls() -> int:
         ended_at__isnull=True,
         heartbeat_at__lt=timezone.now() - LOST_AFTER,
     )
-    closed = silent.update(
-        status=CallStatus.FAILED,
-        # A heartbeat can be older than the session, and than what was said since.
-        ended_at=Greatest("heartbeat_at", "started_at", Subquery(last_said)),
-        error_code=LOST_CODE,
-        error_message=LOST_MESSAGE,
-    )
+    with transaction.atomic():
+        lost = list(silent.select_for_update().values_list("pk", flat=True))
+        closed = Call.objects.filter(pk__in=lost).update(
+            status=CallStatus.FAILED,
+            # A heartbeat can be older than the session, and than what was said since.
+            ended_at=Greatest("heartbeat_at", "started_at", Subquery(last_said)),
+            error_code=LOST_CODE,
+            error_message=LOST_MESSAGE,
+        )
+        for call_id in lost:
+            # As their processes would have at the end.
+            lessons.note(call_id)
     if closed:
         logger.warning("Closed %d calls whose process had died", closed)
     return closed

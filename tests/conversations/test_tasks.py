@@ -7,7 +7,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
-from conversations.models import Call, CallStatus, Channel, Conversation, Message, Role
+from assistants.models import Assistant
+from conversations.memory import lessons
+from conversations.models import Call, CallStatus, Channel, Conversation, Lesson, Message, Role
+from conversations.runs import waking
 from conversations.tasks import LOST_AFTER, close_lost_calls
 
 
@@ -54,6 +57,28 @@ def test_it_ends_a_lost_call_no_earlier_than_what_was_said_in_it(alice: User) ->
     for lost, expected in ((silent, begun), (spoken, said)):
         lost.refresh_from_db()
         assert lost.ended_at == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_learns_from_lost_calls_where_the_assistant_remembers(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[tuple[object, ...]] = []
+    monkeypatch.setattr(waking, "send", lambda *args: woken.append(args))
+    silent_for = LOST_AFTER + datetime.timedelta(seconds=1)
+    remembered, other, living = (
+        call(alice, silent_for=age) for age in (silent_for, silent_for, datetime.timedelta(0))
+    )
+    for row, remembers in ((remembered, True), (other, False), (living, True)):
+        row.conversation.assistant = Assistant.objects.create(
+            owner=alice, name="Ada", enable_memory=remembers
+        )
+        row.conversation.save()
+    assert close_lost_calls() == 2
+    assert [(row.conversation_id, row.turn) for row in Lesson.objects.all()] == [
+        (remembered.pk, lessons.WHOLE)
+    ]
+    assert woken == [(lessons.TASK, remembered.pk, lessons.WHOLE)]
 
 
 @pytest.mark.parametrize("name", [close_lost_calls.name])
