@@ -123,9 +123,12 @@ class ApiKeyForm(ConsoleForm):
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
         choices=Scope.choices,
-        initial=list(Scope.values),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=_("What the key may be used for."),
+        help_text=_(
+            "What the key may be used for. With “Manage resources” it may change all that its "
+            "owner may, with “Model gateway” it may ask models for anything: tick these only where "
+            "they are needed."
+        ),
     )
     allowed_models = forms.CharField(
         label=_("Allowed models"),
@@ -159,8 +162,7 @@ class ApiKeyAdmin(ConsoleAdmin):
     )
     form = ApiKeyForm
     list_display = [
-        "name",
-        "show_prefix",
+        "show_name",
         "owner",
         "show_state",
         "scope_list",
@@ -209,6 +211,14 @@ class ApiKeyAdmin(ConsoleAdmin):
         may_touch = obj is None or _may_touch(request, obj)
         return may_touch and super().has_delete_permission(request, obj)
 
+    class Media:
+        js = ["console/copy.js"]
+
+    @display(description=_("name"), ordering="name")
+    def show_name(self, key: ApiKey) -> str:
+        note = format_html('<span class="row-note">{}</span>', self.show_prefix(key))
+        return format_html('<div class="whitespace-nowrap">{}{}</div>', key.name, note)
+
     @display(description=_("key"))
     def show_prefix(self, key: ApiKey) -> str:
         return f"{key.prefix}…" if key.prefix else "-"
@@ -224,7 +234,12 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     @display(description=_("scopes"))
     def scope_list(self, key: ApiKey) -> str:
-        return ", ".join(str(Scope(scope).label) for scope in key.scopes)
+        missing = [scope for scope in Scope if scope not in key.scopes]
+        if not missing:
+            return str(_("All"))
+        if len(missing) == 1:
+            return str(_("All but “%(scope)s”") % {"scope": missing[0].label})
+        return ", ".join(str(scope.label) for scope in Scope if scope in key.scopes)
 
     @admin.action(description=_("Disable the selected keys"))
     def disable(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
@@ -234,7 +249,10 @@ class ApiKeyAdmin(ConsoleAdmin):
         self.message_user(request, _("%(count)d keys disabled.") % {"count": count})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"owner": request.user.pk, **super().get_changeform_initial_data(request)}
+        # A key that somebody loses changes nothing and buys nothing, unless it was made for that.
+        scopes = [Scope.CHAT, Scope.TASKS, Scope.VOICE]
+        usual = {"owner": request.user.pk, "scopes": scopes}
+        return {**usual, **super().get_changeform_initial_data(request)}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
@@ -246,8 +264,11 @@ class ApiKeyAdmin(ConsoleAdmin):
         messages.warning(
             request,
             format_html(
-                "{} <code style='user-select:all'>{}</code>",
+                '{} <code class="new-key" id="new-key">{}</code> <button type="button" '
+                'class="text-link" data-copy="new-key" data-copied="{}">{}</button>',
                 _("Copy the key now, it is not shown again:"),
                 key,
+                _("Copied"),
+                _("Copy"),
             ),
         )

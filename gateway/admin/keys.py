@@ -60,11 +60,21 @@ class KeyPage(ApiKeyAdmin):
     """Keys of the API, each with the ways to what it asked on the gateway."""
 
     form = KeyForm
-    list_display = [*ApiKeyAdmin.list_display[:4], "show_month", *ApiKeyAdmin.list_display[4:]]
+    list_display = [*ApiKeyAdmin.list_display[:3], "show_month", *ApiKeyAdmin.list_display[3:]]
     change_form_outer_before_template = "gateway/key_strip.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyList
+
+    @display(
+        description=gettext_lazy("state"),
+        label={"usable": "success", "spent": "warning", "expired": "warning", "disabled": "danger"},
+    )
+    def show_state(self, key: Any) -> tuple[str, Any]:
+        state: tuple[str, Any] = super().show_state(key)
+        # On the gateway it is refused; whatever else it may do goes on.
+        is_spent = state[0] == "usable" and key.month.is_over
+        return ("spent", _("Budget used up")) if is_spent else state
 
     @display(description=gettext_lazy("this month"))
     def show_month(self, key: Any) -> str:

@@ -108,7 +108,7 @@ class PublicModelAdmin(ConsoleAdmin):
         (
             gettext_lazy("Prices"),
             {
-                "fields": [("price_input", "price_output", "price_cache_read")],
+                "fields": ["price_input", "price_output", "price_cache_read"],
                 "description": gettext_lazy(
                     "In any currency; what requests cost, and budgets of keys, are in the same."
                 ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from gateway.models import PublicModel, Route, UsageRecord
 from providers.fakes import FakeUpstream, Step
 from tests.conftest import client_with, make_key, make_user
-from tests.conversations.admin.pages import assert_harmless, text_of
+from tests.conversations.admin.pages import assert_harmless, raw, text_of
 from tests.gateway.api.conftest import key_of, put_down
 from tests.gateway.conftest import make_llm, publish
 
@@ -180,10 +181,34 @@ def test_it_shows_keys_with_their_month(operator: Client, alice: User) -> None:
     listed = text_of(operator.get(reverse("admin:accounts_apikey_changelist")))
     assert "120 tokens of 100" in listed
     assert "cost 0.50 of 10.00" in listed
+    assert "Budget used up" in listed
+    ApiKey.objects.update(monthly_token_budget=None)
+    listed = text_of(operator.get(reverse("admin:accounts_apikey_changelist")))
+    assert "Usable" in listed
+    assert "Budget used up" not in listed
+    ApiKey.objects.update(monthly_token_budget=100)
     page = text_of(operator.get(reverse("admin:accounts_apikey_change", args=[key.pk])))
     assert "120 tokens of 100" in page
     home = text_of(operator.get("/admin/"))
     assert "The key tests has used up its budget of this month." in home
+
+
+def test_a_new_key_may_neither_manage_nor_spend_unless_that_is_chosen(
+    operator: Client, alice: User
+) -> None:
+    url = reverse("admin:accounts_apikey_add")
+    form = raw(operator.get(url))
+    ticked = set(re.findall(r'name="scopes" value="(\w+)"[^>]*? checked[\s>]', form))
+    assert ticked == {"chat", "tasks", "voice"}
+    fields = {"name": "phone", "owner": alice.pk, "is_enabled": "on"}
+    assert operator.post(url, {**fields, "scopes": sorted(ticked)}).status_code == 302
+    page = raw(operator.get(reverse("admin:accounts_apikey_changelist")))
+    assert 'data-copy="new-key"' in page
+    assert "Chat, Background tasks, Voice calls" in page
+    ApiKey.objects.update(scopes=["chat", "tasks", "voice", "manage"])
+    assert "All but “Model gateway”" in text_of(
+        operator.get(reverse("admin:accounts_apikey_changelist"))
+    )
 
 
 def test_it_limits_keys_to_models_that_there_are(
