@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from conversations.admin.charts import Day, DayChart, day_chart, short
 from conversations.reports.figures import Figures, Share, figures_of
@@ -73,7 +74,8 @@ def _rows(shares: Sequence[Share], url_of: Callable[[str], str]) -> list[dict[st
         {
             "name": share.name or _("Without an account"),
             "url": url_of(share.key) if share.key else "",
-            "answers": share.taken.answers,
+            "count": ngettext("one answer", "%(n)s answers", share.taken.answers)
+            % {"n": share.taken.answers},
             "tokens": short(share.taken.tokens),
             "detail": _("%(read)s tokens read, %(written)s written")
             % {

@@ -12,6 +12,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from conversations.admin.charts import Day, DayChart, day_chart, short
 from conversations.admin.usage import DEFAULT_DAYS, RANGES
@@ -144,7 +145,8 @@ def _table(
         {
             "name": group.name or nameless,
             "url": url_of(group.group) if group.group else "",
-            "requests": group.requests,
+            "count": ngettext("one request", "%(n)s requests", group.requests)
+            % {"n": group.requests},
             "cost": money(group.cost) if most_cost else "",
             "tokens": short(group.tokens),
             "detail": _("%(read)s tokens read, %(written)s written")
