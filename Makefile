@@ -37,14 +37,15 @@ test: $(STAMP) $(CLIENTS) ## Run the tests (TESTS=tests/core for some of them).
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
 
 check: $(STAMP) ## Check style, types, floors, migrations, production settings and the API schema.
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . sdks/python
+	$(BIN)/ruff format --check . sdks/python
 	$(BIN)/lint-imports
 	$(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@mkdir -p build
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file build/schema.yml
 	$(BIN)/mypy $(PACKAGES)
+	cd sdks/python && ../../$(BIN)/mypy
 
 bench: $(STAMP) ## Measure on this machine (BENCH=voice, turn, chat, tasks, history, retrieval, ingest, relevance, wire or gateway).
 	$(BIN)/python -m $(if $(filter history retrieval relevance,$(BENCH)),bench.with_database) bench.$(BENCH) $(BENCH_OPTIONS)

@@ -81,6 +81,12 @@ def test_it_reads_lists_of_every_family(client: AIVideoAssistant) -> None:
     assert client.chat.agents.list()
     assert client.history.stats().total_calls >= 0
     assert client.api_keys.list().total >= 1
+    assert client.gateway.keys.list().total >= 1
+    assert client.gateway.usage() == []
+    assert client.gateway.requests.list().items == []
+    assert client.chat.mcp_servers.list() == []
+    assert client.chat.memory.list() == []
+    assert client.tools.scenarios.list().items == client.tools.runs.list().items == []
 
 
 def test_it_makes_a_tool_of_the_users_own(client: AIVideoAssistant) -> None:

@@ -74,6 +74,8 @@ RESOURCES: dict[str, Operations] = {
         "test_message": "POST /api/v1/tools/test-message",
     },
     "ToolResources": _rows("/api/v1/tools/resources"),
+    "AutotestRuns": _rows("/api/v1/tools/autotest/runs", "list", "get"),
+    "AutotestScenarios": _rows("/api/v1/tools/autotest/scenarios"),
     "Tasks": {
         "send": "POST /api/v1/messages",
         "list": "GET /api/v1/tasks",
@@ -122,7 +124,24 @@ RESOURCES: dict[str, Operations] = {
         "rename": "PUT /api/v1/dialog",
         "delete": "DELETE /api/v1/dialog",
     },
+    "McpServers": {
+        "list": "GET /api/v1/mcp_server",
+        "create": "POST /api/v1/mcp_server",
+        "update": "PUT /api/v1/mcp_server",
+        "delete": "DELETE /api/v1/mcp_server",
+        "tools": "GET /api/v1/mcp_tools",
+        "approve_tools": "POST /api/v1/mcp_tools/approve",
+        "refresh_tools": "POST /api/v1/mcp_tools/refresh",
+    },
+    "Memory": {"list": "GET /api/v1/memory", "delete": "DELETE /api/v1/memory"},
     "ApiKeys": _rows("/api/v1/api-keys"),
+    "Gateway": {"usage": "GET /api/v1/gateway/usage"},
+    "GatewayKeys": _rows("/api/v1/gateway/keys"),
+    "GatewayModels": _rows("/api/v1/gateway/models"),
+    "GatewayRequests": {
+        "list": "GET /api/v1/gateway/requests",
+        "get": "GET /api/v1/gateway/requests/{request_id}",
+    },
     "VoiceTickets": {"create": "POST /api/v1/voice/tickets"},
 }
 
@@ -158,23 +177,26 @@ EXTRA_MODELS = ("TaskEventShape",)
 _RENAMED = {
     "Case": "AutotestCase",
     "Config": "AssistantConfig",
-    "ConversationDataShape": "TaskConversation",
     "ConversationCreatedShape": "ConversationCreated",
+    "ConversationDataShape": "TaskConversation",
     "Health": "ToolsHealth",
     "ListedShape": "GuidanceEntry",
     "ManagedShape": "ListedTaskConversation",
+    "MemoryShape": "MemoryEntry",
     "ModelShape": "TaskModel",
-    "PersonalizationShape": "SavedPersonalization",
-    "SpokenShape": "SpokenMessage",
     "Note": "AssistantNote",
+    "PersonalizationShape": "SavedPersonalization",
+    "PublicModel": "GatewayModel",
     "Record": "GatewayRecord",
     "Reply": "LlmReply",
     "Result": "SearchResult",
     "Results": "SearchResults",
+    "SpokenShape": "SpokenMessage",
     "Stage": "DocumentStage",
     "Summary": "AutotestSummary",
     "Timings": "SearchTimings",
     "Transcript": "Transcription",
+    "UsageShape": "GatewayUsage",
 }
 
 

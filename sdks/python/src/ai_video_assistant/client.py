@@ -121,6 +121,7 @@ class AIVideoAssistant(_Connecting):
         self.tasks = sync.Tasks(transport)
         self.chat = sync.Chat(transport)
         self.api_keys = sync.ApiKeys(transport)
+        self.gateway = sync.Gateway(transport)
         self.voice_tickets = sync.VoiceTickets(transport)
 
     def with_options(
@@ -192,6 +193,7 @@ class AsyncAIVideoAssistant(_Connecting):
         self.tasks = asynchronous.AsyncTasks(transport)
         self.chat = asynchronous.AsyncChat(transport)
         self.api_keys = asynchronous.AsyncApiKeys(transport)
+        self.gateway = asynchronous.AsyncGateway(transport)
         self.voice_tickets = asynchronous.AsyncVoiceTickets(transport)
 
     def with_options(

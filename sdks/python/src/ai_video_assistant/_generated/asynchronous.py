@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from ai_video_assistant import models
@@ -1752,6 +1752,165 @@ class AsyncToolResourcesOperations(AsyncResource):
         )
 
 
+class AsyncAutotestRunsOperations(AsyncResource):
+    async def list(
+        self,
+        *,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        status: Literal["broken", "failed", "passed", "queued", "running"] | Omit = OMIT,
+        subject: Literal["asr", "assistant", "embedder", "llm", "mcp", "reranker", "tool", "voice"]
+        | Omit = OMIT,
+        subject_id: str | Omit = OMIT,
+        trigger: Literal["api", "console", "schedule"] | Omit = OMIT,
+    ) -> Page[models.AutotestRun]:
+        """Runs, the latest first. One page of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/tools/autotest/runs",
+                Page[models.AutotestRun],
+                family="tools",
+                query={
+                    "page": page,
+                    "page_size": page_size,
+                    "status": status,
+                    "subject": subject,
+                    "subject_id": subject_id,
+                    "trigger": trigger,
+                },
+                is_repeatable=True,
+            )
+        )
+
+    def iterate(
+        self,
+        *,
+        page_size: int | Omit = OMIT,
+        status: Literal["broken", "failed", "passed", "queued", "running"] | Omit = OMIT,
+        subject: Literal["asr", "assistant", "embedder", "llm", "mcp", "reranker", "tool", "voice"]
+        | Omit = OMIT,
+        subject_id: str | Omit = OMIT,
+        trigger: Literal["api", "console", "schedule"] | Omit = OMIT,
+    ) -> AsyncIterator[models.AutotestRun]:
+        """All of what `list` finds, asked for page by page as it is read."""
+        return self._pages(
+            lambda at: self.list(
+                page_size=page_size,
+                status=status,
+                subject=subject,
+                subject_id=subject_id,
+                trigger=trigger,
+                page=at,
+            )
+        )
+
+    async def get(self, id: str) -> models.AutotestRun:
+        """One run; while it runs, the tests so far. One of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                f"/api/v1/tools/autotest/runs/{segment(id)}",
+                models.AutotestRun,
+                family="tools",
+                is_repeatable=True,
+            )
+        )
+
+
+class AsyncAutotestScenariosOperations(AsyncResource):
+    async def list(
+        self,
+        *,
+        assistant_id: str | Omit = OMIT,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+    ) -> Page[models.Scenario]:
+        """Conversations by name. One page of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/tools/autotest/scenarios",
+                Page[models.Scenario],
+                family="tools",
+                query={"assistant_id": assistant_id, "page": page, "page_size": page_size},
+                is_repeatable=True,
+            )
+        )
+
+    def iterate(
+        self, *, assistant_id: str | Omit = OMIT, page_size: int | Omit = OMIT
+    ) -> AsyncIterator[models.Scenario]:
+        """All of what `list` finds, asked for page by page as it is read."""
+        return self._pages(
+            lambda at: self.list(assistant_id=assistant_id, page_size=page_size, page=at)
+        )
+
+    async def create(self, *, name: str, assistant_id: str, steps: Any) -> models.Scenario:
+        """A new conversation of the caller. Makes one.
+
+        steps: 1 to 30 objects: `say` and up to 20 `expect_words`, `forbid_words` and
+            `expect_tools` each. A word may be alternatives: `yes|sure`.
+        """
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/tools/autotest/scenarios",
+                models.Scenario,
+                family="tools",
+                body={"name": name, "assistant_id": assistant_id, "steps": steps},
+            )
+        )
+
+    async def get(self, id: str) -> models.Scenario:
+        """One conversation. One of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                f"/api/v1/tools/autotest/scenarios/{segment(id)}",
+                models.Scenario,
+                family="tools",
+                is_repeatable=True,
+            )
+        )
+
+    async def update(
+        self,
+        id: str,
+        *,
+        name: str | Omit = OMIT,
+        assistant_id: str | Omit = OMIT,
+        steps: Any | Omit = OMIT,
+    ) -> models.Scenario:
+        """Changes what is sent. Changes what is given.
+
+        steps: 1 to 30 objects: `say` and up to 20 `expect_words`, `forbid_words` and
+            `expect_tools` each. A word may be alternatives: `yes|sure`.
+        """
+        return await self._call(
+            Operation(
+                "PATCH",
+                f"/api/v1/tools/autotest/scenarios/{segment(id)}",
+                models.Scenario,
+                family="tools",
+                body={"name": name, "assistant_id": assistant_id, "steps": steps},
+                is_repeatable=True,
+            )
+        )
+
+    async def delete(self, id: str) -> None:
+        """Deletes a conversation; runs that held it stay. Deletes one."""
+        await self._call(
+            Operation(
+                "DELETE",
+                f"/api/v1/tools/autotest/scenarios/{segment(id)}",
+                None,
+                family="tools",
+                is_repeatable=True,
+            )
+        )
+
+
 class AsyncTasksOperations(AsyncResource):
     async def send(
         self,
@@ -2360,6 +2519,215 @@ class AsyncDialogsOperations(AsyncResource):
         )
 
 
+class AsyncMcpServersOperations(AsyncResource):
+    async def list(self) -> builtins.list[models.McpServer]:
+        """Own servers and the system's. One page of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/mcp_server",
+                builtins.list[models.McpServer],
+                family="agentchat",
+                is_repeatable=True,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        server_name: str | Omit = OMIT,
+        url: str | Omit = OMIT,
+        type: str | Omit = OMIT,
+        headers: Mapping[str, str] | Omit = OMIT,
+        config: Any | Omit = OMIT,
+        logo_url: str | Omit = OMIT,
+        mcp_as_tool_name: str | Omit = OMIT,
+        timeout_ms: int | Omit = OMIT,
+        is_enabled: bool | Omit = OMIT,
+        imported_config: Any | Omit = OMIT,
+    ) -> models.McpServer:
+        """A new server; its tools are listed at once. One that cannot be reached is kept, too. Makes
+        one.
+
+        type: streamable_http or sse.
+        headers: Write-only.
+        config: What each user may set: [{key, label, target: header|parameter, required}]; a
+            value among it is the sender's own.
+        mcp_as_tool_name: Before the names of its tools.
+        imported_config: {"mcpServers": {name: {type, url, headers}}} with one server.
+        """
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/mcp_server",
+                models.McpServer,
+                family="agentchat",
+                body={
+                    "server_name": server_name,
+                    "url": url,
+                    "type": type,
+                    "headers": headers,
+                    "config": config,
+                    "logo_url": logo_url,
+                    "mcp_as_tool_name": mcp_as_tool_name,
+                    "timeout_ms": timeout_ms,
+                    "is_enabled": is_enabled,
+                    "imported_config": imported_config,
+                },
+            )
+        )
+
+    async def update(
+        self,
+        *,
+        server_id: str,
+        server_name: str | Omit = OMIT,
+        url: str | Omit = OMIT,
+        type: str | Omit = OMIT,
+        headers: Mapping[str, str] | Omit = OMIT,
+        config: Any | Omit = OMIT,
+        logo_url: str | Omit = OMIT,
+        mcp_as_tool_name: str | Omit = OMIT,
+        timeout_ms: int | Omit = OMIT,
+        is_enabled: bool | Omit = OMIT,
+        imported_config: Any | Omit = OMIT,
+    ) -> models.McpServer:
+        """Changes what is sent. Another address or other headers have the tools listed anew. Changes
+        what is given.
+
+        type: streamable_http or sse.
+        headers: Write-only.
+        config: What each user may set: [{key, label, target: header|parameter, required}]; a
+            value among it is the sender's own.
+        mcp_as_tool_name: Before the names of its tools.
+        imported_config: {"mcpServers": {name: {type, url, headers}}} with one server.
+        """
+        return await self._call(
+            Operation(
+                "PUT",
+                "/api/v1/mcp_server",
+                models.McpServer,
+                family="agentchat",
+                body={
+                    "server_id": server_id,
+                    "server_name": server_name,
+                    "url": url,
+                    "type": type,
+                    "headers": headers,
+                    "config": config,
+                    "logo_url": logo_url,
+                    "mcp_as_tool_name": mcp_as_tool_name,
+                    "timeout_ms": timeout_ms,
+                    "is_enabled": is_enabled,
+                    "imported_config": imported_config,
+                },
+                is_repeatable=True,
+            )
+        )
+
+    async def delete(self, *, server_id: str) -> None:
+        """Deletes a server; assistants lose its tools. Deletes one.
+
+        server_id: May also be sent in a JSON body.
+        """
+        await self._call(
+            Operation(
+                "DELETE",
+                "/api/v1/mcp_server",
+                None,
+                family="agentchat",
+                query={"server_id": server_id},
+                is_repeatable=True,
+            )
+        )
+
+    async def tools(self, *, server_id: str) -> builtins.list[models.McpTool]:
+        """What the server can do, as it was listed last."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/mcp_tools",
+                builtins.list[models.McpTool],
+                family="agentchat",
+                query={"server_id": server_id},
+                is_repeatable=True,
+            )
+        )
+
+    async def approve_tools(
+        self, *, server_id: str, digests: Sequence[str] | Omit = OMIT
+    ) -> models.McpServer:
+        """Lets models see the tools as they are listed now.
+
+        digests: Of the tools that were looked at; all that are listed now if not given.
+        """
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/mcp_tools/approve",
+                models.McpServer,
+                family="agentchat",
+                body={"server_id": server_id, "digests": digests},
+            )
+        )
+
+    async def refresh_tools(self, *, server_id: str) -> models.McpServer:
+        """Lists the tools now. New and changed ones wait for approval."""
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/mcp_tools/refresh",
+                models.McpServer,
+                family="agentchat",
+                body={"server_id": server_id},
+            )
+        )
+
+
+class AsyncMemoryOperations(AsyncResource):
+    async def list(
+        self,
+        *,
+        agent_id: str | Omit = OMIT,
+        dialog_id: str | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+    ) -> builtins.list[models.MemoryEntry]:
+        """What agents know about the caller; nobody else sees it here, operators neither. One page of
+        them.
+
+        agent_id: Only what this agent knows.
+        dialog_id: Only what was learnt in it.
+        """
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/memory",
+                builtins.list[models.MemoryEntry],
+                family="agentchat",
+                query={"agent_id": agent_id, "dialog_id": dialog_id, "limit": limit, "page": page},
+                is_repeatable=True,
+            )
+        )
+
+    async def delete(self, *, dialog_id: str | Omit = OMIT, memory_id: str | Omit = OMIT) -> None:
+        """Has one fact forgotten, or all that were learnt in a dialog. Deletes one.
+
+        dialog_id: May also be sent in a JSON body.
+        memory_id: May also be sent in a JSON body.
+        """
+        await self._call(
+            Operation(
+                "DELETE",
+                "/api/v1/memory",
+                None,
+                family="agentchat",
+                query={"dialog_id": dialog_id, "memory_id": memory_id},
+                is_repeatable=True,
+            )
+        )
+
+
 class AsyncApiKeysOperations(AsyncResource):
     async def list(
         self, *, page: int | Omit = OMIT, page_size: int | Omit = OMIT
@@ -2459,6 +2827,357 @@ class AsyncApiKeysOperations(AsyncResource):
                 "DELETE",
                 f"/api/v1/api-keys/{segment(id)}",
                 None,
+                family="platform",
+                is_repeatable=True,
+            )
+        )
+
+
+class AsyncGatewayOperations(AsyncResource):
+    async def usage(
+        self,
+        *,
+        offset: date | str | Omit = OMIT,
+        group_by: Literal["key", "model", "day"] | Omit = OMIT,
+        owner: int | Omit = OMIT,
+        to: date | str | Omit = OMIT,
+    ) -> builtins.list[models.GatewayUsage]:
+        """What requests took, by key, model or day (UTC); operators may name an owner.
+
+        owner: For operators.
+        """
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/gateway/usage",
+                builtins.list[models.GatewayUsage],
+                family="platform",
+                query={"from": offset, "group_by": group_by, "owner": owner, "to": to},
+                is_repeatable=True,
+            )
+        )
+
+
+class AsyncGatewayKeysOperations(AsyncResource):
+    async def list(
+        self, *, page: int | Omit = OMIT, page_size: int | Omit = OMIT
+    ) -> Page[models.GatewayKey]:
+        """The keys of the one who asks; operators see all. One page of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/gateway/keys",
+                Page[models.GatewayKey],
+                family="platform",
+                query={"page": page, "page_size": page_size},
+                is_repeatable=True,
+            )
+        )
+
+    def iterate(self, *, page_size: int | Omit = OMIT) -> AsyncIterator[models.GatewayKey]:
+        """All of what `list` finds, asked for page by page as it is read."""
+        return self._pages(lambda at: self.list(page_size=page_size, page=at))
+
+    async def create(
+        self,
+        *,
+        name: str,
+        scopes: Sequence[Literal["manage", "chat", "tasks", "voice", "gateway"]] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        expires_at: datetime | str | None | Omit = OMIT,
+        rate_per_min: int | None | Omit = OMIT,
+        tokens_per_min: int | None | Omit = OMIT,
+        allowed_models: Sequence[str] | Omit = OMIT,
+        monthly_token_quota: int | None | Omit = OMIT,
+        monthly_cost_budget: str | None | Omit = OMIT,
+    ) -> models.NewGatewayKey:
+        """The keys of the one who asks; operators see all. Makes one."""
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/gateway/keys",
+                models.NewGatewayKey,
+                family="platform",
+                body={
+                    "name": name,
+                    "scopes": scopes,
+                    "enabled": enabled,
+                    "expires_at": expires_at,
+                    "rate_per_min": rate_per_min,
+                    "tokens_per_min": tokens_per_min,
+                    "allowed_models": allowed_models,
+                    "monthly_token_quota": monthly_token_quota,
+                    "monthly_cost_budget": monthly_cost_budget,
+                },
+            )
+        )
+
+    async def get(self, id: str) -> models.GatewayKey:
+        """The keys of the one who asks; operators see all. One of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                f"/api/v1/gateway/keys/{segment(id)}",
+                models.GatewayKey,
+                family="platform",
+                is_repeatable=True,
+            )
+        )
+
+    async def update(
+        self,
+        id: str,
+        *,
+        name: str | Omit = OMIT,
+        scopes: Sequence[Literal["manage", "chat", "tasks", "voice", "gateway"]] | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        expires_at: datetime | str | None | Omit = OMIT,
+        rate_per_min: int | None | Omit = OMIT,
+        tokens_per_min: int | None | Omit = OMIT,
+        allowed_models: Sequence[str] | Omit = OMIT,
+        monthly_token_quota: int | None | Omit = OMIT,
+        monthly_cost_budget: str | None | Omit = OMIT,
+    ) -> models.GatewayKey:
+        """The keys of the one who asks; operators see all. Changes what is given."""
+        return await self._call(
+            Operation(
+                "PATCH",
+                f"/api/v1/gateway/keys/{segment(id)}",
+                models.GatewayKey,
+                family="platform",
+                body={
+                    "name": name,
+                    "scopes": scopes,
+                    "enabled": enabled,
+                    "expires_at": expires_at,
+                    "rate_per_min": rate_per_min,
+                    "tokens_per_min": tokens_per_min,
+                    "allowed_models": allowed_models,
+                    "monthly_token_quota": monthly_token_quota,
+                    "monthly_cost_budget": monthly_cost_budget,
+                },
+                is_repeatable=True,
+            )
+        )
+
+    async def delete(self, id: str) -> None:
+        """The keys of the one who asks; operators see all. Deletes one."""
+        await self._call(
+            Operation(
+                "DELETE",
+                f"/api/v1/gateway/keys/{segment(id)}",
+                None,
+                family="platform",
+                is_repeatable=True,
+            )
+        )
+
+
+class AsyncGatewayModelsOperations(AsyncResource):
+    async def list(
+        self, *, page: int | Omit = OMIT, page_size: int | Omit = OMIT
+    ) -> Page[models.GatewayModel]:
+        """Public names and their routes, for operators. Routes that are sent replace all there were.
+        One page of them.
+        """
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/gateway/models",
+                Page[models.GatewayModel],
+                family="platform",
+                query={"page": page, "page_size": page_size},
+                is_repeatable=True,
+            )
+        )
+
+    def iterate(self, *, page_size: int | Omit = OMIT) -> AsyncIterator[models.GatewayModel]:
+        """All of what `list` finds, asked for page by page as it is read."""
+        return self._pages(lambda at: self.list(page_size=page_size, page=at))
+
+    async def create(
+        self,
+        *,
+        public_name: str,
+        kind: Literal["chat", "embedding"] | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        max_tokens_cap: int | None | Omit = OMIT,
+        price_in: str | Omit = OMIT,
+        price_out: str | Omit = OMIT,
+        price_cache_read: str | None | Omit = OMIT,
+        cache_s: int | Omit = OMIT,
+        routes: Sequence[Mapping[str, Any]] | Omit = OMIT,
+    ) -> models.GatewayModel:
+        """Public names and their routes, for operators. Routes that are sent replace all there were.
+        Makes one.
+
+        price_in: For a million tokens.
+        price_out: For a million tokens.
+        """
+        return await self._call(
+            Operation(
+                "POST",
+                "/api/v1/gateway/models",
+                models.GatewayModel,
+                family="platform",
+                body={
+                    "public_name": public_name,
+                    "kind": kind,
+                    "description": description,
+                    "enabled": enabled,
+                    "max_tokens_cap": max_tokens_cap,
+                    "price_in": price_in,
+                    "price_out": price_out,
+                    "price_cache_read": price_cache_read,
+                    "cache_s": cache_s,
+                    "routes": routes,
+                },
+            )
+        )
+
+    async def get(self, id: str) -> models.GatewayModel:
+        """Public names and their routes, for operators. Routes that are sent replace all there were.
+        One of them.
+        """
+        return await self._call(
+            Operation(
+                "GET",
+                f"/api/v1/gateway/models/{segment(id)}",
+                models.GatewayModel,
+                family="platform",
+                is_repeatable=True,
+            )
+        )
+
+    async def update(
+        self,
+        id: str,
+        *,
+        public_name: str | Omit = OMIT,
+        kind: Literal["chat", "embedding"] | Omit = OMIT,
+        description: str | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+        max_tokens_cap: int | None | Omit = OMIT,
+        price_in: str | Omit = OMIT,
+        price_out: str | Omit = OMIT,
+        price_cache_read: str | None | Omit = OMIT,
+        cache_s: int | Omit = OMIT,
+        routes: Sequence[Mapping[str, Any]] | Omit = OMIT,
+    ) -> models.GatewayModel:
+        """Public names and their routes, for operators. Routes that are sent replace all there were.
+        Changes what is given.
+
+        price_in: For a million tokens.
+        price_out: For a million tokens.
+        """
+        return await self._call(
+            Operation(
+                "PATCH",
+                f"/api/v1/gateway/models/{segment(id)}",
+                models.GatewayModel,
+                family="platform",
+                body={
+                    "public_name": public_name,
+                    "kind": kind,
+                    "description": description,
+                    "enabled": enabled,
+                    "max_tokens_cap": max_tokens_cap,
+                    "price_in": price_in,
+                    "price_out": price_out,
+                    "price_cache_read": price_cache_read,
+                    "cache_s": cache_s,
+                    "routes": routes,
+                },
+                is_repeatable=True,
+            )
+        )
+
+    async def delete(self, id: str) -> None:
+        """Public names and their routes, for operators. Routes that are sent replace all there were.
+        Deletes one.
+        """
+        await self._call(
+            Operation(
+                "DELETE",
+                f"/api/v1/gateway/models/{segment(id)}",
+                None,
+                family="platform",
+                is_repeatable=True,
+            )
+        )
+
+
+class AsyncGatewayRequestsOperations(AsyncResource):
+    async def list(
+        self,
+        *,
+        aborted: bool | Omit = OMIT,
+        cached: bool | Omit = OMIT,
+        endpoint: str | Omit = OMIT,
+        key: float | Omit = OMIT,
+        model: str | Omit = OMIT,
+        page: int | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        request_id: str | Omit = OMIT,
+        status: str | Omit = OMIT,
+    ) -> Page[models.GatewayRecord]:
+        """The requests of the one who asks; operators see all. Sums outlive them. One page of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                "/api/v1/gateway/requests",
+                Page[models.GatewayRecord],
+                family="platform",
+                query={
+                    "aborted": aborted,
+                    "cached": cached,
+                    "endpoint": endpoint,
+                    "key": key,
+                    "model": model,
+                    "page": page,
+                    "page_size": page_size,
+                    "request_id": request_id,
+                    "status": status,
+                },
+                is_repeatable=True,
+            )
+        )
+
+    def iterate(
+        self,
+        *,
+        aborted: bool | Omit = OMIT,
+        cached: bool | Omit = OMIT,
+        endpoint: str | Omit = OMIT,
+        key: float | Omit = OMIT,
+        model: str | Omit = OMIT,
+        page_size: int | Omit = OMIT,
+        request_id: str | Omit = OMIT,
+        status: str | Omit = OMIT,
+    ) -> AsyncIterator[models.GatewayRecord]:
+        """All of what `list` finds, asked for page by page as it is read."""
+        return self._pages(
+            lambda at: self.list(
+                aborted=aborted,
+                cached=cached,
+                endpoint=endpoint,
+                key=key,
+                model=model,
+                page_size=page_size,
+                request_id=request_id,
+                status=status,
+                page=at,
+            )
+        )
+
+    async def get(self, request_id: str) -> models.GatewayRecord:
+        """The requests of the one who asks; operators see all. Sums outlive them. One of them."""
+        return await self._call(
+            Operation(
+                "GET",
+                f"/api/v1/gateway/requests/{segment(request_id)}",
+                models.GatewayRecord,
                 family="platform",
                 is_repeatable=True,
             )

@@ -321,6 +321,17 @@ class DocumentStage(Model):
     error_message: Annotated[str, Field(alias="errorMessage")]
 
 
+class FieldModel(Model):
+    """Something that each user may set."""
+
+    key: str
+    label: str
+    target: Literal["header", "parameter"] | str
+    required: bool
+    value: str
+    """The caller's own, masked."""
+
+
 class FolderEntry(Model):
     """A file or a folder, as `folder.Entry`."""
 
@@ -360,6 +371,73 @@ class FullAutotest(Model):
     summary: AutotestSummary
     runs: list[str]
     """The ids of the stored runs."""
+
+
+class GatewayKey(Model):
+    """A key without the key: that is shown once, when it is made."""
+
+    id: int
+    user_id: int
+    name: str
+    prefix: str
+    scopes: list[Literal["manage", "chat", "tasks", "voice", "gateway"] | str]
+    enabled: bool
+    expires_at: Annotated[AwareDatetime | None, Field(...)]
+    rate_per_min: Annotated[int | None, Field(...)]
+    tokens_per_min: Annotated[int | None, Field(...)]
+    allowed_models: list[str]
+    monthly_token_quota: Annotated[int | None, Field(...)]
+    monthly_cost_budget: Annotated[str | None, Field(...)]
+    last_used_at: Annotated[AwareDatetime | None, Field(...)]
+    created_at: AwareDatetime
+
+
+class GatewayRecord(Model):
+    """
+    One request and what it took.
+
+    `llm_id`, `llm_name` and `route_id` say which model answered, and behind a public name by which
+    route; null for models that the caller may not see.
+    """
+
+    request_id: str
+    user_id: Annotated[int | None, Field(...)]
+    key_id: Annotated[int | None, Field(...)]
+    endpoint: str
+    model: str
+    llm_id: Annotated[str | None, Field(...)]
+    llm_name: Annotated[str | None, Field(...)]
+    route_id: Annotated[int | None, Field(...)]
+    status: int
+    error_type: str
+    error_message: str
+    stream: bool
+    aborted: bool
+    cached: bool
+    estimated: bool
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    latency_ms: float
+    """In milliseconds."""
+
+    ttft_ms: Annotated[float | None, Field(...)]
+    cost: str
+    created: AwareDatetime
+
+
+class GatewayUsage(Model):
+    """What a key (its id), a model or a day took."""
+
+    group: str
+    name: str
+    requests: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    cost: str
 
 
 class GuidanceEntry(Model):
@@ -511,6 +589,57 @@ class LlmConfig(Model):
     context_length: Annotated[int | None, Field(alias="contextLength")]
 
 
+class McpServer(Model):
+    """An MCP server. Headers and values are masked."""
+
+    mcp_server_id: str
+    server_name: str
+    user_id: str
+    """0: the system."""
+
+    user_name: str
+    description: str
+    """The names of its tools."""
+
+    mcp_as_tool_name: str
+    """Models call prefix__tool."""
+
+    url: str
+    type: str
+    logo_url: str
+    config: list[FieldModel]
+    tools: list[str]
+    params: list[Any]
+    """Of each tool: name, description, input_schema."""
+
+    imported_config: Any
+    config_enabled: bool
+    """Whether the caller lacks no setting."""
+
+    is_enabled: bool
+    timeout_ms: int
+    withheld_tools: list[str]
+    """New or changed; models do not see them."""
+
+    check_ok: Annotated[bool | None, Field(...)]
+    check_message: str
+    create_time: AwareDatetime
+    update_time: AwareDatetime
+
+
+class MemoryEntry(Model):
+    """A fact about the caller."""
+
+    memory_id: str
+    content: str
+    agent_id: str
+    dialog_id: Annotated[str | None, Field(...)]
+    """Where it was heard last."""
+
+    create_time: AwareDatetime
+    update_time: AwareDatetime
+
+
 class MessageDetail(Model):
     """One message as it is stored, tools included."""
 
@@ -573,6 +702,26 @@ class NewApiKey(Model):
     key: str
 
 
+class NewGatewayKey(Model):
+    """The one answer that holds the key itself."""
+
+    id: int
+    user_id: int
+    name: str
+    prefix: str
+    scopes: list[Literal["manage", "chat", "tasks", "voice", "gateway"] | str]
+    enabled: bool
+    expires_at: Annotated[AwareDatetime | None, Field(...)]
+    rate_per_min: Annotated[int | None, Field(...)]
+    tokens_per_min: Annotated[int | None, Field(...)]
+    allowed_models: list[str]
+    monthly_token_quota: Annotated[int | None, Field(...)]
+    monthly_cost_budget: Annotated[str | None, Field(...)]
+    last_used_at: Annotated[AwareDatetime | None, Field(...)]
+    created_at: AwareDatetime
+    key: str
+
+
 class OpenerAudio(Model):
     """The state of the prepared opener."""
 
@@ -607,6 +756,13 @@ class Output(Model):
     mode: Literal["audio", "text"] | str
 
 
+class Parameter(Model):
+    name: str
+    description: str
+    type: str
+    required: bool
+
+
 class Personalization(Model):
     """How the agent speaks and works. Other keys are dropped, what is too long is cut."""
 
@@ -635,6 +791,17 @@ class Prompt(Model):
 
 class PromptSaved(Model):
     name: str
+
+
+class Route(Model):
+    id: int
+    llm_id: str
+    llm_name: str
+    priority: int
+    weight: int
+    enabled: bool
+    last_error: str
+    last_failed_at: Annotated[AwareDatetime | None, Field(...)]
 
 
 class SavedAssistant(Model):
@@ -699,6 +866,21 @@ class SavedAssistant(Model):
 class SavedPersonalization(Model):
     name: str
     content: Personalization
+
+
+class Scenario(Model):
+    """A conversation; each step is `{say, expect_words, forbid_words, expect_tools}`."""
+
+    id: str
+    user_id: Annotated[int | None, Field(...)]
+    name: str
+    assistant_id: str
+    steps: Any
+    """1 to 30 objects: `say` and up to 20 `expect_words`, `forbid_words` and `expect_tools` each. A word may be alternatives: `yes|sure`."""
+
+    is_system: bool
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 class SearchResult(Model):
@@ -1195,6 +1377,29 @@ class Folder(Model):
     base: str
 
 
+class GatewayModel(Model):
+    """A public name with its routes. `problem` says why nothing can be answered, if so."""
+
+    id: int
+    public_name: str
+    kind: Literal["chat", "embedding"] | str
+    description: str
+    enabled: bool
+    max_tokens_cap: Annotated[int | None, Field(...)]
+    price_in: str
+    """For a million tokens."""
+
+    price_out: str
+    """For a million tokens."""
+
+    price_cache_read: Annotated[str | None, Field(...)]
+    cache_s: int
+    routes: list[Route]
+    problem: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 class KnowledgeBaseDetail(Model):
     """A knowledge base with a page of its documents; `docCount` is the number of all of them."""
 
@@ -1235,6 +1440,18 @@ class LlmReply(Model):
     success: bool
     reply: str
     usage: Annotated[Usage | None, Field(...)]
+
+
+class McpTool(Model):
+    """A tool of an MCP server."""
+
+    tool_name: str
+    tool_description: str
+    tool_schema: list[Parameter]
+    digest: str
+    """Changes with anything that a model reads of it."""
+
+    is_approved: bool
 
 
 class SearchResults(Model):

@@ -76,12 +76,22 @@ class AsyncToolResources(generated.AsyncToolResourcesOperations):
     """Tools of your own."""
 
 
+class AsyncAutotestRuns(generated.AsyncAutotestRunsOperations):
+    """What tests found."""
+
+
+class AsyncAutotestScenarios(generated.AsyncAutotestScenariosOperations):
+    """Conversations that a test holds, and what it expects of them."""
+
+
 class AsyncTools(generated.AsyncToolsOperations):
     """The built-in tools, and tests of what the product is connected to."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         super().__init__(transport)
         self.resources = AsyncToolResources(transport)
+        self.runs = AsyncAutotestRuns(transport)
+        self.scenarios = AsyncAutotestScenarios(transport)
 
 
 class AsyncTaskConversations(generated.AsyncTaskConversationsOperations):
@@ -140,6 +150,14 @@ class AsyncDialogs(generated.AsyncDialogsOperations):
     """Conversations with an agent in writing."""
 
 
+class AsyncMcpServers(generated.AsyncMcpServersOperations):
+    """Servers of tools, by the Model Context Protocol."""
+
+
+class AsyncMemory(generated.AsyncMemoryOperations):
+    """What assistants remember of the user."""
+
+
 class AsyncChat(generated.AsyncChatOperations):
     """Chats in writing, answered piece by piece."""
 
@@ -147,6 +165,8 @@ class AsyncChat(generated.AsyncChatOperations):
         super().__init__(transport)
         self.agents = AsyncAgents(transport)
         self.dialogs = AsyncDialogs(transport)
+        self.mcp_servers = AsyncMcpServers(transport)
+        self.memory = AsyncMemory(transport)
 
     @asynccontextmanager
     async def stream(
@@ -181,6 +201,28 @@ async def _chat_events(
 
 class AsyncApiKeys(generated.AsyncApiKeysOperations):
     """Keys of the user."""
+
+
+class AsyncGatewayKeys(generated.AsyncGatewayKeysOperations):
+    """Keys of the gateway, with their limits and budgets."""
+
+
+class AsyncGatewayModels(generated.AsyncGatewayModelsOperations):
+    """Models that the gateway offers, and where they lead."""
+
+
+class AsyncGatewayRequests(generated.AsyncGatewayRequestsOperations):
+    """What the gateway was asked."""
+
+
+class AsyncGateway(generated.AsyncGatewayOperations):
+    """The gateway of models, for who runs it."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        super().__init__(transport)
+        self.keys = AsyncGatewayKeys(transport)
+        self.models = AsyncGatewayModels(transport)
+        self.requests = AsyncGatewayRequests(transport)
 
 
 class AsyncVoiceTickets(generated.AsyncVoiceTicketsOperations):

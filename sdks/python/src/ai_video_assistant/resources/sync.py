@@ -75,12 +75,22 @@ class ToolResources(generated.ToolResourcesOperations):
     """Tools of your own."""
 
 
+class AutotestRuns(generated.AutotestRunsOperations):
+    """What tests found."""
+
+
+class AutotestScenarios(generated.AutotestScenariosOperations):
+    """Conversations that a test holds, and what it expects of them."""
+
+
 class Tools(generated.ToolsOperations):
     """The built-in tools, and tests of what the product is connected to."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
         self.resources = ToolResources(transport)
+        self.runs = AutotestRuns(transport)
+        self.scenarios = AutotestScenarios(transport)
 
 
 class TaskConversations(generated.TaskConversationsOperations):
@@ -139,6 +149,14 @@ class Dialogs(generated.DialogsOperations):
     """Conversations with an agent in writing."""
 
 
+class McpServers(generated.McpServersOperations):
+    """Servers of tools, by the Model Context Protocol."""
+
+
+class Memory(generated.MemoryOperations):
+    """What assistants remember of the user."""
+
+
 class Chat(generated.ChatOperations):
     """Chats in writing, answered piece by piece."""
 
@@ -146,6 +164,8 @@ class Chat(generated.ChatOperations):
         super().__init__(transport)
         self.agents = Agents(transport)
         self.dialogs = Dialogs(transport)
+        self.mcp_servers = McpServers(transport)
+        self.memory = Memory(transport)
 
     @contextmanager
     def stream(
@@ -172,6 +192,28 @@ class Chat(generated.ChatOperations):
 
 class ApiKeys(generated.ApiKeysOperations):
     """Keys of the user."""
+
+
+class GatewayKeys(generated.GatewayKeysOperations):
+    """Keys of the gateway, with their limits and budgets."""
+
+
+class GatewayModels(generated.GatewayModelsOperations):
+    """Models that the gateway offers, and where they lead."""
+
+
+class GatewayRequests(generated.GatewayRequestsOperations):
+    """What the gateway was asked."""
+
+
+class Gateway(generated.GatewayOperations):
+    """The gateway of models, for who runs it."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self.keys = GatewayKeys(transport)
+        self.models = GatewayModels(transport)
+        self.requests = GatewayRequests(transport)
 
 
 class VoiceTickets(generated.VoiceTicketsOperations):

@@ -40,6 +40,7 @@ from ai_video_assistant.voice.protocol import (
     NORMAL,
     Closed,
     closing_error,
+    problem_error,
 )
 from ai_video_assistant.voice.replies import Replies
 from ai_video_assistant.voice.socket import Socket, SocketClosedError
@@ -252,6 +253,7 @@ class Conversation:
                 await socket.send_json(frame)
                 while not isinstance(event := self._received(await socket.receive()), awaited):
                     self._dispatch(event)
+                    _check_understood(event)
         except TimeoutError:
             await socket.close()
             raise ConversationLostError(
@@ -413,3 +415,9 @@ class Conversation:
     def _publish(self, event: Event) -> None:
         for feed in self._feeds:
             feed.put(event)
+
+
+def _check_understood(event: Event) -> None:
+    """Raises what the server finds wrong with a first frame; it would wait for a better one."""
+    if isinstance(event, Problem) and event.code.startswith("protocol."):
+        raise problem_error(event)

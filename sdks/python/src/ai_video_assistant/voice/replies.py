@@ -66,18 +66,19 @@ class Replies:
                 self._spoken.add(turn)
                 self._newest_turn = max(self._newest_turn, turn)
             case ResponseDelta(turn=int(turn)):
-                self._owner(turn)
+                self._claim(turn)
             case ResponseFinal(turn=int(turn), text=text):
-                if owner := self._owner(turn):
-                    self._settle(owner, text)
-            case ResponseInterrupted(turn=int(turn)):
-                self._interrupt(turn, event)
+                self._settle_turn(turn, text)
+            case ResponseInterrupted(turn=int(turn), generated_text=text, heard_text=heard):
+                self._settle_turn(
+                    turn, ReplyInterruptedError(event.reason, text=text, heard_text=heard)
+                )
             case ToolCall(turn=int(turn)):
-                self._owner(turn)
+                self._claim(turn)
                 if event.name.endswith("_choice_prompt") and event.executor == "client":
                     self._choices[event.id] = turn
-            case ToolResult():
-                self._choices.pop(event.tool_call_id, None)
+            case ToolResult(tool_call_id=call_id) if call_id in self._choices:
+                self._end_choice(self._choices.pop(call_id), is_made=event.code < 400)
             case Problem():
                 self._fail(event)
 
@@ -92,41 +93,39 @@ class Replies:
             if expected.turn is None and not expected.is_delivered:
                 self._settle(expected, error)
 
-    def _owner(self, turn: int) -> Expected | None:
-        """The text that this turn answers; the oldest without a turn takes the first it may."""
+    def _claim(self, turn: int) -> None:
+        """Gives the turn to the oldest text without one that it may answer."""
         self._newest_turn = max(self._newest_turn, turn)
-        for expected in self._expected:
-            if expected.turn == turn:
-                return expected
-        if turn in self._spoken:
-            return None
+        if turn in self._spoken or any(expected.turn == turn for expected in self._expected):
+            return
         for expected in self._expected:
             if expected.turn is None and expected.floor <= turn:
                 expected.turn = turn
-                return expected
-        return None
+                return
 
-    def _interrupt(self, turn: int, event: ResponseInterrupted) -> None:
-        if turn in self._choices.values() and event.reason == "input_text":
-            # The text was no choice: it begins a turn after this one.
-            for expected in self._expected:
-                if expected.turn is None:
-                    expected.floor = max(expected.floor, turn + 1)
-        if owner := self._owner(turn):
-            text = event.generated_text
-            error = ReplyInterruptedError(event.reason, text=text, heard_text=event.heard_text)
-            self._settle(owner, error)
+    def _end_choice(self, turn: int, *, is_made: bool) -> None:
+        """Texts on their way made the choice, and share its reply; or they begin turns after it."""
+        for expected in self._expected:
+            if expected.turn is None and expected.floor <= turn:
+                if is_made:
+                    expected.turn = turn
+                else:
+                    expected.floor = turn + 1
 
     def _fail(self, problem: Problem) -> None:
         if problem.turn is not None and problem.stage == "llm":
-            owner = self._owner(problem.turn)
+            self._settle_turn(problem.turn, problem_error(problem))
         elif problem.turn is None and problem.code.startswith(_REFUSALS):
-            waiting = (expected for expected in self._expected if expected.turn is None)
-            owner = next(waiting, None)
-        else:
-            return
-        if owner is not None:
-            self._settle(owner, problem_error(problem))
+            refused = next((each for each in self._expected if each.turn is None), None)
+            if refused is not None:
+                self._settle(refused, problem_error(problem))
+
+    def _settle_turn(self, turn: int, outcome: str | ConversationError) -> None:
+        if turn not in self._choices.values():
+            self._claim(turn)
+        for expected in [*self._expected]:
+            if expected.turn == turn:
+                self._settle(expected, outcome)
 
     def _settle(self, expected: Expected, outcome: str | ConversationError) -> None:
         self._expected.remove(expected)
