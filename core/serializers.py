@@ -72,3 +72,10 @@ def wire_names(serializer: serializers.BaseSerializer[Any]) -> Iterator[None]:
             param=names.get(error.param or "", error.param),
             details={names.get(name, name): texts for name, texts in error.details.items()},
         ) from None
+
+
+class OptionalText(serializers.CharField):
+    """A text that clients may leave out; null and empty mean the same."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"required": False, "allow_null": True, "allow_blank": True, **options})

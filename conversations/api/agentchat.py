@@ -37,7 +37,7 @@ from core.agentchat import (
     sent,
 )
 from core.errors import NotFound
-from core.serializers import WireSerializer
+from core.serializers import OptionalText, WireSerializer
 
 MAX_FEEDBACK = 200_000
 _MAX_DAYS = 36_500
@@ -359,12 +359,8 @@ class DownView(FeedbackView):
 
 
 class UsageBody(WireSerializer):
-    agent = serializers.CharField(
-        max_length=100, required=False, allow_blank=True, allow_null=True, help_text="A name."
-    )
-    model = serializers.CharField(
-        max_length=200, required=False, allow_blank=True, allow_null=True, help_text="A name."
-    )
+    agent = OptionalText(max_length=100, help_text="A name.")
+    model = OptionalText(max_length=200, help_text="A name.")
     delta_days = serializers.IntegerField(
         min_value=0, max_value=_MAX_DAYS, default=10_000, help_text="How many days back."
     )

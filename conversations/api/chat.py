@@ -32,7 +32,7 @@ from core import sse
 from core.agentchat import IdField, answer, naming, sent
 from core.asynchronous import AsyncView
 from core.db import in_db
-from core.serializers import WireSerializer
+from core.serializers import OptionalText, WireSerializer
 from providers.types import Usage
 
 MAX_INPUT = 100_000
@@ -43,13 +43,7 @@ STREAM = {(200, "text/event-stream"): OpenApiTypes.STR}
 class ChatBody(WireSerializer):
     user_input = serializers.CharField(max_length=MAX_INPUT)
     dialog_id = IdField(help_text="As POST /dialog gave it, or was given it.")
-    file_url = serializers.CharField(
-        max_length=4096,
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        help_text="A link that /upload gave.",
-    )
+    file_url = OptionalText(max_length=4096, help_text="A link that /upload gave.")
 
 
 class ChatView(AsyncView):

@@ -12,7 +12,7 @@ from conversations.background.overviews import Details, Manner, Overview
 from conversations.files.attachments import path_of
 from conversations.models import Message, Run
 from conversations.models.guidance import NAME_PATTERN
-from core.serializers import WireSerializer
+from core.serializers import OptionalText, WireSerializer
 
 MAX_MESSAGE_CHARS = 100_000
 MAX_IMAGES = 10
@@ -22,24 +22,13 @@ CONVERSATION_STATES = ("active", "running")
 # --- What is sent --------------------------------------------------------------------------------
 
 
-class NameField(serializers.CharField):
-    """The name of a prompt or personalization; empty counts as not sent."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=64, required=False, allow_null=True, allow_blank=True, **kwargs)
-
-
 class ChoicesBody(WireSerializer):
     """How a conversation is carried on."""
 
-    prompt_name = NameField(help_text=f"As {NAME_PATTERN} allows.")
-    personalization_name = NameField()
-    assistant_id = serializers.CharField(
-        max_length=64,
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        help_text="Who does the work. Empty: the agent of all users.",
+    prompt_name = OptionalText(max_length=64, help_text=f"As {NAME_PATTERN} allows.")
+    personalization_name = OptionalText(max_length=64)
+    assistant_id = OptionalText(
+        max_length=64, help_text="Who does the work. Empty: the agent of all users."
     )
 
     def choices(self) -> actions.Choices:
@@ -59,9 +48,7 @@ class ChoicesBody(WireSerializer):
 class MessageBody(ChoicesBody):
     """A message that is to be answered in the background."""
 
-    message = serializers.CharField(
-        max_length=MAX_MESSAGE_CHARS, required=False, allow_null=True, allow_blank=True, default=""
-    )
+    message = OptionalText(max_length=MAX_MESSAGE_CHARS, default="")
     images = serializers.ListField(
         child=serializers.CharField(max_length=1000),
         max_length=MAX_IMAGES,
@@ -69,19 +56,9 @@ class MessageBody(ChoicesBody):
         allow_null=True,
         help_text="Paths of uploaded files.",
     )
-    conversation_id = serializers.CharField(
-        max_length=64,
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        help_text="Empty: a new conversation.",
-    )
-    model_key = serializers.CharField(
-        max_length=200,
-        required=False,
-        allow_null=True,
-        allow_blank=True,
-        help_text="An id of /models, a name, or another name of a model.",
+    conversation_id = OptionalText(max_length=64, help_text="Empty: a new conversation.")
+    model_key = OptionalText(
+        max_length=200, help_text="An id of /models, a name, or another name of a model."
     )
     run_mode = serializers.ChoiceField(
         guidance.RUN_MODES,

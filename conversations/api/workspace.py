@@ -23,7 +23,7 @@ from conversations.models import Conversation
 from core import sse
 from core.agentchat import IN_QUERY, IdField, answer, naming, sent
 from core.asynchronous import AsyncView
-from core.serializers import WireSerializer
+from core.serializers import OptionalText, WireSerializer
 from tooling.api.agentchat import ToolShape, tool_data
 from tooling.specs import prefetch_parts
 
@@ -142,13 +142,7 @@ class SimpleChatBody(WireSerializer):
         allow_null=True,
         help_text="Empty: a new session. An unknown id makes one of that id.",
     )
-    model_id = serializers.CharField(
-        max_length=200,
-        required=False,
-        allow_blank=True,
-        allow_null=True,
-        help_text="An id or a name. Empty: the default model.",
-    )
+    model_id = OptionalText(max_length=200, help_text="An id or a name. Empty: the default model.")
     plugins = _IdsField()
     mcp_servers = _IdsField()
 
