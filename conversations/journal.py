@@ -91,6 +91,10 @@ class CallJournal:
         """Keeps where the service that answers has this conversation."""
         self._writer.change(self.id, {_REMOTE_ID: storable(remote_id)[:MAX_REMOTE_ID_CHARS]})
 
+    def noted(self, metadata: dict[str, Any]) -> None:
+        """Keeps this as the metadata of the call, in place of what `started` said."""
+        self._writer.change(self.id, {"metadata": storable(metadata)})
+
     def heartbeat(self) -> None:
         """Says that the call is alive. The writer says so itself as long as this object lives."""
         self._writer.change(self.id, {"heartbeat_at": timezone.now()})

@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from django.conf import settings
@@ -70,28 +70,26 @@ from realtime.events import (
     ToolTimedOut,
     WatchTool,
 )
+from realtime.line import Line, close_socket
+from realtime.lobby import Lobby
 from realtime.messages import (
     AudioPlayed,
     ClearInput,
     ClientMessage,
     CommitInput,
-    ConfigResolved,
     Heartbeat,
     Hello,
-    OutputMode,
     Problem,
-    ResumeOffer,
     ResumeSession,
     ServerMessage,
-    SessionResumed,
     SoundPosition,
     StartSession,
     TextInput,
 )
 from realtime.overrides import OverrideRefused, overridden
 from realtime.player import Player
-from realtime.resumption import MAX_LOST, WayBack
-from realtime.sender import Sender, Wire
+from realtime.sender import Wire
+from realtime.setup import metadata_of, plan_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +103,8 @@ HEARTBEAT_EVERY_S = 50.0
 RENEW_EVERY_S = 10.0
 RECHECK_EVERY_S = 20.0
 CLOSE_WAIT_S = 5.0
-MAX_EARLY_MESSAGES = 64
+# Lost clients of one process. Beyond it, who is lost is gone; each may hold up to 2 MB.
+MAX_LOST = 64
 LAST_WORDS_S = 1.0
 TEXTS_PER_MINUTE = 60
 
@@ -130,21 +129,21 @@ class Call:
     """
 
     def __init__(self, wire: Wire, handshake: Handshake, encode: Encode) -> None:
-        self._wire = wire
         self._handshake = handshake
         self._encode = encode
         # Until the call is admitted and has its own.
         self._session_id = short_id()
-        self._sender = Sender(wire, self._frame)
+        self._line = Line(wire, self._frame)
+        self._sender = self._line.sender
         self._sending: asyncio.Task[None] | None = None
-        self._way_back: WayBack | None = None
         self.resumed: Call | None = None
         self._state = session.Session()
         self._group = asyncio.TaskGroup()
-        self._early: deque[ClientMessage | Problem] = deque()
-        self._has_early = asyncio.Event()
+        self._lobby = Lobby()
         self._over = asyncio.Event()
         self._admission: Admission | None = None
+        self._metadata: dict[str, str] = {}
+        self._resumed_count = 0
         self._shared: Answering | None = None
         self._device = ClientDevice()
         self._ear: Ear | None = None
@@ -168,7 +167,7 @@ class Call:
         if self._state.phase != "connecting":
             self._take(message)
         else:
-            self._put_off(message)
+            self._lobby.put(message)
 
     def hear(self, pcm: bytes) -> None:
         """Takes an audio frame of whole 20 ms."""
@@ -190,15 +189,9 @@ class Call:
         """Tells the client what of its messages cannot be used."""
         self._active_at = time.monotonic()
         if self._state.phase == "connecting":
-            self._put_off(problem)
+            self._lobby.put(problem)
         elif self._state.phase != "closed":
             self._sender.send(problem)
-
-    def _put_off(self, item: ClientMessage | Problem) -> None:
-        """Keeps what comes before it is known who calls; of too much, the rest is dropped."""
-        if len(self._early) < MAX_EARLY_MESSAGES:
-            self._early.append(item)
-            self._has_early.set()
 
     def stop(self, reason: str, close_code: int, problem: Problem | None = None) -> None:
         """Ends the session from this side."""
@@ -206,7 +199,7 @@ class Call:
 
     def leave(self, wire: Wire, *, may_return: bool) -> None:
         """The socket is gone; the client may come back by another, unless it closed this one."""
-        if wire is not self._wire:
+        if wire is not self._line.wire:
             return  # another has its place
         if may_return and self._can_return:
             self._lose()
@@ -216,7 +209,7 @@ class Call:
     def hang_up(self) -> None:
         """The client is gone for good."""
         self.stop("disconnected", CLOSE_NORMAL)
-        self._has_early.set()
+        self._lobby.close()
         self._over.set()
 
     # --- the life of a call ----------------------------------------------------------------------
@@ -231,7 +224,7 @@ class Call:
                 raise _OverError
         except* _OverError:
             if self._sender.is_stuck:
-                await _close(self._wire, INTERNAL)
+                await close_socket(self._line.wire, INTERNAL)
         except* Exception:
             # The outer edge of a call.
             logger.exception("a call failed")
@@ -258,7 +251,7 @@ class Call:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._sender.run()
         except TimeoutError:
-            await _close(self._wire, INTERNAL)
+            await close_socket(self._line.wire, INTERNAL)
 
     async def _enter(self) -> None:
         try:
@@ -273,50 +266,40 @@ class Call:
         self._admission = admission
         self._session_id = admission.journal.id
         self.dispatch(Admitted())
-        self._hand_over_early(self)
+        self._hand_over(self._lobby.take_all())
         self._group.create_task(self._keep_house(admission))
 
     def _refuse(self, refused: Refused) -> None:
         self.stop(refused.problem.code, refused.close_code, refused.problem)
 
-    def _hand_over_early(self, call: Call) -> None:
-        while self._early:
-            item = self._early.popleft()
+    def _hand_over(self, items: Sequence[ClientMessage | Problem]) -> None:
+        """Takes what came before it was known who calls."""
+        for item in items:
             if isinstance(item, Problem):
-                call.complain(item)
+                self.complain(item)
             else:
-                call.receive(item)
+                self.receive(item)
 
     async def _first_message(self) -> ClientMessage | None:
-        try:
-            async with asyncio.timeout(HELLO_WAIT_S):
-                await self._has_early.wait()
-        except TimeoutError:
-            return None
-        first = self._early[0] if self._early else None
-        return None if isinstance(first, Problem) else first
+        return await self._lobby.first(HELLO_WAIT_S)
 
     # --- a client that comes back ----------------------------------------------------------------
     @property
-    def _is_lost(self) -> bool:
-        return self._way_back is not None and self._way_back.is_lost
-
-    @property
     def _can_return(self) -> bool:
         """Whether the client may lose its socket now."""
-        is_offered = self._way_back is not None and self._state.is_started
-        return is_offered and (self._is_lost or sum(call._is_lost for call in _calls) < MAX_LOST)
+        if not self._line.is_offered or not self._state.is_started:
+            return False
+        return self._line.is_lost or sum(call._line.is_lost for call in _calls) < MAX_LOST
 
     def _lose(self) -> None:
         """The socket is lost: from now on the session waits for its client."""
-        if self._way_back is None or self._is_lost:
+        if self._line.is_lost:
             return
-        self._way_back.lose(time.monotonic())
         if self._player is not None:
             self._player.hold()
         if self._sending is not None:
             self._sending.cancel()
-        self._sender.detach()
+        self._line.lose(time.monotonic())
 
     async def _asked_to_resume(self, guest: Guest) -> ResumeSession | None:
         """The client's wish to go on with a session.
@@ -324,51 +307,40 @@ class Call:
         Waits for its first message where there is a session that it might mean: it is not to need
         another slot, nor to leave a record of a call that was none.
         """
-        may_mean_one = any(call._is_way_back_of(guest) for call in _calls)
-        first = await self._first_message() if self._early or may_mean_one else None
+        may_mean_one = any(call._line.is_for(guest) for call in _calls)
+        if self._lobby.is_empty and not may_mean_one:
+            return None
+        first = await self._first_message()
         return first if isinstance(first, ResumeSession) else None
 
-    def _is_way_back_of(self, guest: Guest) -> bool:
-        return self._way_back is not None and self._way_back.is_for(guest)
-
     def _is_meant_by(self, guest: Guest, resume: ResumeSession) -> bool:
-        way_back = self._way_back
-        return (
-            way_back is not None
-            and self._session_id == resume.session_id
-            and self._state.is_started
-            and way_back.is_for(guest)
-            and way_back.opens_with(resume.token)
-            and not way_back.is_over(time.monotonic())
-            and self._sender.can_resume(resume.last_seq)
-        )
+        is_alive = self._state.is_started and self._session_id == resume.session_id
+        return is_alive and self._line.admits(guest, resume, time.monotonic())
 
     def _go_on_with(self, call: Call, guest: Guest, resume: ResumeSession) -> None:
         """Leaves the socket to the call that its client means."""
         if not self._over.is_set():
-            call._take_over(self._wire, guest.caller, resume)
+            call._take_over(self._line.wire, guest.caller, resume)
             self.resumed = call
-            self._early.popleft()
-            self._hand_over_early(call)
+            _resume, *rest = self._lobby.take_all()
+            call._hand_over(rest)
             self._over.set()
 
     def _take_over(self, wire: Wire, caller: Caller, resume: ResumeSession) -> None:
-        way_back, admission, player = self._way_back, self._admission, self._player
-        if way_back is None or admission is None:
-            raise RuntimeError("the session did not offer to be resumed")
-        if not self._is_lost:
+        if not self._line.is_lost:
+            old_wire = self._line.wire
             self._lose()
-            self._group.create_task(_close(self._wire, REPLACED))
-        self._wire = wire
-        self._admission = dataclasses.replace(admission, caller=caller)
+            self._group.create_task(close_socket(old_wire, REPLACED))
+        if self._admission is not None:
+            # What is checked from now on is what the caller showed last.
+            self._admission = dataclasses.replace(self._admission, caller=caller)
+            self._resumed_count += 1
+            self._admission.journal.noted({**self._metadata, "resumed": self._resumed_count})
         self._active_at = time.monotonic()
-        offer, sound = way_back.offer(), self._sound_position()
-        self._sender.attach(
-            wire, resume.last_seq, lambda missed: SessionResumed(missed, offer, sound)
-        )
+        self._line.find(wire, resume.last_seq, self._sound_position())
         self._sending = self._group.create_task(self._send())
-        if player is not None:
-            player.go_on()
+        if self._player is not None:
+            self._player.go_on()
 
     def _sound_position(self) -> SoundPosition | None:
         reply, player = self._state.reply, self._player
@@ -386,7 +358,7 @@ class Call:
             if self._ear is not None:
                 self._ear.end_stalled_turn()
             self._look_after_client(now)
-            if now - beat_at >= HEARTBEAT_EVERY_S and not self._is_lost:
+            if now - beat_at >= HEARTBEAT_EVERY_S and not self._line.is_lost:
                 beat_at = now
                 self._sender.send(Heartbeat())
             if now - renew_at >= RENEW_EVERY_S:
@@ -398,12 +370,12 @@ class Call:
 
     def _look_after_client(self, now: float) -> None:
         """Ends the call of a client that is gone, or says nothing."""
-        if self._way_back is not None and self._way_back.is_lost:
-            if self._way_back.is_over(now):
+        if self._line.is_lost:
+            if self._line.is_given_up(now):
                 self.hang_up()
             return
         if self._sender.is_stuck and self._can_return:
-            self._group.create_task(_close(self._wire, INTERNAL))
+            self._group.create_task(close_socket(self._line.wire, INTERNAL))
             self._lose()
         elif self._sender.is_stuck:
             self.hang_up()
@@ -521,21 +493,17 @@ class Call:
             thread=Thread(admission.journal.id, admission.journal.linked),
             quiet=self._quiet,
         )
-        offer = self._offer_way_back(start, admission)
         self._interruption_ms = runtime.turn_taking.interruption_ms
+        self._metadata = metadata_of(start)
         admission.journal.started(
             source=CallSource.DEBUG if start.is_debug else CallSource.EXTERNAL,
-            metadata=_metadata(start),
+            metadata=self._metadata,
         )
-        self.dispatch(Begun(_plan(runtime, start, offer)))
-
-    def _offer_way_back(self, start: StartSession, admission: Admission) -> ResumeOffer | None:
-        if "resume" not in start.capabilities:
-            return None
-        self._way_back = WayBack(
-            Guest(admission.caller, admission.runtime, self._handshake.address)
-        )
-        return self._way_back.offer()
+        offer = None
+        if "resume" in start.capabilities:
+            guest = Guest(admission.caller, admission.runtime, self._handshake.address)
+            offer = self._line.offer(guest)
+        self.dispatch(Begun(plan_of(runtime, start, offer)))
 
     def _make_ear(self, runtime: AssistantRuntime) -> Ear | None:
         if runtime.recogniser is None:
@@ -575,7 +543,7 @@ class Call:
     def _close(self, code: int) -> None:
         """Closes the socket after what waits for it, which may not take for ever."""
         self._sender.close(code)
-        if self._is_lost:
+        if self._line.is_lost:
             self._over.set()
         else:
             self._call_later(CLOSE_WAIT_S, self._over.set)
@@ -638,9 +606,9 @@ class Call:
                 self._sender,
                 self.dispatch,
                 self._may_sound,
-                can_rewind=self._way_back is not None,
+                can_rewind=self._line.is_offered,
             )
-            if self._is_lost:
+            if self._line.is_lost:
                 player.hold()
         self._answer = Answer(shared, start, player)
         self._answer_task = self._group.create_task(self._answer.run())
@@ -697,15 +665,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _close(wire: Wire, code: int) -> None:
-    """Closes a socket that may not work any more."""
-    try:
-        async with asyncio.timeout(1):
-            await wire.close(code)
-    except (OSError, RuntimeError) as error:
-        logger.debug("the socket cannot be closed in order: %s", error)
-
-
 async def close_all(within_s: float = CLOSE_WAIT_S) -> None:
     """Ends all calls of this process with "going away", and waits until they are written down."""
     for call in list(_calls):
@@ -716,29 +675,3 @@ async def close_all(within_s: float = CLOSE_WAIT_S) -> None:
                 await call.ended.wait()
     except TimeoutError:
         logger.warning("%d calls did not end in time", len(_calls))
-
-
-def _plan(runtime: AssistantRuntime, start: StartSession, resume: ResumeOffer | None) -> Plan:
-    output: OutputMode = "audio" if runtime.voice is not None and runtime.voice_output else "text"
-    speaks_first = runtime.first_turn == "bot_first"
-    config = ConfigResolved(start.channel, output, len(runtime.tools)) if start.is_debug else None
-    return Plan(
-        output=output,
-        can_be_interrupted=runtime.turn_taking.can_be_interrupted,
-        has_opener=speaks_first and (runtime.generates_opener or bool(runtime.opener.strip())),
-        has_opener_calls=(
-            speaks_first and not runtime.generates_opener and bool(runtime.opener_tool_calls)
-        ),
-        language=runtime.language,
-        config=config,
-        resume=resume,
-    )
-
-
-def _metadata(start: StartSession) -> dict[str, str]:
-    known = {
-        "channel": start.channel,
-        "source": start.source,
-        "external_user_id": start.external_user_id,
-    }
-    return {name: value for name, value in known.items() if value}

@@ -271,3 +271,39 @@ def test_a_cut_drops_what_lies_beyond_it() -> None:
     assert pacer.is_drained
     assert pacer.sent_ms == 600
     assert marks(rest) == ["end of one"]
+
+
+def test_what_was_not_heard_goes_out_again_without_its_marks() -> None:
+    pacer: Pacer[str] = Pacer(kept_ms=10_000)
+    pacer.mark("one")
+    pacer.push(sound(300, 1))
+    pacer.mark("two")
+    pacer.push(sound(300, 2))
+    pacer.mark_end("end")
+    pacer.finish()
+    assert marks(pacer.take(0) + pacer.take(200)) == ["one", "two"]
+    assert pacer.sent_ms == 440
+    pacer.rewind(210, 5000)
+    assert pacer.sent_ms == pacer.played_ms(5000) == pacer.played_ms(6000) == 200
+    again = pacer.take(9000)
+    assert audio_ms(again) == 240
+    assert marks(again) == []
+    again += pacer.take(9200)
+    assert b"".join(i.pcm for i in again if isinstance(i, Frames)) == sound(100, 1) + sound(300, 2)
+    assert marks(again) == ["end"]
+    assert pacer.is_drained
+
+
+def test_it_goes_back_no_further_than_it_keeps() -> None:
+    pacer: Pacer[str] = Pacer(kept_ms=100)
+    pacer.push(sound(1000))
+    pacer.take(0)
+    pacer.rewind(0, 300)
+    assert pacer.sent_ms == 140
+    pacer.rewind(0, 300)
+    assert pacer.sent_ms == 140
+    forgetful: Pacer[str] = Pacer()
+    forgetful.push(sound(1000))
+    forgetful.take(0)
+    forgetful.rewind(0, 300)
+    assert forgetful.sent_ms == 240

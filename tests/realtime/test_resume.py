@@ -46,7 +46,7 @@ async def lose(client: Client, *, code: int | None = None) -> None:
         client.socket.transport.abort()
     else:
         await client.socket.close(code)
-    await eventually(lambda: call._is_lost or call.ended.is_set())
+    await eventually(lambda: call._line.is_lost or call.ended.is_set())
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:
@@ -106,7 +106,7 @@ async def test_a_written_reply_goes_on_and_nothing_is_missed(
 ) -> None:
     upstream.set_behaviour(Behaviour(reply=LONG, llm_token_ms=10))
     async with connect_to(assistant, key=alice_key) as client:
-        await client.start(**RESUME, **TEXT_ONLY)
+        await client.start(channel="web", **RESUME, **TEXT_ONLY)
         await client.send("input.text", text="Tell me.")
         await client.wait("assistant.response.delta")
         await lose(client)
@@ -129,8 +129,9 @@ async def test_a_written_reply_goes_on_and_nothing_is_missed(
     assert roles[:2] == [("user", "Tell me.", False), ("assistant", LONG, False)]
     assert len(roles) == 4
     assert await in_db(Call.objects.count) == 1
-    call_row = await call_of(session_id)
-    assert (call_row.status, call_row.error_code) == (CallStatus.CONNECTED, "")
+    row = await call_of(session_id)
+    assert (row.status, row.error_code) == (CallStatus.CONNECTED, "")
+    assert row.metadata == {"channel": "web", "resumed": 1}
 
 
 async def test_a_spoken_reply_goes_on_where_it_was_heard(
@@ -144,10 +145,11 @@ async def test_a_spoken_reply_goes_on_where_it_was_heard(
             await client.wait_audio()
         await client.send("output.audio.played", tts_id="tts_1", played_ms=400)
         (call,) = pipeline._calls
-        await eventually(lambda: call._player is not None and call._player._playout._reported)
+        player = call._player
+        assert player is not None
+        await eventually(lambda: player._playout.surely_heard_ms(-1) == 400)
         await lose(client)
-    assert call._player is not None
-    assert call._player.heard()[0] == 400
+    assert player.heard()[0] == 400
     async with connect_to(assistant, key=alice_key) as again:
         resumed = await resume(again, client)
         await again.wait("assistant.response.final")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from realtime import backlog
 from realtime import sender as sender_module
 from realtime.events import SegmentBegun, SegmentEnded, VoiceBegun, VoiceSent
 from realtime.messages import (
@@ -15,7 +17,9 @@ from realtime.messages import (
     AudioSegment,
     AudioSegmentEnded,
     Heartbeat,
+    ResumeOffer,
     ServerMessage,
+    SessionStarted,
 )
 from realtime.player import MAX_AT_SOCKET_MS, Player
 from realtime.sender import Sender
@@ -246,3 +250,82 @@ async def test_it_ends_with_the_sentence_that_is_heard(
     await running
     assert player.heard() == (300, "One. ")
     assert wire.sent.count("SegmentBegun") == 1
+
+
+OFFER = ResumeOffer("token", 60)
+
+
+async def test_what_is_sent_to_nobody_is_numbered_and_kept(wire: Wire, sender: Sender) -> None:
+    sender.send(Heartbeat())
+    sender.send(SessionStarted(OFFER))
+    sender.send(Heartbeat())
+    running = asyncio.create_task(sender.run())
+    await until(lambda: len(wire.sent) == 3)
+    running.cancel()
+    sender.send_audio(1, sound(20))
+    sender.send(AudioEnded(1))
+    sender.detach()
+    sender.send_audio(1, sound(20))
+    sender.send(AudioCleared(1))
+    assert (sender.audio_ms, sender.is_stuck) == (0, False)
+    await sender.run()
+    # Of what came before the offer nobody can have missed anything.
+    assert [sender.can_resume(seq) for seq in range(1, 7)] == [False, *[True] * 4, False]
+    wire.sent.clear()
+    missed: list[int] = []
+
+    def greeting(count: int) -> ServerMessage:
+        missed.append(count)
+        return Heartbeat()
+
+    sender.attach(wire, 3, greeting)
+    sender.send(Heartbeat())
+    sender.close(1000)
+    await sender.run()
+    assert missed == [2]
+    assert wire.sent == ["3 Heartbeat", "4 AudioEnded", "5 AudioCleared", "6 Heartbeat", 1000]
+
+
+async def test_without_an_offer_nothing_is_kept(wire: Wire, sender: Sender) -> None:
+    sender.send(SessionStarted())
+    sender.send(Heartbeat())
+    sender.close(1000)
+    await sender.run()
+    assert not any(sender.can_resume(seq) for seq in range(3))
+
+
+@pytest.mark.parametrize("limit", ["MAX_FRAMES", "MAX_BYTES"])
+def test_a_backlog_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    frames = ["x" * 1000] * 10
+    room = {"MAX_FRAMES": 3, "MAX_BYTES": 3 * sys.getsizeof(frames[0])}
+    monkeypatch.setattr(backlog, limit, room[limit])
+    kept = backlog.Backlog(after=5)
+    for frame in frames:
+        kept.add(frame)
+    assert kept.last_seq == 15
+    assert [seq for seq in range(20) if kept.covers(seq)] == [12, 13, 14, 15]
+    assert [len(kept.since(seq)) for seq in (12, 15)] == [3, 0]
+
+
+async def test_time_stands_still_for_a_listener_who_is_away(
+    wire: Wire, sender: Sender, listener: Listener
+) -> None:
+    player = Player(1, sender, listener.dispatch, listener.may_sound, can_rewind=True)
+    running = asyncio.create_task(sender.run())
+    player.begin_segment("One two three four.")
+    player.push(bytes([1]) * 32 * 5000)
+    assert player.position_ms == 240
+    await until(lambda: player.heard()[0] > 100)
+    player.report(60)
+    player.hold()
+    heard, sent = player.heard(), len(wire.sent)
+    assert heard[0] == player.position_ms == 60
+    waiting = asyncio.create_task(player.room())
+    running.cancel()
+    sender.detach()
+    await asyncio.sleep(0)
+    assert player.heard() == heard
+    assert (len(wire.sent), waiting.done()) == (sent, False)
+    player.stop()
+    await waiting
+    assert player.heard() == heard

@@ -20,6 +20,7 @@ from realtime.messages import (
     OpenerCall,
     Overrides,
     Problem,
+    ResumeSession,
     ServerMessage,
     StartSession,
     StopSession,
@@ -43,6 +44,42 @@ SENT: list[tuple[ServerMessage, str, str, str, dict[str, Any]]] = [
         "control",
         "system",
         {"sessionId": "s1", "trackId": "control", "tracks": TRACKS, "audio": AUDIO},
+    ),
+    (
+        messages.SessionStarted(messages.ResumeOffer("token", 60)),
+        "session.started",
+        "control",
+        "system",
+        {
+            "sessionId": "s1",
+            "trackId": "control",
+            "tracks": TRACKS,
+            "audio": AUDIO,
+            "resume_token": "token",
+            "resume_within_s": 60,
+        },
+    ),
+    (
+        messages.SessionResumed(2, messages.ResumeOffer("token", 60)),
+        "session.resumed",
+        "control",
+        "system",
+        {"session_id": "s1", "missed": 2, "resume_token": "token", "resume_within_s": 60},
+    ),
+    (
+        messages.SessionResumed(
+            2, messages.ResumeOffer("token", 60), messages.SoundPosition(3, 1200)
+        ),
+        "session.resumed",
+        "control",
+        "system",
+        {
+            "session_id": "s1",
+            "missed": 2,
+            "resume_token": "token",
+            "resume_within_s": 60,
+            "audio": {**VOICE, "offset_ms": 1200},
+        },
     ),
     (
         messages.ConfigResolved("debug", "text", 2),
@@ -283,6 +320,10 @@ RECEIVED: list[tuple[str, ClientMessage]] = [
     (frame("hello", version="v1"), Hello()),
     (frame("hello", version="v1", auth={"apiKey": "k"}), Hello(api_key="k")),
     (frame("hello", version="v1", auth={"jwt": "j"}), Hello(jwt="j")),
+    (
+        frame("session.resume", session_id="s1", resume_token="t", last_seq=0),
+        ResumeSession("s1", "t", 0),
+    ),
     (frame("session.start"), StartSession()),
     (frame("session.start", audio=AUDIO), StartSession()),
     (
@@ -391,6 +432,11 @@ REFUSED = [
     ('"hello"', "protocol.invalid_message"),
     ("{}", "protocol.invalid_message"),
     (frame("nonsense"), "protocol.invalid_message"),
+    (frame("session.resume", session_id="s1", last_seq=1), "protocol.invalid_message"),
+    (
+        frame("session.resume", session_id="s1", resume_token="t", last_seq=-1),
+        "protocol.invalid_message",
+    ),
     (frame("input.text"), "protocol.invalid_message"),
     (frame("input.text", text=""), "protocol.invalid_message"),
     (frame("input.text", text="  "), "protocol.invalid_message"),
