@@ -302,6 +302,21 @@ def test_playback_falls_silent_when_it_is_cleared_and_waits_while_it_is_paused()
     assert playback.take(4) == bytes(4)
 
 
+@pytest.mark.parametrize(("played", "offset"), [(640, 320), (640, 640), (320, 960), (0, 0)])
+def test_playback_behind_a_broken_connection_repeats_nothing_and_leaves_nothing_out(
+    played: int, offset: int
+) -> None:
+    sound = bytes(range(256)) * 10
+    playback = Playback()
+    playback.note(events.AudioChunk(pcm=sound[:1280], tts_id="tts_1"))
+    heard = playback.take(played)
+    playback.note(events.Reconnected(tts_id="tts_1", sound_offset_ms=offset / 32))
+    for start in range(offset, len(sound), 100):
+        playback.note(events.AudioChunk(pcm=sound[start : start + 100], tts_id="tts_1"))
+    assert heard + playback.take(len(sound) - played) == sound
+    assert playback.is_empty
+
+
 class SoundCard:
     """Stands for the device, which test machines lack: its callbacks are called by the test."""
 

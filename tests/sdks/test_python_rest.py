@@ -86,7 +86,8 @@ def test_it_reads_lists_of_every_family(client: AIVideoAssistant) -> None:
     assert client.gateway.requests.list().items == []
     assert client.chat.mcp_servers.list() == []
     assert client.chat.memory.list() == []
-    assert client.tools.scenarios.list().items == client.tools.runs.list().items == []
+    assert client.tools.scenarios.list().items == []
+    assert client.tools.runs.list().items == []
 
 
 def test_it_makes_a_tool_of_the_users_own(client: AIVideoAssistant) -> None:

@@ -19,6 +19,7 @@ from ai_video_assistant import (
     events,
     models,
 )
+from ai_video_assistant.audio import Playback
 
 from providers.fakes import Behaviour, FakeUpstream
 from providers.fakes.behaviour import Step
@@ -341,6 +342,42 @@ async def test_a_conversation_survives_its_connection(
     own = (events.Reconnecting, events.Reconnected)
     numbers = [event.seq for event in seen if not isinstance(event, own)]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_sound_goes_on_where_the_connection_broke(
+    far: AsyncAIVideoAssistant, proxy: Proxy, model: models.Llm, vendor: FakeUpstream
+) -> None:
+    vendor.set_behaviour(Behaviour(reply="The museum is open from nine to five."))
+    tone = await far.voices.create(
+        name="tone",
+        vendor="openai_compatible",
+        base_url=vendor.base_url,
+        api_key="k",
+        language="en",
+    )
+    ann = await far.assistants.create(name="Ann", language="en", voice=tone.id)
+
+    async def heard(*, is_cut: bool) -> bytes:
+        playback, sound = Playback(), b""
+        async with far.connect(ann.id) as conversation:
+            reply = asyncio.create_task(conversation.send_text("When is it open?"))
+            async with asyncio.timeout(PATIENCE_S):
+                async for event in conversation:
+                    playback.note(event)
+                    if isinstance(event, events.AudioChunk) and is_cut:
+                        # A little of what came was played, and the rest waits.
+                        sound, is_cut = playback.take(320), False
+                        proxy.cut()
+                    if isinstance(event, events.ResponseFinal):
+                        break
+            await reply
+        while not playback.is_empty:
+            sound += playback.take(320)
+        return sound
+
+    whole = await heard(is_cut=False)
+    assert len(whole) > 32_000
+    assert await heard(is_cut=True) == whole
 
 
 async def test_a_network_that_falls_silent_is_noticed_and_what_was_on_its_way_is_named(

@@ -44,17 +44,22 @@ class Playback:
         self._pieces: deque[tuple[str, bytes]] = deque()
         self._is_paused = False
         self._played: tuple[str, int] = ("", 0)
+        # Bytes that come again behind a broken connection, and were played.
+        self._skipped = 0
 
     def note(self, event: Event) -> None:
         """Does what an event asks of whoever plays the sound."""
         match event:
             case AudioChunk(pcm=pcm, tts_id=tts_id):
                 with self._lock:
-                    self._pieces.append((tts_id, pcm))
+                    self._add(tts_id, pcm)
+            case Reconnected(tts_id=tts_id, sound_offset_ms=float(offset_ms)):
+                with self._lock:
+                    self._go_on_at(tts_id, round(offset_ms * BYTES_PER_MS))
             case AudioCleared() | Reconnected(is_fresh=True):
                 with self._lock:
                     self._pieces.clear()
-                    self._is_paused = False
+                    self._is_paused, self._skipped = False, 0
             case AudioPaused() | AudioResumed():
                 with self._lock:
                     self._is_paused = isinstance(event, AudioPaused)
@@ -72,6 +77,20 @@ class Playback:
                 self._played = (tts_id, before + len(part))
                 taken += part
         return bytes(taken.ljust(size, b"\0"))
+
+    def _add(self, tts_id: str, pcm: bytes) -> None:
+        again, self._skipped = pcm[: self._skipped], max(0, self._skipped - len(pcm))
+        if fresh := pcm[len(again) :]:
+            self._pieces.append((tts_id, fresh))
+
+    def _go_on_at(self, tts_id: str, offset: int) -> None:
+        """The next sound of this reply begins at `offset`: what lies behind it comes again."""
+        played = self._played[1] if self._played[0] == tts_id else 0
+        wanted = b"".join(pcm for kept_id, pcm in self._pieces if kept_id == tts_id)
+        self._pieces.clear()
+        self._skipped = max(0, played - offset)
+        if kept := wanted[: max(0, offset - played)]:
+            self._pieces.append((tts_id, kept))
 
     @property
     def played(self) -> tuple[str, float]:

@@ -395,7 +395,14 @@ class Conversation:
     def _dispatch(self, event: Event) -> None:
         """Tells everybody of an event, once, whatever is sent again."""
         if isinstance(event, SessionResumed):
-            self._publish(Reconnected(seq=event.seq, missed=event.missed))
+            self._publish(
+                Reconnected(
+                    seq=event.seq,
+                    missed=event.missed,
+                    tts_id=event.tts_id,
+                    sound_offset_ms=event.sound_offset_ms,
+                )
+            )
             return
         if 0 < event.seq <= self._last_seq:
             return

@@ -36,7 +36,8 @@ class SessionResumed(Event):
     missed: int = 0
     resume_token: str | None = field(default=None, repr=False)
     resume_within_s: float = 0.0
-    audio: Mapping[str, Any] | None = None
+    tts_id: str = ""
+    sound_offset_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,10 +275,15 @@ class Reconnecting(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconnected(Event):
-    """It goes on; with `is_fresh` as another session. Comes from this package."""
+    """It goes on; with `is_fresh` as another session. Comes from this package.
+
+    Where the sound of a reply was cut off, the next of it lies at `sound_offset_ms` of `tts_id`.
+    """
 
     missed: int = 0
     is_fresh: bool = False
+    tts_id: str = ""
+    sound_offset_ms: float | None = None
 
 
 _TYPES: dict[str, type[Event]] = {
@@ -340,6 +346,8 @@ def _flat(name: str, data: dict[str, Any]) -> dict[str, Any]:
     match name:
         case "session.started":
             return {**data, "session_id": data["sessionId"]}
+        case "session.resumed" if isinstance(sound := data.get("audio"), dict):
+            return {**data, "tts_id": sound["tts_id"], "sound_offset_ms": sound["offset_ms"]}
         case "metrics.ttfb":
             return {**data, "latency_ms": data.get("latencyMs", 0)}
         case "assistant.tool_call":

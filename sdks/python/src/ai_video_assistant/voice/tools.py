@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from ai_video_assistant.errors import ConversationError
 from ai_video_assistant.voice.events import ToolCall, ToolResult
 from ai_video_assistant.voice.protocol import result_frame
 
@@ -84,7 +86,8 @@ class Toolbox:
             code, message = 500, "The tool failed."
         # What nobody waits for was taken as done; only a failure is news.
         if call.wait_for_response or code >= 400:
-            await self._send(result_frame(call.id, call.name, output, code, message))
+            with suppress(ConversationError):  # told to whoever waits for the conversation
+                await self._send(result_frame(call.id, call.name, output, code, message))
 
     async def _made(self, call: ToolCall) -> Any:
         function = self._functions.get(call.name)
