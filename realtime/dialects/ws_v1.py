@@ -23,10 +23,10 @@ resume            With it a lost socket does not end the session. `session.start
                   a reply was cut off in the middle of its sound: the next frame lies at `offset_ms`
                   of that output, of which the client may have heard a little more.
                   A session lives on while its client is away: replies are made, calls of tools wait
-                  as long as they do, sound stands still. A socket that is closed with 1000, or
-                  after session.stop, ends it. Where the older socket still looks open, it is closed
-                  with 4409. Whatever is wrong, the answer is the error `session.resume_expired` and
-                  the close code 4410.
+                  as long as they do, sound stands still. A reply whose sound was all sent is not
+                  said again. A socket that is closed with 1000, or after session.stop, ends the
+                  session. An older socket that still looks open is closed with 4409. Whatever is
+                  wrong, the answer is the error `session.resume_expired` and the close code 4410.
 
 And for all: options of a choice that the model gave as plain strings reach the device as objects.
 A choice may be settled by what the user says or writes; the device learns of it, as of a time-out

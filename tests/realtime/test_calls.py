@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from conversations.models import Call, CallStatus, Message
 from core.db import in_db
 from providers.fakes import Behaviour, FakeUpstream, Stats, Step
 from realtime import pipeline
-from tests.realtime.conftest import SILENCE, Client, Connect, change
+from realtime.admission import Slot
+from tests.realtime.conftest import PATIENCE_S, SILENCE, Client, Connect, change
 from tooling.models import Tool
 
 LONG = "This is the first sentence. " + "And here comes one more sentence of it. " * 8
@@ -835,6 +837,32 @@ async def test_a_call_that_never_starts_was_missed(
         session_id = (await client.wait("hello.ack"))["sessionId"]
     await pipeline.close_all()
     assert (await call_of(session_id)).status == CallStatus.MISSED
+
+
+async def test_a_call_ends_also_when_its_cancellation_gets_lost(
+    connect_to: Connect,
+    assistant: Assistant,
+    alice_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    renewing = asyncio.Event()
+
+    async def renew(slot: Slot) -> None:
+        """Returns where it should be cancelled, as the client of Redis may."""
+        renewing.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Slot, "renew", renew)
+    monkeypatch.setattr(pipeline, "TICK_S", 0.01)
+    monkeypatch.setattr(pipeline, "RENEW_EVERY_S", 0.01)
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start()
+        (call,) = pipeline._calls
+        async with asyncio.timeout(PATIENCE_S):
+            await renewing.wait()
+            await finish(client)
+            await call.ended.wait()
 
 
 async def test_a_server_that_stops_says_so(
