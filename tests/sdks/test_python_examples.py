@@ -123,7 +123,7 @@ def test_the_readme_shows_how_to_give_a_conversation_a_tool(
     printed = run(installed, EXAMPLES[2], server, tmp_path)
     assert "turn_on_camera({})" in printed
     assert "The camera is on." in printed
-    assert (tmp_path / "reply.wav").stat().st_size > 10_000
+    assert (tmp_path / "reply.wav").stat().st_size > 1000
 
 
 def test_the_readme_has_three_complete_examples() -> None:
