@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from functools import lru_cache
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -24,6 +26,24 @@ logger = logging.getLogger(__name__)
 AsyncRedis = redis.asyncio.Redis
 
 
+class _Connection(redis.asyncio.connection.AbstractConnection):
+    """Writes commands within the time-out, in the task that asks.
+
+    redis-py has `asyncio.wait_for` do it, which costs a task per command, and before Python 3.12
+    loses a cancellation that comes when the command was just written.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        limit_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise redis.exceptions.TimeoutError("Timeout writing to socket") from None
+        finally:
+            self.socket_timeout = limit_s
+
+
 def _make_async() -> AsyncRedis:
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.REDIS_URL,
@@ -33,6 +53,8 @@ def _make_async() -> AsyncRedis:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
     )
+    # With TLS or without, as the address says.
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
-from redis.asyncio.connection import Connection
 
 from core.loops import PerLoop
-from core.redis import MOST_CONNECTIONS, AsyncRedis, redis_async
+from core.redis import AsyncRedis, redis_async
 
 
 class Resource:
@@ -50,17 +48,3 @@ def test_it_connects_to_redis_from_any_loop() -> None:
     (first, word), (second, again) = asyncio.run(ask()), asyncio.run(ask())
     assert word == again == "值"
     assert first is not second
-
-
-async def test_a_burst_waits_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    connects = []
-    connect: Any = Connection.connect
-
-    async def counted(self: Connection) -> None:
-        connects.append(self)
-        await connect(self)
-
-    monkeypatch.setattr(Connection, "connect", counted)
-    words = await asyncio.gather(*(redis_async().echo(str(number)) for number in range(300)))
-    assert words == [str(number) for number in range(300)]
-    assert len(set(connects)) <= MOST_CONNECTIONS
