@@ -18,6 +18,7 @@ from core.db import in_db
 from gateway import exchange
 from gateway.models import PublicModel
 from providers.fakes import FakeUpstream, Step
+from providers.fakes.behaviour import Kind
 from providers.models import Llm
 from tests.gateway.conftest import PATIENCE_S, Records, change_key
 
@@ -136,10 +137,11 @@ async def test_it_reads_a_body_behind_a_byte_order_mark(client: httpx.AsyncClien
 async def test_fields_that_nobody_knows_reach_models_of_the_same_dialect(
     client: httpx.AsyncClient, upstream: FakeUpstream
 ) -> None:
-    for model, kind, is_passed in (
+    ways: tuple[tuple[str, Kind, bool], ...] = (
         ("over-anthropic", "messages", True),
         ("over-openai", "chat", False),
-    ):
+    )
+    for model, kind, is_passed in ways:
         body = message(model=model, new_field={"a": 1}, metadata={"user_id": "u", "b": 2})
         assert (await client.post("messages", json=body)).status_code == 200
         (asked,) = upstream.stats.last(kind)
