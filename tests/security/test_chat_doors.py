@@ -136,6 +136,7 @@ PUBLIC = {
     "/i18n/setlang/": "Django's own",
     "/files/<path:name>": "the signature in the link is the credential",
     "/talk/<str:assistant_id>": "asks itself whether the assistant is public",
+    "/widget/<str:assistant_id>": "asks itself, as the voice page does",
     "/metrics": "asks itself for an operator or its token; tests/gateway hold that",
 }
 

@@ -123,6 +123,7 @@ async def test_two_hundred_at_once_reuse_their_connections(client: Wire) -> None
 async def test_no_more_connections_than_the_bound_and_the_longest_wait_is_first() -> None:
     client = Wire(limits=Limits(connections=2))
     at_once, most = 0, 0
+    both = asyncio.Event()
     order: list[int] = []
 
     async def handle(server: Server, peer: Peer) -> None:
@@ -131,7 +132,9 @@ async def test_no_more_connections_than_the_bound_and_the_longest_wait_is_first(
             await peer.request()
             at_once += 1
             most = max(most, at_once)
-            await asyncio.sleep(0)
+            if most == 2:
+                both.set()
+            await both.wait()
             at_once -= 1
             await peer.send(answer(b"ok"))
 
