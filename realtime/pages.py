@@ -129,6 +129,7 @@ def _words() -> dict[str, str]:
         "thinking": _("Thinking…"),
         "speaking": _("Speaking"),
         "choosing": _("Waiting for your choice"),
+        "reconnecting": _("Reconnecting…"),
         "ended": _("Call ended"),
         "muted": _("Microphone off"),
         "start": _("Start call"),

@@ -5,7 +5,8 @@
  * Dispatches "state" (detail: State), "entry" (detail: Entry, new or changed), "level" (detail: rms),
  * "problem" (detail: Problem: the call goes on) and, once, "ended" (detail: Ending).
  *
- * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "choosing" | "ended"} State
+ * @typedef {"connecting" | "listening" | "hearing" | "thinking" | "speaking" | "choosing" |
+ *   "reconnecting" | "ended"} State
  * @typedef {import("../../sdks/javascript/src/voice/index.js").ServerEvent} ServerEvent
  * @typedef {import("../../sdks/javascript/src/voice/index.js").Access} Access
  * @typedef {import("../../sdks/javascript/src/voice/index.js").PlaybackReport} PlaybackReport
@@ -110,7 +111,6 @@ export class Call extends EventTarget {
       output: sound ? "audio" : "text",
       audio: { sound, volume: volumeOf(device.level) },
       tools: Object.fromEntries(TOOLS.map((name) => [name, this.performer()])),
-      reconnect: false,
       signal: this.aborter.signal,
     });
     this.listen(this.conversation);
@@ -225,7 +225,7 @@ export class Call extends EventTarget {
   currentState() {
     const state = this.conversation?.state ?? "connecting";
     if (this.hasEnded || state === "closed") return "ended";
-    if (state === "reconnecting") return "connecting";
+    if (state === "reconnecting") return state;
     const isChoosing = [...this.asked].some(({ call }) => call.isWaited && call.name.endsWith("_choice_prompt"));
     return isChoosing && state !== "hearing" ? "choosing" : state;
   }

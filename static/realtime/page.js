@@ -31,7 +31,9 @@ const { words } = settings;
 /** HTTP statuses of the tickets' endpoint, as the socket would have closed. @type {Record<number, number>} */
 const CLOSE_CODES = { 401: 4401, 403: 4401, 404: 4404, 429: 4429, 503: 4503 };
 /** Calls that ended so may simply be made again. */
-const RETRYABLE = new Set([1001, 1006, 1011, 1012, 4408, 4503]);
+const RETRYABLE = new Set([1001, 1006, 1011, 1012, 4408, 4410, 4503]);
+/** The connection was lost, or came back too late. */
+const LOST = new Set([1005, 1006, 1012, 4410]);
 
 const TOOL_WORDS = { running: "toolRunning", done: "toolDone", failed: "toolFailed" };
 
@@ -47,14 +49,6 @@ const SEARCH_WORDS = { ...TOOL_WORDS, running: "searchRunning", done: "searchDon
 let isPushToTalk = false;
 let isFollowing = true;
 let scrolledTo = 0;
-
-class Refused extends Error {
-  /** @param {number} code a close code of the voice protocol */
-  constructor(code) {
-    super(`refused: ${code}`);
-    this.code = code;
-  }
-}
 
 /** @param {string} template @param {Record<string, string>} values */
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -73,8 +67,14 @@ async function access() {
     headers: { "Content-Type": "application/json", "X-CSRFToken": settings.csrfToken },
     body: JSON.stringify({ assistant_id: settings.assistantId }),
   });
-  if (!response.ok) throw new Refused(CLOSE_CODES[response.status] ?? 1011);
+  if (!response.ok) throw refusal(CLOSE_CODES[response.status] ?? 1011);
   return { kind: "ticket", ticket: (await response.json()).data.ticket };
+}
+
+/** No ticket was given; a call that reconnects asks again where that may help. @param {number} closeCode */
+function refusal(closeCode) {
+  const retryable = closeCode !== 4401 && closeCode !== 4404;
+  return new AssistantError("ticket.refused", "No ticket was given.", { closeCode, retryable });
 }
 
 /** @param {boolean} withMicrophone */
@@ -113,7 +113,6 @@ async function keepAwake(during) {
 
 /** What to tell of a call that could not even begin. @param {unknown} error @returns {{code: number, message?: string}} */
 function reasonOf(error) {
-  if (error instanceof Refused) return { code: error.code };
   if (error instanceof TypeError) return { code: 1006 }; // fetch: no server answered
   if (error instanceof AssistantError && !(error instanceof UnsupportedError)) {
     return { code: error.closeCode ?? closeCodeOf(error), message: error.message };
@@ -342,8 +341,7 @@ function showEnd({ code, message, hadStarted }) {
   showLevel(0);
   button("start").focus();
   if (code === 1000) return;
-  const isLost = code === 1006 || code === 1005 || code === 1012;
-  const reason = code === 0 ? "sound" : isLost ? (hadStarted ? "lost" : "unreachable") : String(code);
+  const reason = code === 0 ? "sound" : LOST.has(code) ? (hadStarted ? "lost" : "unreachable") : String(code);
   const text = words[`closed.${reason}`] ?? message ?? words["closed.lost"];
   notify(text, RETRYABLE.has(code) ? reconnectButton() : undefined);
 }

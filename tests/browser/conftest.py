@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.browser import product as products
 from tests.browser.product import Product, Web
 from tests.browser.speech import record
 from tests.browser.talkpage import CHROMIUM, TalkPage, browser_window
+from tests.sdks.proxy import Proxy, proxy_to
 
 OpenWindow = Callable[..., TalkPage]
 MakeAssistant = Callable[..., str]
@@ -38,6 +41,34 @@ def product(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Product
 def web(product: Product) -> Iterator[Web]:
     with product.web() as running:
         yield running
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A way to the product that a test can break and mend."""
+
+    proxy: Proxy
+    portal: BlockingPortal
+
+    @property
+    def url(self) -> str:
+        return self.proxy.http_url
+
+    def break_down(self) -> None:
+        self.proxy.is_refusing = True
+        self.portal.call(self.proxy.cut)
+
+    def mend(self) -> None:
+        self.proxy.is_refusing = False
+
+
+@pytest.fixture
+def network(web: Web) -> Iterator[Network]:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(proxy_to(web.url)) as proxy,
+    ):
+        yield Network(proxy, portal)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
+from tests.browser.conftest import MakeAssistant, Network, OpenWindow, StartWeb
 from tests.browser.product import INSECURE_HOST, Product, Web
 from tests.browser.talkpage import PHONE
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.browser
 
 OPENER = "Hello! I am here to be heard."
 PAGE_LANGUAGES = {"en-US": "en", "zh-CN": "zh-hans"}
+COUNT = "one, two, three, four, five, six and seven"
 LONG = (
     "one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, "
     "fourteen, fifteen, sixteen, seventeen, eighteen, nineteen and twenty"
@@ -155,6 +156,28 @@ def test_it_ends_the_call_and_gives_the_microphone_back(
     expect(page.page.locator("#start")).to_contain_text("Call again")
 
 
+def test_it_goes_on_talking_over_a_network_that_breaks(
+    network: Network, assistant: MakeAssistant, window: OpenWindow
+) -> None:
+    page = window()
+    page.open(f"{network.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    page.say(COUNT)
+    page.wait_for_stats("talk.playedMs > 500")
+    network.break_down()
+    expect(page.page.locator("#status")).to_have_text("Reconnecting…")
+    network.mend()
+    heard = page.replies.locator(".heard")
+    expect(heard).to_contain_text("seven")
+    assert heard.inner_text().count("seven") == 1
+    page.wait_for_state("listening")
+    page.speak("What can you do?")
+    expect(page.turns).to_have_count(2)
+    expect(page.replies).to_have_count(2)
+    page.wait_for_states("reconnecting", "hearing", "speaking")
+    expect(page.notices).to_have_count(0)
+
+
 def test_it_offers_to_reconnect_when_the_server_dies(
     start_web: StartWeb, assistant: MakeAssistant, window: OpenWindow
 ) -> None:
@@ -163,8 +186,12 @@ def test_it_offers_to_reconnect_when_the_server_dies(
         page.open(f"{dying.url}/talk/{assistant(firstTurnMode='user_first')}")
         page.start()
         page.wait_for_state("listening")
+        page.page.clock.install()
         dying.kill()
+        page.wait_for_state("reconnecting")
+        page.page.clock.run_for(120_000)
         expect(page.notices).to_contain_text("was lost")
+        page.page.clock.resume()
         page.page.get_by_role("button", name="Reconnect").click()
         expect(page.notices).to_contain_text("could not be reached")
 
