@@ -55,18 +55,6 @@ var AbortedError = class extends AssistantError {
 var UnsupportedError = class extends AssistantError {
   name = "UnsupportedError";
 };
-var BY_STATUS = {
-  400: ValidationError,
-  401: AuthenticationError,
-  403: PermissionError,
-  404: NotFoundError,
-  409: ConflictError,
-  413: ValidationError,
-  415: ValidationError,
-  422: ValidationError,
-  429: RateLimitError
-};
-var RETRYABLE_STATUSES = /* @__PURE__ */ new Set([408, 425, 429, 500, 502, 503, 504]);
 var BY_CODE = [
   ["auth.forbidden", PermissionError],
   ["auth.", AuthenticationError],
@@ -74,11 +62,6 @@ var BY_CODE = [
   ["rate_limit.", RateLimitError],
   ["protocol.", ValidationError]
 ];
-function errorOfStatus(status, code, message, details = {}) {
-  const kind = BY_STATUS[status] ?? (status >= 500 ? ServerError : AssistantError);
-  const retryable = details.retryable ?? RETRYABLE_STATUSES.has(status);
-  return new kind(code, message, { ...details, status, retryable });
-}
 function errorOfCode(code, message, details = {}) {
   const kind = BY_CODE.find(([prefix]) => code.startsWith(prefix))?.[1] ?? AssistantError;
   return new kind(code, message, details);
@@ -136,6 +119,9 @@ var CLOSINGS = {
   4503: ["server.overloaded", "The server is busy."]
 };
 var RETRYABLE = /* @__PURE__ */ new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4429, 4503]);
+function closed() {
+  return new ConnectionError("conversation.closed", "The conversation is over.");
+}
 function errorOfClosing(code, told) {
   if (code === 1e3) return null;
   const details = { closeCode: code, retryable: RETRYABLE.has(code) };
@@ -174,16 +160,23 @@ async function openMicrophone(constraints = {}) {
 function stopStream(stream) {
   for (const track of stream.getTracks()) track.stop();
 }
+function sourceOf(context, stream) {
+  try {
+    return context.createMediaStreamSource(stream);
+  } catch (error) {
+    throw new MicrophoneError("missing", { cause: error });
+  }
+}
 var Microphone = class {
   stream;
   #source;
   #node;
   #track;
   #onLost;
-  /** `onLost` is called when the device goes away. */
+  /** `onLost` is called when the device goes away. Throws MicrophoneError. */
   constructor({ context }, stream, listeners) {
     this.stream = stream;
-    this.#source = context.createMediaStreamSource(stream);
+    this.#source = sourceOf(context, stream);
     this.#node = new AudioWorkletNode(context, "capture", {
       numberOfOutputs: 0,
       channelCount: 1,
@@ -198,14 +191,15 @@ var Microphone = class {
   close() {
     this.#track?.removeEventListener("ended", this.#onLost);
     this.#node.port.onmessage = null;
+    this.#node.port.postMessage("close");
     this.#source.disconnect();
     stopStream(this.stream);
   }
 };
 
 // src/voice/audio/worklet-sources.ts
-var CAPTURE_WORKLET = 'var y=(r,t)=>t===0?r:y(t,r%t);function d(r,t){let s=Math.ceil(24*Math.max(1,t/r)),n=.92*Math.min(1,r/t);return Array.from({length:r},(o,l)=>{let h=Float32Array.from({length:2*s},(i,a)=>{let e=a-s+1-l/r,f=e===0?n:Math.sin(Math.PI*n*e)/(Math.PI*e),M=Math.PI*e/s;return f*(.42+.5*Math.cos(M)+.08*Math.cos(2*M))}),m=h.reduce((i,a)=>i+a,0);return h.map(i=>i/m)})}var c=class{#s;#r;#n;#t;#e;#o=0;constructor(t,s){let n=y(Math.round(t),Math.round(s));this.#s=Math.round(s)/n,this.#r=Math.round(t)/n,this.#n=this.#s===this.#r?[]:d(this.#s,this.#r),this.#t=this.#n[0]?.length??0,this.#e=this.#h()}reset(){this.#e=this.#h(),this.#o=0}process(t){if(!this.#t)return t;let s=new Float32Array(this.#e.length+t.length);s.set(this.#e),s.set(t,this.#e.length);let n=(s.length-this.#t+1)*this.#s-this.#o,o=new Float32Array(Math.max(0,Math.ceil(n/this.#r)));for(let h=0;h<o.length;h+=1){let m=Math.floor(this.#o/this.#s),i=this.#n[this.#o%this.#s],a=0;for(let e=0;e<this.#t;e+=1)a+=i[e]*s[m+e];o[h]=a,this.#o+=this.#r}let l=Math.min(Math.floor(this.#o/this.#s),s.length);return this.#e=s.slice(l),this.#o-=l*this.#s,o}flush(){let t=this.#t?this.process(new Float32Array(this.#t/2)):new Float32Array(0);return this.reset(),t}#h(){return new Float32Array(this.#t?this.#t/2-1:0)}};var p=16e3,u=320,A=class extends AudioWorkletProcessor{#s=new c(sampleRate,p);#r=new Int16Array(u);#n=0;#t=0;process(t){let s=t[0]?.[0];if(!s)return!0;for(let n of this.#s.process(s)){let o=Math.max(-1,Math.min(1,n));this.#r[this.#n]=Math.round(o*32767),this.#t+=o*o,this.#n+=1,this.#n===u&&this.#e()}return!0}#e(){let t=this.#r.buffer,s=Math.sqrt(this.#t/u);this.port.postMessage({pcm:t,rms:s},[t]),this.#r=new Int16Array(u),this.#n=0,this.#t=0}};registerProcessor("capture",A);';
-var PLAYBACK_WORKLET = 'var y=(n,t)=>t===0?n:y(t,n%t);function A(n,t){let s=Math.ceil(24*Math.max(1,t/n)),e=.92*Math.min(1,n/t);return Array.from({length:n},(a,u)=>{let i=Float32Array.from({length:2*s},(h,l)=>{let o=l-s+1-u/n,m=o===0?e:Math.sin(Math.PI*e*o)/(Math.PI*o),f=Math.PI*o/s;return m*(.42+.5*Math.cos(f)+.08*Math.cos(2*f))}),r=i.reduce((h,l)=>h+l,0);return i.map(h=>h/r)})}var d=class{#s;#r;#n;#t;#e;#i=0;constructor(t,s){let e=y(Math.round(t),Math.round(s));this.#s=Math.round(s)/e,this.#r=Math.round(t)/e,this.#n=this.#s===this.#r?[]:A(this.#s,this.#r),this.#t=this.#n[0]?.length??0,this.#e=this.#h()}reset(){this.#e=this.#h(),this.#i=0}process(t){if(!this.#t)return t;let s=new Float32Array(this.#e.length+t.length);s.set(this.#e),s.set(t,this.#e.length);let e=(s.length-this.#t+1)*this.#s-this.#i,a=new Float32Array(Math.max(0,Math.ceil(e/this.#r)));for(let i=0;i<a.length;i+=1){let r=Math.floor(this.#i/this.#s),h=this.#n[this.#i%this.#s],l=0;for(let o=0;o<this.#t;o+=1)l+=h[o]*s[r+o];a[i]=l,this.#i+=this.#r}let u=Math.min(Math.floor(this.#i/this.#s),s.length);return this.#e=s.slice(u),this.#i-=u*this.#s,a}flush(){let t=this.#t?this.process(new Float32Array(this.#t/2)):new Float32Array(0);return this.reset(),t}#h(){return new Float32Array(this.#t?this.#t/2-1:0)}};var g=16e3,M=30,b=.2,F=.01,P=.005,c=.8,p=class extends AudioWorkletProcessor{#s=new d(g,sampleRate);#r=new Float32Array(Math.ceil(M*sampleRate));#n=0;#t=0;#e=!1;#i=!1;#h=1;#u=1;#a=[];constructor(){super(),this.port.onmessage=({data:t})=>this.#f(t)}process(t,s){let[e,...a]=s[0]??[];if(!e)return!0;let i=this.#i&&!this.#e?0:Math.min(e.length,this.#n-this.#t);for(let r=0;r<i;r+=1){let h=this.#e?1-(r+1)/i:1;this.#h+=P*(this.#u-this.#h);let l=this.#r[(this.#t+r)%this.#r.length];e[r]=h*w(l,this.#h)}for(let r of a)r.set(e);return this.#m(e,i),this.#d(),!0}#f(t){switch(t.type){case"begin":return this.#y(t.track);case"audio":return this.#l(this.#s.process(v(t.pcm)));case"flush":return this.#l(this.#s.flush());case"end":return this.#c();case"pause":this.#i=t.isPaused;return;case"gain":this.#u=t.gain;return;case"clear":this.#e||=this.#a.some(({id:s})=>s===t.track)}}#y(t){this.#c(),this.#d(),this.#i=!1,this.#a.push({id:t,endsAt:null,played:0,reported:0,peak:0,isPlaying:!1,isAudible:!1})}#c(){let t=this.#a.at(-1);!t||t.endsAt!==null||(this.#l(this.#s.flush()),t.endsAt=this.#n)}#l(t){if(!this.#e){for(let s of t)this.#r[this.#n%this.#r.length]=s,this.#n+=1;this.#t=Math.max(this.#t,this.#n-this.#r.length)}}#d(){if(this.#e){this.#e=!1,this.#i=!1,this.#t=this.#n,this.#s.reset();for(let t of this.#a.splice(0))this.#o("cleared",t)}}#m(t,s){let e=0;for(let i=this.#a[0];i;i=this.#a[0]){let r=i.endsAt??1/0,h=Math.min(s,r-this.#t);if(this.#A(i,t.subarray(e,Math.max(e,h))),e=Math.max(e,h),this.#t+e<r)break;this.#o("finished",i),this.#a.shift()}this.#t+=s;let a=this.#a[0],u=this.#t===this.#n||this.#i;a&&u&&a.played>a.reported&&this.#p(a)}#A(t,s){if(s.length){t.played+=s.length;for(let e of s)t.peak=Math.max(t.peak,Math.abs(e));t.isPlaying||this.#o("playing",t),t.isPlaying=!0,!t.isAudible&&t.peak>F&&(t.isAudible=!0,this.#o("audible",t)),t.played-t.reported>=b*sampleRate&&this.#p(t)}}#p(t){t.reported=t.played,this.#o("played",t)}#o(t,s){let e=Math.round(s.played/sampleRate*1e3);this.port.postMessage({type:t,track:s.id,playedMs:e,peak:s.peak})}};function w(n,t){let s=n*t;return t<=1||Math.abs(s)<=c?s:Math.sign(s)*(c+(1-c)*Math.tanh((Math.abs(s)-c)/(1-c)))}function v(n){return Float32Array.from(new Int16Array(n),t=>t/32768)}registerProcessor("playback",p);';
+var CAPTURE_WORKLET = 'var y=(r,t)=>t===0?r:y(t,r%t);function d(r,t){let s=Math.ceil(24*Math.max(1,t/r)),e=.92*Math.min(1,r/t);return Array.from({length:r},(o,l)=>{let h=Float32Array.from({length:2*s},(a,i)=>{let n=i-s+1-l/r,f=n===0?e:Math.sin(Math.PI*e*n)/(Math.PI*n),M=Math.PI*n/s;return f*(.42+.5*Math.cos(M)+.08*Math.cos(2*M))}),m=h.reduce((a,i)=>a+i,0);return h.map(a=>a/m)})}var c=class{#s;#r;#o;#t;#e;#n=0;constructor(t,s){let e=y(Math.round(t),Math.round(s));this.#s=Math.round(s)/e,this.#r=Math.round(t)/e,this.#o=this.#s===this.#r?[]:d(this.#s,this.#r),this.#t=this.#o[0]?.length??0,this.#e=this.#h()}reset(){this.#e=this.#h(),this.#n=0}process(t){if(!this.#t)return t;let s=new Float32Array(this.#e.length+t.length);s.set(this.#e),s.set(t,this.#e.length);let e=(s.length-this.#t+1)*this.#s-this.#n,o=new Float32Array(Math.max(0,Math.ceil(e/this.#r)));for(let h=0;h<o.length;h+=1){let m=Math.floor(this.#n/this.#s),a=this.#o[this.#n%this.#s],i=0;for(let n=0;n<this.#t;n+=1)i+=a[n]*s[m+n];o[h]=i,this.#n+=this.#r}let l=Math.min(Math.floor(this.#n/this.#s),s.length);return this.#e=s.slice(l),this.#n-=l*this.#s,o}flush(){let t=this.#t?this.process(new Float32Array(this.#t/2)):new Float32Array(0);return this.reset(),t}#h(){return new Float32Array(this.#t?this.#t/2-1:0)}};var p=16e3,u=320,F=new Float32Array(0),A=class extends AudioWorkletProcessor{#s=new c(sampleRate,p);#r=new Int16Array(u);#o=0;#t=0;#e=!1;constructor(){super(),this.port.onmessage=()=>this.#e=!0}process(t){if(this.#e)return!1;let s=t[0]?.[0]??F;for(let e of this.#s.process(s)){let o=Math.max(-1,Math.min(1,e));this.#r[this.#o]=Math.round(o*32767),this.#t+=o*o,this.#o+=1,this.#o===u&&this.#n()}return!0}#n(){let t=this.#r.buffer,s=Math.sqrt(this.#t/u);this.port.postMessage({pcm:t,rms:s},[t]),this.#r=new Int16Array(u),this.#o=0,this.#t=0}};registerProcessor("capture",A);';
+var PLAYBACK_WORKLET = 'var y=(n,t)=>t===0?n:y(t,n%t);function A(n,t){let s=Math.ceil(24*Math.max(1,t/n)),e=.92*Math.min(1,n/t);return Array.from({length:n},(a,u)=>{let i=Float32Array.from({length:2*s},(h,l)=>{let o=l-s+1-u/n,m=o===0?e:Math.sin(Math.PI*e*o)/(Math.PI*o),f=Math.PI*o/s;return m*(.42+.5*Math.cos(f)+.08*Math.cos(2*f))}),r=i.reduce((h,l)=>h+l,0);return i.map(h=>h/r)})}var d=class{#s;#r;#n;#t;#e;#i=0;constructor(t,s){let e=y(Math.round(t),Math.round(s));this.#s=Math.round(s)/e,this.#r=Math.round(t)/e,this.#n=this.#s===this.#r?[]:A(this.#s,this.#r),this.#t=this.#n[0]?.length??0,this.#e=this.#h()}reset(){this.#e=this.#h(),this.#i=0}process(t){if(!this.#t)return t;let s=new Float32Array(this.#e.length+t.length);s.set(this.#e),s.set(t,this.#e.length);let e=(s.length-this.#t+1)*this.#s-this.#i,a=new Float32Array(Math.max(0,Math.ceil(e/this.#r)));for(let i=0;i<a.length;i+=1){let r=Math.floor(this.#i/this.#s),h=this.#n[this.#i%this.#s],l=0;for(let o=0;o<this.#t;o+=1)l+=h[o]*s[r+o];a[i]=l,this.#i+=this.#r}let u=Math.min(Math.floor(this.#i/this.#s),s.length);return this.#e=s.slice(u),this.#i-=u*this.#s,a}flush(){let t=this.#t?this.process(new Float32Array(this.#t/2)):new Float32Array(0);return this.reset(),t}#h(){return new Float32Array(this.#t?this.#t/2-1:0)}};var g=16e3,M=30,b=.2,F=.01,P=.005,c=.8,p=class extends AudioWorkletProcessor{#s=new d(g,sampleRate);#r=new Float32Array(Math.ceil(M*sampleRate));#n=0;#t=0;#e=!1;#i=!1;#h=!1;#l=1;#c=1;#a=[];constructor(){super(),this.port.onmessage=({data:t})=>this.#y(t)}process(t,s){let[e,...a]=s[0]??[];if(!e)return!this.#h;let i=this.#i&&!this.#e?0:Math.min(e.length,this.#n-this.#t);for(let r=0;r<i;r+=1){let h=this.#e?1-(r+1)/i:1;this.#l+=P*(this.#c-this.#l);let l=this.#r[(this.#t+r)%this.#r.length];e[r]=h*w(l,this.#l)}for(let r of a)r.set(e);return this.#A(e,i),this.#p(),!this.#h}#y(t){switch(t.type){case"begin":return this.#m(t.track);case"audio":return this.#u(this.#s.process(v(t.pcm)));case"flush":return this.#u(this.#s.flush());case"end":return this.#d();case"pause":this.#i=t.isPaused;return;case"gain":this.#c=t.gain;return;case"close":this.#h=!0;return;case"clear":this.#e||=this.#a.some(({id:s})=>s===t.track)}}#m(t){this.#d(),this.#p(),this.#i=!1,this.#a.push({id:t,endsAt:null,played:0,reported:0,peak:0,isPlaying:!1,isAudible:!1})}#d(){let t=this.#a.at(-1);!t||t.endsAt!==null||(this.#u(this.#s.flush()),t.endsAt=this.#n)}#u(t){if(!this.#e){for(let s of t)this.#r[this.#n%this.#r.length]=s,this.#n+=1;this.#t=Math.max(this.#t,this.#n-this.#r.length)}}#p(){if(this.#e){this.#e=!1,this.#i=!1,this.#t=this.#n,this.#s.reset();for(let t of this.#a.splice(0))this.#o("cleared",t)}}#A(t,s){let e=0;for(let i=this.#a[0];i;i=this.#a[0]){let r=i.endsAt??1/0,h=Math.min(s,r-this.#t);if(this.#g(i,t.subarray(e,Math.max(e,h))),e=Math.max(e,h),this.#t+e<r)break;this.#o("finished",i),this.#a.shift()}this.#t+=s;let a=this.#a[0],u=this.#t===this.#n||this.#i;a&&u&&a.played>a.reported&&this.#f(a)}#g(t,s){if(s.length){t.played+=s.length;for(let e of s)t.peak=Math.max(t.peak,Math.abs(e));t.isPlaying||this.#o("playing",t),t.isPlaying=!0,!t.isAudible&&t.peak>F&&(t.isAudible=!0,this.#o("audible",t)),t.played-t.reported>=b*sampleRate&&this.#f(t)}}#f(t){t.reported=t.played,this.#o("played",t)}#o(t,s){let e=Math.round(s.played/sampleRate*1e3);this.port.postMessage({type:t,track:s.id,playedMs:e,peak:s.peak})}};function w(n,t){let s=n*t;return t<=1||Math.abs(s)<=c?s:Math.sign(s)*(c+(1-c)*Math.tanh((Math.abs(s)-c)/(1-c)))}function v(n){return Float32Array.from(new Int16Array(n),t=>t/32768)}registerProcessor("playback",p);';
 
 // src/voice/audio/sound.ts
 function hasSound() {
@@ -226,7 +220,7 @@ var Sound = class {
   close() {
     for (const type of WAKING) removeEventListener(type, this.resume);
     document.removeEventListener("visibilitychange", this.resume);
-    if (this.context.state !== "closed") void this.context.close();
+    this.context.close().catch(() => void 0);
   }
 };
 var WAKING = ["pointerdown", "keydown"];
@@ -300,6 +294,7 @@ var Player = class {
   }
   close() {
     this.#node.port.onmessage = null;
+    this.#post({ type: "close" });
     this.#node.disconnect();
   }
   #post(message) {
@@ -324,7 +319,7 @@ var Devices = class {
   constructor(options, listener) {
     this.#options = options;
     this.#listener = listener;
-    this.#sound = options.sound ?? null;
+    this.#sound = options.sound ? Promise.resolve(options.sound) : null;
     this.setVolume(options.volume ?? 1);
   }
   get isMuted() {
@@ -344,9 +339,15 @@ var Devices = class {
     this.#player = new Player(await this.#openSound(), (report2) => this.#listener.report(report2));
     this.setVolume(this.#volume);
   }
-  /** Rejects with MicrophoneError or UnsupportedError; does nothing where it is on already. */
+  /**
+   * Rejects with MicrophoneError or UnsupportedError, and with ConnectionError after the end; does
+   * nothing where it is on already.
+   */
   openMicrophone(options) {
-    if (this.#microphone) return Promise.resolve();
+    if (this.#isClosed || this.#microphone) {
+      if (options.stream && options.stream !== this.#microphone?.stream) stopStream(options.stream);
+      return this.#isClosed ? Promise.reject(closed()) : Promise.resolve();
+    }
     const opening = this.#opening ??= this.#listen(options, this.#stops);
     const done = () => {
       if (this.#opening === opening) this.#opening = null;
@@ -373,13 +374,19 @@ var Devices = class {
     this.closeMicrophone();
     this.#player?.close();
     this.#player = null;
-    if (this.#sound !== this.#options.sound) this.#sound?.close();
+    const close = (sound) => sound.close();
+    if (!this.#options.sound) this.#sound?.then(close, () => void 0);
     this.#sound = null;
   }
+  /** One audio thread, also for those who ask while it opens. */
   async #openSound() {
-    const sound = this.#sound ??= await openSound(this.#options);
-    if (this.#isClosed) this.close();
-    return sound;
+    const opening = this.#sound ??= openSound(this.#options);
+    try {
+      return await opening;
+    } catch (error) {
+      this.#sound = null;
+      throw error;
+    }
   }
   async #listen({ stream, constraints }, stops) {
     const opened = stream ?? await openMicrophone(constraints);
@@ -422,11 +429,14 @@ function addressOf(socketUrl, assistantId, access) {
   if (access.kind === "ticket") url.searchParams.set("ticket", access.ticket);
   return { url: url.href, protocols: access.kind === "key" ? ["bearer", access.key] : [] };
 }
+function isObject(value) {
+  return typeof value === "object" && value !== null;
+}
 function decode(text) {
   try {
     const event = JSON.parse(text);
-    if (typeof event !== "object" || event === null || !("type" in event)) return null;
-    return { data: {}, ...event };
+    if (!isObject(event) || typeof event["type"] !== "string") return null;
+    return { ...event, data: isObject(event["data"]) ? event["data"] : {} };
   } catch {
     return null;
   }
@@ -893,7 +903,7 @@ var Session = class {
     for (let attempt = 1; lostForMs() < this.#options.reconnect.giveUpAfterMs; attempt += 1) {
       const delayMs = backoffMs(attempt);
       this.#listener.reconnecting({ attempt, delayMs });
-      await this.#pause(delayMs);
+      if (this.#state === "lost") await this.#pause(delayMs);
       if (this.#state !== "lost") return;
       const failure2 = await this.#goOn(lostForMs()).then(() => null, (error) => error);
       if (failure2 === null || this.#state !== "lost") return;
@@ -967,9 +977,6 @@ function soon(task) {
     task();
   };
   port2.postMessage(null);
-}
-function closed() {
-  return new ConnectionError("conversation.closed", "The conversation is over.");
 }
 function errorOfEvent({ data }) {
   return errorOfCode(data["code"], data["message"], { retryable: data["retryable"] === true });
@@ -1046,7 +1053,9 @@ var Toolbox = class {
   }
   async #outcome(call) {
     const handler = this.#handlers[call.name];
-    if (!handler || !Object.hasOwn(this.#handlers, call.name)) return { code: 501, message: "This client has no such tool." };
+    if (!handler || !Object.hasOwn(this.#handlers, call.name)) {
+      return { code: 501, message: "This client has no such tool." };
+    }
     try {
       const output = await handler(call.arguments, call);
       return { code: 200, message: "ok", output: sendable(output) };
@@ -1246,7 +1255,10 @@ var Conversation = class extends Emitter {
     return this.#closing;
   }
   // --- Sound -----------------------------------------------------------------------------------
-  /** Lets the assistant hear. Rejects with MicrophoneError or UnsupportedError; writing goes on. */
+  /**
+   * Lets the assistant hear. Rejects with MicrophoneError or UnsupportedError, and writing goes on;
+   * with ConnectionError where the conversation is over.
+   */
   startMicrophone(options = {}) {
     return quiet(this.#devices.openMicrophone(options));
   }
@@ -1350,7 +1362,7 @@ var Conversation = class extends Emitter {
       case "assistant.response.final":
         return this.#end(event);
       case "assistant.citations": {
-        const sources = data["citations"].map(sourceOf);
+        const sources = data["citations"].map(sourceOf2);
         const reply = this.#reply(event);
         reply.sources = [...reply.sources, ...sources];
         return this.emit("sources", sources, { ...reply });
@@ -1495,7 +1507,7 @@ var Conversation = class extends Emitter {
     this.emit("state", now);
   }
 };
-function sourceOf(citation) {
+function sourceOf2(citation) {
   return {
     index: citation["index"],
     document: citation["document"],
@@ -1574,8 +1586,6 @@ export {
   UnsupportedError,
   ValidationError,
   durationMs,
-  errorOfCode,
-  errorOfStatus,
   hasSound,
   openConversation,
   openMicrophone,

@@ -78,14 +78,20 @@ var Resampler = class {
 // src/voice/worklets/capture.ts
 var RATE = 16e3;
 var FRAME_SAMPLES = 320;
+var NOTHING = new Float32Array(0);
 var Capture = class extends AudioWorkletProcessor {
   #resampler = new Resampler(sampleRate, RATE);
   #frame = new Int16Array(FRAME_SAMPLES);
   #filled = 0;
   #energy = 0;
+  #isClosed = false;
+  constructor() {
+    super();
+    this.port.onmessage = () => this.#isClosed = true;
+  }
   process(inputs) {
-    const channel = inputs[0]?.[0];
-    if (!channel) return true;
+    if (this.#isClosed) return false;
+    const channel = inputs[0]?.[0] ?? NOTHING;
     for (const sample of this.#resampler.process(channel)) {
       const level = Math.max(-1, Math.min(1, sample));
       this.#frame[this.#filled] = Math.round(level * 32767);

@@ -90,6 +90,7 @@ var Playback = class extends AudioWorkletProcessor {
   #read = 0;
   #isClearing = false;
   #isPaused = false;
+  #isClosed = false;
   #gain = 1;
   #wantedGain = 1;
   #tracks = [];
@@ -99,7 +100,7 @@ var Playback = class extends AudioWorkletProcessor {
   }
   process(_inputs, outputs) {
     const [speaker, ...others] = outputs[0] ?? [];
-    if (!speaker) return true;
+    if (!speaker) return !this.#isClosed;
     const isFrozen = this.#isPaused && !this.#isClearing;
     const count = isFrozen ? 0 : Math.min(speaker.length, this.#written - this.#read);
     for (let i = 0; i < count; i += 1) {
@@ -111,7 +112,7 @@ var Playback = class extends AudioWorkletProcessor {
     for (const channel of others) channel.set(speaker);
     this.#count(speaker, count);
     this.#drop();
-    return true;
+    return !this.#isClosed;
   }
   #receive(message) {
     switch (message.type) {
@@ -128,6 +129,9 @@ var Playback = class extends AudioWorkletProcessor {
         return;
       case "gain":
         this.#wantedGain = message.gain;
+        return;
+      case "close":
+        this.#isClosed = true;
         return;
       case "clear":
         this.#isClearing ||= this.#tracks.some(({ id }) => id === message.track);

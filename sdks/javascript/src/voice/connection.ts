@@ -7,8 +7,6 @@ import type { Access, SessionMetadata, SessionOverrides } from "./protocol.js";
 import { reconnectPolicy, type ReconnectOptions } from "./reconnect.js";
 import type { ToolHandlers } from "./tools.js";
 
-export type { AudioOptions } from "./audio/devices.js";
-
 export interface ConversationOptions {
   /** Default: "audio" where there is sound, else "text". */
   output?: "audio" | "text";

@@ -4,7 +4,7 @@ import { Devices, type AudioOptions, type MicrophoneOptions } from "./audio/devi
 import type { PlaybackReport } from "./audio/player.js";
 import { Framer } from "./backlog.js";
 import { Emitter } from "./emitter.js";
-import { ConversationError, InterruptedError } from "./errors.js";
+import { ConversationError, InterruptedError, closed } from "./errors.js";
 import type {
   Closing,
   ConversationEvents,
@@ -17,7 +17,7 @@ import type {
 } from "./events.js";
 import { MAX_TEXT_LENGTH, bytesOf, durationMs, type ClientMessage } from "./protocol.js";
 import { Replies, type Waiting } from "./replies.js";
-import { Session, closed, type SessionOptions, type SoundPosition } from "./session.js";
+import { Session, type SessionOptions, type SoundPosition } from "./session.js";
 import { limit } from "./timers.js";
 import {
   Toolbox,
@@ -177,7 +177,10 @@ export class Conversation extends Emitter<ConversationEvents> {
 
   // --- Sound -----------------------------------------------------------------------------------
 
-  /** Lets the assistant hear. Rejects with MicrophoneError or UnsupportedError; writing goes on. */
+  /**
+   * Lets the assistant hear. Rejects with MicrophoneError or UnsupportedError, and writing goes on;
+   * with ConnectionError where the conversation is over.
+   */
   startMicrophone(options: MicrophoneOptions = {}): Promise<void> {
     return quiet(this.#devices.openMicrophone(options));
   }

@@ -75,6 +75,11 @@ const CLOSINGS: Record<number, [code: string, message: string]> = {
 };
 const RETRYABLE = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4429, 4503]);
 
+/** For what is still wanted of a conversation that is over. */
+export function closed(): AssistantError {
+  return new ConnectionError("conversation.closed", "The conversation is over.");
+}
+
 /** Why a socket was closed; null for a conversation that ended in order. */
 export function errorOfClosing(code: number, told: ServerEvent | null): AssistantError | null {
   if (code === 1000) return null;

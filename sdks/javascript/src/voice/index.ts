@@ -1,5 +1,19 @@
 /** The voice part: conversations, and the sound of a page. */
-export * from "../errors.js";
+export {
+  AbortedError,
+  AssistantError,
+  AuthenticationError,
+  ConflictError,
+  ConnectionError,
+  NotFoundError,
+  PermissionError,
+  RateLimitError,
+  ServerError,
+  TimeoutError,
+  UnsupportedError,
+  ValidationError,
+  type ErrorDetails,
+} from "../errors.js";
 export type { AudioOptions, MicrophoneOptions } from "./audio/devices.js";
 export { openMicrophone } from "./audio/microphone.js";
 export type { PlaybackReport } from "./audio/player.js";

@@ -37,7 +37,7 @@ const CLOSING = 2;
 const CLOSED = 3;
 const NO_CODE = 1005;
 const LOST = 1006;
-/** How long the server may take to say goodbye. */
+/** How long the server may take to close the connection after a goodbye. */
 const GOODBYE_MS = 2000;
 /** Appended to the key by both sides (RFC 6455, 1.3). */
 const MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -71,14 +71,13 @@ class NodeSocket implements WebSocketLike {
     });
     this.#request.on("upgrade", (response, stream, head) => {
       if (response.headers["sec-websocket-accept"] === acceptOf(key)) this.#open(stream, head);
-      else stream.destroy();
+      else {
+        stream.destroy();
+        this.#refuse();
+      }
     });
     this.#request.on("error", () => this.#end());
-    // The server does not change to the protocol.
-    this.#request.on("response", () => {
-      this.#request.destroy();
-      this.#end();
-    });
+    this.#request.on("response", () => this.#refuse());
     this.#request.end();
   }
 
@@ -94,13 +93,20 @@ class NodeSocket implements WebSocketLike {
   }
 
   close(code = 1000): void {
-    if (this.readyState === CONNECTING) {
-      this.#request.destroy();
-      return this.#end();
-    }
+    if (this.readyState === CONNECTING) return this.#refuse();
     if (this.readyState !== OPEN) return;
-    this.readyState = CLOSING;
     this.#write(CLOSE, new Uint8Array([code >> 8, code & 0xff]));
+    this.#awaitEnd();
+  }
+
+  /** No WebSocket comes of it: the server does not change to the protocol, or nobody wants it to. */
+  #refuse(): void {
+    this.#request.destroy();
+    this.#end();
+  }
+
+  #awaitEnd(): void {
+    this.readyState = CLOSING;
     const timer = setTimeout(() => this.#stream?.destroy(), GOODBYE_MS);
     this.addEventListener("close", () => clearTimeout(timer));
   }
@@ -139,8 +145,10 @@ class NodeSocket implements WebSocketLike {
     const [high, low] = payload;
     const code = high === undefined || low === undefined ? NO_CODE : (high << 8) | low;
     this.#farewell = { code, reason: new TextDecoder().decode(payload.slice(2)) };
-    if (this.readyState === OPEN) this.#write(CLOSE, payload.slice(0, 2));
-    this.readyState = CLOSING;
+    if (this.readyState === OPEN) {
+      this.#write(CLOSE, payload.slice(0, 2));
+      this.#awaitEnd();
+    }
     this.#stream?.end();
   }
 

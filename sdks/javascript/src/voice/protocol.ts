@@ -84,12 +84,16 @@ export type ClientMessage =
       }[];
     };
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
 /** The event in a text frame; null for what is none. */
 export function decode(text: string): ServerEvent | null {
   try {
     const event: unknown = JSON.parse(text);
-    if (typeof event !== "object" || event === null || !("type" in event)) return null;
-    return { data: {}, ...event } as ServerEvent;
+    if (!isObject(event) || typeof event["type"] !== "string") return null;
+    return { ...event, data: isObject(event["data"]) ? event["data"] : {} } as ServerEvent;
   } catch {
     return null;
   }

@@ -7,7 +7,7 @@ import {
   errorOfCode,
 } from "../errors.js";
 import { Backlog } from "./backlog.js";
-import { errorOfClosing } from "./errors.js";
+import { closed, errorOfClosing } from "./errors.js";
 import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
 import { Link, type WebSocketClass } from "./link.js";
 import {
@@ -294,7 +294,8 @@ export class Session {
     for (let attempt = 1; lostForMs() < this.#options.reconnect.giveUpAfterMs; attempt += 1) {
       const delayMs = backoffMs(attempt);
       this.#listener.reconnecting({ attempt, delayMs });
-      await this.#pause(delayMs);
+      // A listener may have closed it.
+      if (this.#state === "lost") await this.#pause(delayMs);
       if (this.#state !== "lost") return;
       const failure = await this.#goOn(lostForMs()).then(() => null, (error: unknown) => error);
       if (failure === null || this.#state !== "lost") return;
@@ -379,11 +380,6 @@ function soon(task: () => void): void {
     task();
   };
   port2.postMessage(null);
-}
-
-/** For what is still wanted of a conversation that is over. */
-export function closed(): AssistantError {
-  return new ConnectionError("conversation.closed", "The conversation is over.");
 }
 
 function errorOfEvent({ data }: ServerEvent): AssistantError {

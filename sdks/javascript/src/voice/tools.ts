@@ -129,7 +129,9 @@ export class Toolbox {
   async #outcome(call: ToolCall): Promise<ToolOutcome> {
     const handler = this.#handlers[call.name];
     // Every object has a toString, which is no tool.
-    if (!handler || !Object.hasOwn(this.#handlers, call.name)) return { code: 501, message: "This client has no such tool." };
+    if (!handler || !Object.hasOwn(this.#handlers, call.name)) {
+      return { code: 501, message: "This client has no such tool." };
+    }
     try {
       const output = await handler(call.arguments, call);
       return { code: 200, message: "ok", output: sendable(output) };

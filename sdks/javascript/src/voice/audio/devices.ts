@@ -1,5 +1,5 @@
 /** The microphone and the loudspeaker of one conversation. */
-import { MicrophoneError } from "../errors.js";
+import { MicrophoneError, closed } from "../errors.js";
 import { Microphone, openMicrophone, stopStream, type Frame } from "./microphone.js";
 import { Player, type PlaybackReport } from "./player.js";
 import { openSound, type Sound, type SoundOptions } from "./sound.js";
@@ -33,7 +33,7 @@ const LOUDEST = 2;
 export class Devices {
   readonly #options: AudioOptions;
   readonly #listener: DeviceListener;
-  #sound: Sound | null;
+  #sound: Promise<Sound> | null;
   #player: Player | null = null;
   #microphone: Microphone | null = null;
   #opening: Promise<void> | null = null;
@@ -46,7 +46,7 @@ export class Devices {
   constructor(options: AudioOptions, listener: DeviceListener) {
     this.#options = options;
     this.#listener = listener;
-    this.#sound = options.sound ?? null;
+    this.#sound = options.sound ? Promise.resolve(options.sound) : null;
     this.setVolume(options.volume ?? 1);
   }
 
@@ -72,9 +72,15 @@ export class Devices {
     this.setVolume(this.#volume);
   }
 
-  /** Rejects with MicrophoneError or UnsupportedError; does nothing where it is on already. */
+  /**
+   * Rejects with MicrophoneError or UnsupportedError, and with ConnectionError after the end; does
+   * nothing where it is on already.
+   */
   openMicrophone(options: MicrophoneOptions): Promise<void> {
-    if (this.#microphone) return Promise.resolve();
+    if (this.#isClosed || this.#microphone) {
+      if (options.stream && options.stream !== this.#microphone?.stream) stopStream(options.stream);
+      return this.#isClosed ? Promise.reject(closed()) : Promise.resolve();
+    }
     const opening = (this.#opening ??= this.#listen(options, this.#stops));
     const done = (): void => {
       if (this.#opening === opening) this.#opening = null;
@@ -106,14 +112,20 @@ export class Devices {
     this.closeMicrophone();
     this.#player?.close();
     this.#player = null;
-    if (this.#sound !== this.#options.sound) this.#sound?.close();
+    const close = (sound: Sound): void => sound.close();
+    if (!this.#options.sound) this.#sound?.then(close, () => undefined);
     this.#sound = null;
   }
 
+  /** One audio thread, also for those who ask while it opens. */
   async #openSound(): Promise<Sound> {
-    const sound = (this.#sound ??= await openSound(this.#options));
-    if (this.#isClosed) this.close();
-    return sound;
+    const opening = (this.#sound ??= openSound(this.#options));
+    try {
+      return await opening;
+    } catch (error) {
+      this.#sound = null;
+      throw error;
+    }
   }
 
   async #listen({ stream, constraints }: MicrophoneOptions, stops: number): Promise<void> {

@@ -45,6 +45,15 @@ export function stopStream(stream: MediaStream): void {
   for (const track of stream.getTracks()) track.stop();
 }
 
+function sourceOf(context: AudioContext, stream: MediaStream): MediaStreamAudioSourceNode {
+  try {
+    return context.createMediaStreamSource(stream);
+  } catch (error) {
+    // A stream of a camera only, say.
+    throw new MicrophoneError("missing", { cause: error });
+  }
+}
+
 /** A microphone that is listened to. */
 export class Microphone {
   readonly stream: MediaStream;
@@ -53,14 +62,14 @@ export class Microphone {
   readonly #track: MediaStreamTrack | undefined;
   readonly #onLost: () => void;
 
-  /** `onLost` is called when the device goes away. */
+  /** `onLost` is called when the device goes away. Throws MicrophoneError. */
   constructor(
     { context }: Sound,
     stream: MediaStream,
     listeners: { onFrame: (frame: Frame) => void; onLost: () => void },
   ) {
     this.stream = stream;
-    this.#source = context.createMediaStreamSource(stream);
+    this.#source = sourceOf(context, stream);
     this.#node = new AudioWorkletNode(context, "capture", {
       numberOfOutputs: 0,
       channelCount: 1,
@@ -76,6 +85,7 @@ export class Microphone {
   close(): void {
     this.#track?.removeEventListener("ended", this.#onLost);
     this.#node.port.onmessage = null;
+    this.#node.port.postMessage("close");
     this.#source.disconnect();
     stopStream(this.stream);
   }

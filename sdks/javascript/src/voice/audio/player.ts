@@ -60,6 +60,7 @@ export class Player {
 
   close(): void {
     this.#node.port.onmessage = null;
+    this.#post({ type: "close" });
     this.#node.disconnect();
   }
 

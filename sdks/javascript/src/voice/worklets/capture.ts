@@ -1,21 +1,29 @@
 /**
  * The microphone's audio thread: any device rate in; 16 kHz, s16le, mono out, in frames of 20 ms.
- * Posts {pcm: ArrayBuffer of 640 bytes, rms: 0..1} for every frame.
+ * Posts {pcm: ArrayBuffer of 640 bytes, rms: 0..1} for every frame, until it is sent anything.
  */
 import { Resampler } from "../audio/resampler.js";
 
 const RATE = 16000;
 const FRAME_SAMPLES = 320;
+const NOTHING = new Float32Array(0);
 
 class Capture extends AudioWorkletProcessor {
   readonly #resampler = new Resampler(sampleRate, RATE);
   #frame = new Int16Array(FRAME_SAMPLES);
   #filled = 0;
   #energy = 0;
+  #isClosed = false;
+
+  constructor() {
+    super();
+    this.port.onmessage = () => (this.#isClosed = true);
+  }
 
   process(inputs: Float32Array[][]): boolean {
-    const channel = inputs[0]?.[0];
-    if (!channel) return true; // the microphone is not connected yet, or was unplugged
+    if (this.#isClosed) return false;
+    // Without a channel the microphone is not connected yet, or was unplugged.
+    const channel = inputs[0]?.[0] ?? NOTHING;
     for (const sample of this.#resampler.process(channel)) {
       const level = Math.max(-1, Math.min(1, sample));
       this.#frame[this.#filled] = Math.round(level * 32767);

@@ -3,7 +3,7 @@
  * rate of the device. Speech comes in tracks (one per spoken answer) and is counted per track.
  *
  * In:  {type: "begin", track}, {type: "audio", pcm}, {type: "flush"}, {type: "end"},
- *      {type: "pause", isPaused}, {type: "clear", track}, {type: "gain", gain}
+ *      {type: "pause", isPaused}, {type: "clear", track}, {type: "gain", gain}, {type: "close"}
  * Out: {type: "playing" | "audible" | "played" | "finished" | "cleared", track, playedMs, peak}
  */
 import { Resampler } from "../audio/resampler.js";
@@ -32,7 +32,7 @@ interface Track {
 type Message =
   | { type: "begin" | "clear"; track: string }
   | { type: "audio"; pcm: ArrayBuffer }
-  | { type: "flush" | "end" }
+  | { type: "flush" | "end" | "close" }
   | { type: "pause"; isPaused: boolean }
   | { type: "gain"; gain: number };
 
@@ -44,6 +44,7 @@ class Playback extends AudioWorkletProcessor {
   #read = 0;
   #isClearing = false;
   #isPaused = false;
+  #isClosed = false;
   #gain = 1;
   #wantedGain = 1;
   readonly #tracks: Track[] = [];
@@ -55,7 +56,7 @@ class Playback extends AudioWorkletProcessor {
 
   process(_inputs: Float32Array[][], outputs: Float32Array[][]): boolean {
     const [speaker, ...others] = outputs[0] ?? [];
-    if (!speaker) return true;
+    if (!speaker) return !this.#isClosed;
     const isFrozen = this.#isPaused && !this.#isClearing;
     const count = isFrozen ? 0 : Math.min(speaker.length, this.#written - this.#read);
     for (let i = 0; i < count; i += 1) {
@@ -68,7 +69,8 @@ class Playback extends AudioWorkletProcessor {
     for (const channel of others) channel.set(speaker);
     this.#count(speaker, count);
     this.#drop();
-    return true;
+    // Until it says so, the browser keeps the processor and its memory, also of a node let go.
+    return !this.#isClosed;
   }
 
   #receive(message: Message): void {
@@ -86,6 +88,9 @@ class Playback extends AudioWorkletProcessor {
         return;
       case "gain":
         this.#wantedGain = message.gain;
+        return;
+      case "close":
+        this.#isClosed = true;
         return;
       case "clear":
         this.#isClearing ||= this.#tracks.some(({ id }) => id === message.track);
