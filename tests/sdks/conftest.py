@@ -7,7 +7,6 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 
 import pytest
 from ai_video_assistant import AIVideoAssistant, models
@@ -15,8 +14,6 @@ from ai_video_assistant import AIVideoAssistant, models
 from providers.fakes import Behaviour, FakeUpstream
 from tests.browser import product as products
 from tests.browser.product import ROOT, Product, Web
-
-StartWeb = Callable[[], AbstractContextManager[Web]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +33,9 @@ class Server:
         return {**os.environ, "AI_VIDEO_ASSISTANT_API_KEY": self.key}
 
 
-def _own_redis() -> str:
-    """A database of Redis that the tests beside, which empty theirs, do not empty."""
-    address, _, number = os.environ["REDIS_URL"].rpartition("/")
-    return f"{address}/{int(number) + 8}"
-
-
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
-    folder = tmp_path_factory.mktemp("sdks")
-    return products.install(folder, name="sdks", REDIS_URL=_own_redis())
+def product(installation: Product) -> Product:
+    return installation
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +68,6 @@ def make_key(product: Product) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def server(web: Web, make_key: Callable[..., str]) -> Server:
     return Server(web.url, make_key("dora", "--rpm", "100000"))
-
-
-@pytest.fixture
-def start_web(product: Product) -> StartWeb:
-    """Starts a web process that the test may kill."""
-    return product.web
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,14 @@ NODE = _WHEEL / "bin" / "node"
 NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
+def is_installed() -> bool:
+    """Whether there is Node, with the libraries of the package."""
+    return NODE.exists() and (PACKAGE / "node_modules").exists()
+
+
 def require_node() -> None:
     """Skips the test where Node could not be installed; in CI it always can."""
-    if NODE.exists() and (PACKAGE / "node_modules").exists():
+    if is_installed():
         return
     if os.environ.get("CI"):
         pytest.fail("Node or the libraries of sdks/javascript are missing; `make setup` has them")

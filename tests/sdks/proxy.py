@@ -23,6 +23,11 @@ class Proxy:
         self.connections = 0
 
     @property
+    def open_connections(self) -> int:
+        """Those that neither side has closed."""
+        return len(self._tasks)
+
+    @property
     def http_url(self) -> str:
         return f"http://localhost:{self.port}"
 

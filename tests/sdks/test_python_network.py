@@ -116,14 +116,17 @@ async def test_it_gives_up_after_the_retries_that_it_has(is_async: bool) -> None
     assert (server.requests, failed.value.status) == (2, 503)
 
 
-async def test_it_sends_again_what_was_refused_before_it_was_done() -> None:
-    async with answering((429, "Retry-After: 0")) as server:
+@pytest.mark.parametrize("refusal", [(429, "Retry-After: 0"), (503, "Retry-After: 0")])
+async def test_it_sends_again_what_was_refused_before_it_was_done(
+    refusal: tuple[int, str],
+) -> None:
+    async with answering(refusal) as server:
         with pytest.raises(errors.UnexpectedAnswerError):  # the second answer is a list
             await created(server.url)
     assert server.requests == 2
 
 
-@pytest.mark.parametrize("failure", [CUT, (502, ""), (500, "")])
+@pytest.mark.parametrize("failure", [CUT, (502, ""), (503, ""), (500, "")])
 async def test_it_does_not_send_again_what_may_have_been_done(
     failure: str | tuple[int, str],
 ) -> None:
@@ -163,6 +166,22 @@ async def test_nobody_there_is_an_error(is_async: bool) -> None:
         url = server.url
     with pytest.raises(errors.APIConnectionError, match="localhost"):
         await listed(url, is_async=is_async, max_retries=1)
+
+
+async def test_what_is_not_encoded_as_it_says_is_an_error() -> None:
+    async with answering((200, "Content-Encoding: gzip")) as server:
+        with pytest.raises(errors.APIConnectionError, match="localhost"):
+            await listed(server.url, is_async=True, max_retries=0)
+
+
+async def test_a_client_that_was_closed_says_so() -> None:
+    plain, awaited = AIVideoAssistant(api_key="k"), AsyncAIVideoAssistant(api_key="k")
+    plain.close()
+    await awaited.close()
+    with pytest.raises(errors.ConfigurationError, match="closed"):
+        plain.with_options(timeout=3).assistants.list()
+    with pytest.raises(errors.ConfigurationError, match="closed"):
+        await awaited.assistants.list()
 
 
 async def test_a_redirection_does_not_get_the_key() -> None:

@@ -125,6 +125,75 @@ async def test_the_reason_that_the_server_tells_counts_more_than_the_code() -> N
                 pass
 
 
+async def test_what_went_wrong_before_is_not_why_a_connection_breaks() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await started(socket)
+        await say(socket, "error", 2, code="protocol.invalid_message", message="Not so.")
+        socket.transport.abort()
+
+    async def later(socket: ServerConnection) -> None:
+        await started(socket)
+        await say(socket, "error", 2, code="protocol.invalid_message", message="Not so.")
+        await say(socket, "heartbeat", 3)
+        await socket.close(4408)
+
+    for broken, code in ((script, "connection.lost"), (later, "inactivity")):
+        async with talking(broken, reconnect=False) as conversation:
+            with pytest.raises(errors.ConversationClosedError) as closed:
+                async for _event in conversation:
+                    pass
+        assert closed.value.code == code
+
+
+async def test_a_conversation_is_entered_once() -> None:
+    async with talking(closes(1000, after=started)) as conversation:
+        with pytest.raises(errors.ConfigurationError, match="entered once"):
+            await conversation.__aenter__()
+    with pytest.raises(errors.ConfigurationError, match="entered once"):
+        await conversation.__aenter__()
+
+
+async def test_events_are_kept_for_as_long_as_somebody_reads_them() -> None:
+    async def script(socket: ServerConnection) -> None:
+        await started(socket)
+        for seq in (2, 3):
+            await socket.recv()
+            await say(socket, "heartbeat", seq)
+        await socket.recv()
+
+    async with talking(script) as conversation:
+        kept = conversation.events()
+        conversation.events()
+        await conversation.clear()
+        async for _event in conversation.events():
+            break
+        await conversation.clear()
+        assert [(await anext(kept)).seq for _ in range(2)] == [2, 3]
+        assert len(conversation._other_feeds) == 1
+
+
+async def test_a_tool_that_returns_too_much_does_not_end_the_conversation() -> None:
+    results: list[dict[str, Any]] = []
+
+    async def script(socket: ServerConnection) -> None:
+        await started(socket)
+        function = {"name": "read", "arguments": "{}"}
+        call = {"id": "c", "function": function, "executor": "client", "wait_for_response": True}
+        await say(socket, "assistant.tool_call", 2, tool_call=call)
+        results.extend(json.loads(await socket.recv())["results"])
+        await socket.close(1000)
+
+    for size in (10, 70_000):
+        text = "x" * size
+        async with talking(script, tools={"read": lambda text=text: text}) as conversation:
+            async for _event in conversation:
+                pass
+    assert [(result["output"], result["status"]["code"]) for result in results] == [
+        ("x" * 10, 200),
+        (None, 500),
+    ]
+
+
 # --- coming back ---------------------------------------------------------------------------------
 async def lost_behind_two(socket: ServerConnection) -> None:
     await started(socket, resume_token="t1", resume_within_s=60)
@@ -158,6 +227,42 @@ async def test_it_resumes_with_what_it_saw_last_and_sees_nothing_twice() -> None
     assert [(frame["resume_token"], frame["last_seq"]) for frame in asked] == [("t1", 2), ("t2", 3)]
     assert [event.seq for event in seen if isinstance(event, events.Heartbeat)] == [2, 3, 4]
     assert [event.missed for event in seen if isinstance(event, events.Reconnected)] == [1, 1]
+
+
+async def resumed_and_answers(socket: ServerConnection) -> None:
+    assert json.loads(await socket.recv())["type"] == "session.resume"
+    await say(socket, "session.resumed", 2, session_id="s1", resume_token="t2", resume_within_s=60)
+    assert json.loads(await socket.recv())["text"] == "Hello?"
+    await say(socket, "assistant.response.final", 3, turn=1, text="Yes.")
+    await socket.close(1000)
+
+
+async def test_a_text_that_waits_for_the_connection_is_not_lost_with_it() -> None:
+    async with talking(lost_behind_two, resumed_and_answers) as conversation:
+        async for event in conversation:
+            if isinstance(event, events.Heartbeat):
+                # The socket is closed, and this side has not noticed yet.
+                assert conversation._socket is not None
+                conversation._note_closed(conversation._socket)
+                reply = asyncio.create_task(conversation.send_text("Hello?"))
+        assert await reply == "Yes."
+
+
+async def test_a_server_that_is_not_up_yet_is_tried_again() -> None:
+    connections = 0
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    async with await asyncio.start_server(carry, "localhost", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = AsyncAIVideoAssistant(api_url=f"http://localhost:{port}", api_key="k")
+        with pytest.raises(errors.ConversationLostError) as lost:
+            await client.connect("ann").__aenter__()
+    assert connections
+    assert lost.value.is_retryable
 
 
 async def too_late(socket: ServerConnection) -> None:
@@ -256,6 +361,18 @@ async def test_a_text_that_does_not_choose_begins_a_turn() -> None:
     with pytest.raises(errors.ReplyInterruptedError):
         await outcome(order)
     assert await outcome(other) == "reply 2"
+
+
+async def test_the_reply_to_a_text_that_nobody_waits_for_is_no_other_texts() -> None:
+    replies = Replies()
+    with pytest.raises(TimeoutError), replies.expecting():
+        raise TimeoutError
+    with replies.expecting() as unsent:
+        unsent.is_unsent = True
+    with replies.expecting() as awaited:
+        replies.take(events.ResponseInterrupted(turn=1, reason="input_text"))
+        replies.take(final(2))
+        assert await outcome(awaited) == "reply 2"
 
 
 async def test_a_text_that_the_server_refuses_fails() -> None:
@@ -386,6 +503,8 @@ def test_no_frame_makes_decoding_fail() -> None:
     for frame in (
         '{"type":"error"}',
         '{"type":5}',
+        '{"type":"heartbeat?","seq":NaN,"timestamp":Infinity}',
+        "[" * 100_000,
         '{"type":"session.started","data":[]}',
         "",
         "1",

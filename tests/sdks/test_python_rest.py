@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -99,6 +100,8 @@ def test_it_makes_a_tool_of_the_users_own(client: AIVideoAssistant) -> None:
     )
     assert client.tools.resources.update(made.id, enabled=False).enabled is False
     client.tools.resources.delete(made.id)
+    with pytest.raises(errors.NotFoundError):
+        client.tools.resources.get(made.id)
 
 
 def test_it_gets_bytes(client: AIVideoAssistant) -> None:
@@ -168,13 +171,28 @@ def test_an_id_is_sent_as_one(client: AIVideoAssistant) -> None:
         client.assistants.get("../llm")
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ws://localhost", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "ws://localhost", "http://", "http://localhost:port", "http://[::1"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    if url == "":
-        AIVideoAssistant(api_url=url).close()  # the default
-        return
-    with pytest.raises(errors.ConfigurationError):
+    AIVideoAssistant(api_url="HTTP://localhost:8080/").close()
+    with pytest.raises(errors.ConfigurationError, match="no address"):
         AIVideoAssistant(api_url=url)
+
+
+def test_limits_that_cannot_hold_are_refused() -> None:
+    with AIVideoAssistant() as client:
+        client.with_options(timeout=0.1, max_retries=0)
+        with pytest.raises(errors.ConfigurationError, match="timeout"):
+            client.with_options(timeout=0)
+        with pytest.raises(errors.ConfigurationError, match="max_retries"):
+            client.with_options(max_retries=-1)
+
+
+def test_headers_of_the_users_own_come_instead_of_ours(server: Server) -> None:
+    headers = {"authorization": f"Bearer {server.key}"}
+    with AIVideoAssistant(api_url=server.api_url, api_key="k", headers=headers) as client:
+        assert client.assistants.list().page == 1
 
 
 # --- knowledge -----------------------------------------------------------------------------------
@@ -247,6 +265,26 @@ async def test_it_goes_on_following_behind_a_broken_connection(
     assert proxy.connections >= 3
     assert seen == list(range(len(seen)))
     assert event.type == "task_complete"
+
+
+async def test_following_may_be_left_at_any_time(
+    server: Server,
+    aclient: AsyncAIVideoAssistant,
+    model: models.Llm,
+    vendor: FakeUpstream,
+    worker: None,
+) -> None:
+    vendor.script("chat", Step(text="One. Two. Three.", hang_after=1))
+    started = await aclient.tasks.send(message="Count", model_key=model.id)
+    async with proxy_to(server.api_url) as proxy:
+        async with AsyncAIVideoAssistant(api_url=proxy.http_url, api_key=server.key) as client:
+            async for _event in client.tasks.follow(started.task_id):
+                break
+            async with asyncio.timeout(20):
+                # While the client goes on, as the task does.
+                while proxy.open_connections:
+                    await asyncio.sleep(0)
+    await aclient.tasks.cancel(started.task_id)
 
 
 def test_it_cancels_a_task(

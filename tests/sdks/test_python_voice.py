@@ -20,11 +20,13 @@ from ai_video_assistant import (
     models,
 )
 from ai_video_assistant.audio import Playback
+from ai_video_assistant.voice import conversation as conversation_module
+from ai_video_assistant.voice import socket as socket_module
 
 from providers.fakes import Behaviour, FakeUpstream
 from providers.fakes.behaviour import Step
 from tests.browser.speech import spoken
-from tests.sdks.conftest import Server, StartWeb
+from tests.sdks.conftest import Server
 from tests.sdks.proxy import Proxy, proxy_to
 
 PATIENCE_S = 40.0
@@ -398,24 +400,22 @@ async def test_a_network_that_falls_silent_is_noticed_and_what_was_on_its_way_is
         assert await conversation.send_text("Thank you") == "You are welcome."
 
 
-async def test_a_server_that_dies_ends_conversations_for_everybody_who_waits(
-    server: Server, start_web: StartWeb, vendor: FakeUpstream, model: models.Llm
+async def test_a_server_that_is_gone_ends_conversations_for_everybody_who_waits(
+    far: AsyncAIVideoAssistant, proxy: Proxy, vendor: FakeUpstream, model: models.Llm
 ) -> None:
     vendor.set_behaviour(Behaviour(reply=LONG, llm_token_ms=30))
+    ann = await far.assistants.create(name="Ann", language="en")
     async with AsyncExitStack() as stack:
-        web = stack.enter_context(start_web())
-        client = AsyncAIVideoAssistant(api_url=web.url, api_key=server.key)
-        stack.push_async_callback(client.close)
-        ann = await client.assistants.create(name="Ann", language="en")
         conversations, replies = [], []
         for reconnect in (False, Reconnect(within_s=1.5)):
-            connecting = client.connect(ann.id, output="text", reconnect=reconnect)
+            connecting = far.connect(ann.id, output="text", reconnect=reconnect)
             conversation = await stack.enter_async_context(connecting)
             read = conversation.events()
             replies.append(asyncio.create_task(conversation.send_text("Tell me a lot")))
             conversations.append(conversation)
             await until(read, events.ResponseDelta)
-        web.kill()
+        proxy.is_refusing = True
+        proxy.cut()
         async with asyncio.timeout(PATIENCE_S):
             for conversation, reply in zip(conversations, replies, strict=True):
                 with pytest.raises(errors.ConversationLostError):
@@ -428,8 +428,10 @@ async def test_a_server_that_dies_ends_conversations_for_everybody_who_waits(
 
 
 async def test_leaving_does_not_wait_for_a_network_that_is_gone(
-    far: AsyncAIVideoAssistant, proxy: Proxy
+    far: AsyncAIVideoAssistant, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conversation_module, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(socket_module, "CLOSE_TIMEOUT_S", 0.2)
     ann = await far.assistants.create(name="Ann", language="en")
     async with asyncio.timeout(PATIENCE_S):
         async with far.connect(ann.id, output="text") as conversation:

@@ -81,21 +81,33 @@ class Operation(Generic[T]):
         """What the answer says. Raises APIError and UnexpectedAnswerError."""
         if self.answer is bytes:
             return cast(T, content)
-        body = _json(status, content)
+        body = self._json(status, content)
         data = self._inside(body, status)
         if self.answer is None:
             return cast(T, None)
         try:
             return cast(T, _adapter(cast(Any, self.answer)).validate_python(data))
         except ValidationError as error:
-            message = f"{self.method} {self.path} was answered with something else: {error}"
-            raise UnexpectedAnswerError(message, status=status) from None
+            raise self._unexpected(f"something else: {error}", status) from None
+
+    def _json(self, status: int, content: bytes) -> Any:
+        if not content:
+            return {}
+        try:
+            return json.loads(content)
+        except ValueError:
+            shown = content[:100].decode(errors="replace")
+            raise self._unexpected(f"what is not JSON: {shown!r}", status) from None
+
+    def _unexpected(self, answer: str, status: int) -> UnexpectedAnswerError:
+        message = f"{self.method} {self.path} was answered with {answer}"
+        return UnexpectedAnswerError(message, status=status)
 
     def _inside(self, body: Any, status: int) -> Any:
         """The answer without its envelope."""
         is_page = isinstance(self.answer, type) and issubclass(self.answer, Page)
         if self.family != "tools" and not isinstance(body, dict):
-            raise UnexpectedAnswerError("an answer without its envelope", status=status)
+            raise self._unexpected("an answer without its envelope", status)
         match self.family:
             case "platform":
                 return body.get("data")
@@ -161,15 +173,6 @@ def refusal_of_bytes(status: int, content: bytes, *, retry_after: float | None) 
     except ValueError:
         body = {"error": content.decode(errors="replace").strip()[:500]}
     return refusal(status, body, retry_after=retry_after)
-
-
-def _json(status: int, content: bytes) -> Any:
-    if not content:
-        return {}
-    try:
-        return json.loads(content)
-    except ValueError:
-        raise UnexpectedAnswerError("an answer that is not JSON", status=status) from None
 
 
 def _given(fields: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -16,10 +16,8 @@ LONGEST_RETRY_AFTER_S = 60.0
 # How far a request came that has no answer: it did not leave, or nobody knows.
 Fate = Literal["unsent", "unknown"]
 
-# Refused before anything was done.
-_REFUSED = {429, 503}
-# Of somebody between, or of a server that stumbled.
-_FAILED = {502, 504}
+# Of somebody between, or of a server that stumbled: it may have been done.
+_FAILED = {502, 503, 504}
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,7 +30,9 @@ class Retries:
 
     def after_status(self, status: int, retry_after: float | None) -> float | None:
         """Seconds to wait before the next attempt; None: take the answer."""
-        may = status in _REFUSED or (status in _FAILED and self.is_repeatable)
+        # Who says when to come back has done nothing yet.
+        is_refused = status == 429 or (status == 503 and retry_after is not None)
+        may = is_refused or (status in _FAILED and self.is_repeatable)
         if not may or (retry_after is not None and retry_after > LONGEST_RETRY_AFTER_S):
             return None
         return self._next(retry_after)

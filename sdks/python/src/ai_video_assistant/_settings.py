@@ -38,6 +38,12 @@ class Settings:
     max_retries: int
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise ConfigurationError("timeout must be more than 0 seconds")
+        if self.max_retries < 0:
+            raise ConfigurationError("max_retries must not be negative")
+
     @classmethod
     def of(
         cls,
@@ -50,12 +56,8 @@ class Settings:
         headers: Mapping[str, str] | None,
     ) -> Settings:
         """Raises ConfigurationError for what cannot work."""
-        if not timeout > 0:
-            raise ConfigurationError("timeout must be more than 0 seconds")
-        if max_retries < 0:
-            raise ConfigurationError("max_retries must not be negative")
         base = _base(api_url or DEFAULT_API_URL, ("http", "https"), "/api/v1")
-        socket = _base(ws_url or base.replace("http", "ws", 1), ("ws", "wss"), "/ws")
+        socket = _base(ws_url or f"ws{base[len('http') :]}", ("ws", "wss"), "/ws")
         key = api_key if api_key is not None else os.environ.get(KEY_VARIABLE)
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise ConfigurationError("the API key has characters that no key has")
@@ -67,13 +69,19 @@ class Settings:
         own = {"User-Agent": USER_AGENT}
         if self.api_key:
             own["Authorization"] = f"Bearer {self.api_key}"
-        return own | dict(self.headers)
+        given = {name.lower() for name in self.headers}
+        kept = {name: value for name, value in own.items() if name.lower() not in given}
+        return kept | dict(self.headers)
 
 
 def _base(url: str, schemes: tuple[str, ...], path: str) -> str:
     """The address of the server, also where the whole address of an API was given."""
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        shown = " or ".join(f"{scheme}://" for scheme in schemes)
+    shown = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half of an IPv6 address
+        is_address = False
+    if not is_address:
         raise ConfigurationError(f"{url!r} is no address that begins with {shown}")
     return url.rstrip("/").removesuffix(path).rstrip("/")

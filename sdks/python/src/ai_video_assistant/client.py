@@ -105,7 +105,6 @@ class AIVideoAssistant(_Connecting):
             max_retries=max_retries,
             headers=headers,
         )
-        self._owns_http = http_client is None
         self._use(Transport(settings, http_client))
 
     def _use(self, transport: Transport) -> None:
@@ -130,14 +129,12 @@ class AIVideoAssistant(_Connecting):
         """The same client with other limits, over the same connections."""
         changed = _changed(self._settings, timeout, max_retries)
         client = object.__new__(AIVideoAssistant)
-        client._owns_http = False
         client._use(self._transport.with_settings(changed))
         return client
 
     def close(self) -> None:
         """Closes the connections that the client opened."""
-        if self._owns_http:
-            self._transport.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +174,6 @@ class AsyncAIVideoAssistant(_Connecting):
             max_retries=max_retries,
             headers=headers,
         )
-        self._owns_http = http_client is None
         self._use(AsyncTransport(settings, http_client))
 
     def _use(self, transport: AsyncTransport) -> None:
@@ -202,14 +198,12 @@ class AsyncAIVideoAssistant(_Connecting):
         """The same client with other limits, over the same connections."""
         changed = _changed(self._settings, timeout, max_retries)
         client = object.__new__(AsyncAIVideoAssistant)
-        client._owns_http = False
         client._use(self._transport.with_settings(changed))
         return client
 
     async def close(self) -> None:
         """Closes the connections that the client opened."""
-        if self._owns_http:
-            await self._transport.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from ai_video_assistant._settings import Settings
 from ai_video_assistant._sse import EventLines, ServerSentEvent
 from ai_video_assistant._transport.shared import (
     Deadline,
+    check_open,
     check_success,
     fate_of,
     is_event_stream,
@@ -35,14 +36,16 @@ class AsyncTransport:
     def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
         self.settings = settings
         self._http = http or httpx.AsyncClient()
+        self._is_own = http is None
 
     def with_settings(self, settings: Settings) -> AsyncTransport:
         """Another over the same connections."""
         return AsyncTransport(settings, self._http)
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
+        """Closes the connections that this one opened."""
+        if self._is_own:
+            await self._http.aclose()
 
     async def call(self, operation: Operation[T]) -> T:
         """The answer. Raises APIError, APIConnectionError, UnexpectedAnswerError."""
@@ -58,19 +61,20 @@ class AsyncTransport:
         async with self._answered(operation, _content_unless_stream, is_stream=True) as answered:
             response, content = answered
             if content is None:
-                yield self._read_events(response)
+                async with aclosing(self._read_events(response)) as events:
+                    yield events
                 return
             check_success(response, content)
             operation.read(response.status_code, content)
             yield None
 
-    async def _read_events(self, response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
+    async def _read_events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
         lines = EventLines()
         try:
             async for piece in response.aiter_bytes():
                 for event in lines.feed(piece):
                     yield event
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise translated(error, self.settings) from error
 
     @asynccontextmanager
@@ -93,6 +97,7 @@ class AsyncTransport:
         *,
         is_stream: bool,
     ) -> tuple[httpx.Response, C]:
+        check_open(self._http)
         retries = Retries(self.settings.max_retries, operation.is_repeatable)
         uploads = await _uploads(operation)
         arguments = sent(operation, self.settings, uploads)
@@ -102,7 +107,7 @@ class AsyncTransport:
             )
             try:
                 response, content = await self._attempt(request, read)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait_s = retries.after_failure(fate_of(error))
                 if wait_s is None:
                     raise translated(error, self.settings) from error

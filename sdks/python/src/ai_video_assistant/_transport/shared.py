@@ -14,6 +14,7 @@ from ai_video_assistant.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    ConfigurationError,
     UnexpectedAnswerError,
 )
 
@@ -59,17 +60,23 @@ def sent(
     return request
 
 
-def fate_of(error: httpx.TransportError) -> Fate:
+def fate_of(error: httpx.RequestError) -> Fate:
     """How far a request came that failed."""
     return "unsent" if isinstance(error, _UNSENT) else "unknown"
 
 
-def translated(error: httpx.TransportError, settings: Settings) -> APIConnectionError:
+def check_open(http: httpx.Client | httpx.AsyncClient) -> None:
+    """Raises ConfigurationError."""
+    if http.is_closed:
+        raise ConfigurationError("the client is closed")
+
+
+def translated(error: httpx.RequestError, settings: Settings) -> APIConnectionError:
     """The same failure, as an error of this package."""
     if isinstance(error, httpx.TimeoutException):
         return APITimeoutError(f"{settings.api_url} did not answer in time")
     return APIConnectionError(
-        f"{settings.api_url} cannot be reached: {error or type(error).__name__}"
+        f"the connection to {settings.api_url} failed: {error or type(error).__name__}"
     )
 
 

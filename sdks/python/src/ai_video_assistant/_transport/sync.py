@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from ai_video_assistant._settings import Settings
 from ai_video_assistant._sse import EventLines, ServerSentEvent
 from ai_video_assistant._transport.shared import (
     Deadline,
+    check_open,
     check_success,
     fate_of,
     is_event_stream,
@@ -35,14 +37,20 @@ class Transport:
     def __init__(self, settings: Settings, http: httpx.Client | None = None) -> None:
         self.settings = settings
         self._http = http or httpx.Client()
+        self._opened_by: Transport | None = None
+        # Closes what nobody closed, at the latest when the program ends; but only what is our own.
+        self._closing = None if http else weakref.finalize(self, self._http.close)
 
     def with_settings(self, settings: Settings) -> Transport:
-        """Another over the same connections."""
-        return Transport(settings, self._http)
+        """Another over the same connections, which live as long as both."""
+        other = Transport(settings, self._http)
+        other._opened_by = self
+        return other
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
+        """Closes the connections that this one opened."""
+        if self._closing is not None:
+            self._closing()
 
     def call(self, operation: Operation[T]) -> T:
         """The answer. Raises APIError, APIConnectionError, UnexpectedAnswerError."""
@@ -56,18 +64,19 @@ class Transport:
         with self._answered(operation, _content_unless_stream, is_stream=True) as answered:
             response, content = answered
             if content is None:
-                yield self._read_events(response)
+                with closing(self._read_events(response)) as events:
+                    yield events
                 return
             check_success(response, content)
             operation.read(response.status_code, content)
             yield None
 
-    def _read_events(self, response: httpx.Response) -> Iterator[ServerSentEvent]:
+    def _read_events(self, response: httpx.Response) -> Generator[ServerSentEvent, None, None]:
         lines = EventLines()
         try:
             for piece in response.iter_bytes():
                 yield from lines.feed(piece)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise translated(error, self.settings) from error
 
     @contextmanager
@@ -90,6 +99,7 @@ class Transport:
         *,
         is_stream: bool,
     ) -> tuple[httpx.Response, C]:
+        check_open(self._http)
         retries = Retries(self.settings.max_retries, operation.is_repeatable)
         uploads = {name: upload_of(file) for name, file in operation.files.items()}
         arguments = sent(operation, self.settings, uploads)
@@ -99,7 +109,7 @@ class Transport:
             )
             try:
                 response, content = self._attempt(request, read)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait_s = retries.after_failure(fate_of(error))
                 if wait_s is None:
                     raise translated(error, self.settings) from error

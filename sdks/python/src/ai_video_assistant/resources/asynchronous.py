@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from ai_video_assistant._generated import asynchronous as generated
@@ -120,11 +120,12 @@ class AsyncTasks(generated.AsyncTasksOperations):
         self.prompts = AsyncPrompts(transport)
         self.personalizations = AsyncPersonalizations(transport)
 
-    async def follow(self, task_id: str, *, offset: int = 0) -> AsyncIterator[TaskEvent]:
+    async def follow(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[TaskEvent, None]:
         """The events of a task from `offset` on, as they happen, until it ends.
 
         A broken connection is opened again where it broke, each event comes once. Raises
-        APIConnectionError when that fails too often in a row.
+        APIConnectionError when that fails too often in a row. Leaving the loop closes the
+        connection; who keeps what this returns closes that.
         """
         following = Following(task_id, offset, self._transport.settings.max_retries)
         while not following.is_over:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from ai_video_assistant._generated import sync as generated
@@ -119,11 +119,12 @@ class Tasks(generated.TasksOperations):
         self.prompts = Prompts(transport)
         self.personalizations = Personalizations(transport)
 
-    def follow(self, task_id: str, *, offset: int = 0) -> Iterator[TaskEvent]:
+    def follow(self, task_id: str, *, offset: int = 0) -> Generator[TaskEvent, None, None]:
         """The events of a task from `offset` on, as they happen, until it ends.
 
         A broken connection is opened again where it broke, each event comes once. Raises
-        APIConnectionError when that fails too often in a row.
+        APIConnectionError when that fails too often in a row. Leaving the loop closes the
+        connection; who keeps what this returns closes that.
         """
         following = Following(task_id, offset, self._transport.settings.max_retries)
         while not following.is_over:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,15 +21,20 @@ from ai_video_assistant.errors import (
 )
 from ai_video_assistant.voice.events import (
     AudioChunk,
+    AudioCleared,
+    AudioEnded,
     AudioStarted,
     Event,
     Problem,
     Reconnected,
     Reconnecting,
+    ResponseInterrupted,
     SessionResumed,
     SessionStarted,
+    SessionStopped,
     ToolCall,
     ToolResult,
+    UnknownEvent,
     decode,
 )
 from ai_video_assistant.voice.feed import Feed
@@ -47,6 +53,16 @@ from ai_video_assistant.voice.socket import Socket, SocketClosedError
 from ai_video_assistant.voice.tools import Toolbox, ToolFunction
 
 STOP_TIMEOUT_S = 3.0
+# What the server may say between why it ends a session and the end.
+_LAST_WORDS = (
+    Problem,
+    ResponseInterrupted,
+    ToolResult,
+    AudioCleared,
+    AudioEnded,
+    SessionStopped,
+    UnknownEvent,
+)
 F = TypeVar("F", bound=ToolFunction)
 
 
@@ -67,7 +83,9 @@ class Conversation:
         self._options = options
         self._tools = Toolbox(tools, self._send)
         self._replies = Replies()
-        self._feeds = [Feed()]
+        self._feed = Feed()
+        # Of other readers, for as long as they read.
+        self._other_feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._rest = b""
         self._tts_id = ""
         self._socket: Socket | None = None
@@ -77,6 +95,7 @@ class Conversation:
         # Set while frames can be sent, and when the conversation is over; cleared in between.
         self._is_settled = asyncio.Event()
         self._is_over = asyncio.Event()
+        self._is_entered = False
         self._is_stopping = False
         self._failure: ConversationError | None = None
         self._running: asyncio.Task[None] | None = None
@@ -84,8 +103,9 @@ class Conversation:
     # --- its life --------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
         """Connects, and waits until the session has started. Raises ConversationError."""
-        if self._running is not None:
+        if self._is_entered:
             raise ConfigurationError("a conversation is entered once; connect again for another")
+        self._is_entered = True
         self._socket = await self._begin()
         self._is_settled.set()
         self._running = asyncio.create_task(self._run(self._socket))
@@ -139,22 +159,13 @@ class Conversation:
         if not text.strip() or len(text) > MAX_TEXT_CHARS:
             raise ConfigurationError(f"a text has 1 to {MAX_TEXT_CHARS} characters")
         timeout_s = self._options.reply_timeout_s if timeout is None else timeout
-        expected = self._replies.expect()
-
-        def note_delivery() -> None:
-            expected.is_delivered = True
-
         try:
             async with asyncio.timeout(timeout_s):
-                socket = await self._send({"type": "input.text", "text": text})
-                await socket.when_delivered(note_delivery)
-                return await expected.future
+                return await self._asked({"type": "input.text", "text": text})
         except TimeoutError:
             raise ReplyTimeoutError(
                 f"no complete reply within {timeout_s:g} s", code="reply.timeout"
             ) from None
-        finally:
-            self._replies.forget(expected)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Says something aloud: pcm_s16le, 16000 Hz, one channel, in pieces of any even size.
@@ -164,7 +175,7 @@ class Conversation:
         """
         if len(pcm) % 2:
             raise ConfigurationError("the audio has half a sample")
-        if not self._is_settled.is_set():
+        if self._is_entered and not self._is_settled.is_set():
             return
         self._rest += pcm
         whole = len(self._rest) - len(self._rest) % FRAME_BYTES
@@ -199,14 +210,14 @@ class Conversation:
 
     # --- what happens ----------------------------------------------------------------------------
     def __aiter__(self) -> AsyncIterator[Event]:
-        return self._feeds[0].read()
+        return self._feed.read()
 
     def events(self) -> AsyncIterator[Event]:
         """The events from now on, for one more reader."""
         feed = Feed()
         if self._is_over.is_set():
             feed.end(self._failure)
-        self._feeds.append(feed)
+        self._other_feeds.add(feed)
         return feed.read()
 
     def tool(self, name: str) -> Callable[[F], F]:
@@ -354,37 +365,58 @@ class Conversation:
         self._is_over.set()
         self._is_settled.set()
         self._replies.fail(self._gone())
-        for feed in self._feeds:
+        for feed in (self._feed, *self._other_feeds):
             feed.end(failure)
 
     def _gone(self) -> ConversationError:
         message = "the conversation is over"
         return self._failure or ConversationClosedError(message, code="session.stopped")
 
-    async def _send(self, frame: dict[str, Any] | bytes) -> Socket:
-        """Sends over the connection, also if it has to come back first; returns that.
+    async def _send(self, frame: dict[str, Any] | bytes) -> None:
+        """Sends over the connection, also if it has to come back first.
 
         Raises ConversationError.
         """
-        if self._running is None and self._socket is None:
-            raise ConfigurationError("use the conversation with `async with`")
         while True:
-            await self._is_settled.wait()
-            socket = self._socket
-            if self._is_over.is_set() or socket is None:
-                raise self._gone()
+            socket = await self._connected()
             try:
                 if isinstance(frame, bytes):
                     await socket.send(frame)
                 else:
                     await socket.send_json(frame)
             except SocketClosedError:
-                # The reading side has yet to notice, or to end the conversation.
-                if self._socket is socket:
-                    self._is_settled.clear()
-                    self._socket = None
-                continue
-            return socket
+                self._note_closed(socket)
+            else:
+                return
+
+    async def _asked(self, frame: dict[str, Any]) -> str:
+        """Sends a text in the same way, and returns the reply."""
+        while True:
+            socket = await self._connected()
+            # From here on the text may arrive; before, no broken connection can lose it.
+            with self._replies.expecting() as expected:
+                try:
+                    await socket.send_json(frame)
+                except SocketClosedError:
+                    expected.is_unsent = True
+                else:
+                    await socket.when_delivered(expected.note_delivery)
+                    return await expected.future
+            self._note_closed(socket)
+
+    async def _connected(self) -> Socket:
+        """The socket, as soon as there is one. Raises how the conversation ended."""
+        if not self._is_entered:
+            raise ConfigurationError("use the conversation with `async with`")
+        await self._is_settled.wait()
+        if self._is_over.is_set() or self._socket is None:
+            raise self._gone()
+        return self._socket
+
+    def _note_closed(self, socket: Socket) -> None:
+        """Lets who sends wait until the reading side has noticed, too."""
+        if self._socket is socket and not self._is_over.is_set():
+            self._is_settled.clear()
 
     # --- events ----------------------------------------------------------------------------------
     def _received(self, frame: str | bytes) -> Event:
@@ -408,8 +440,11 @@ class Conversation:
             return
         self._last_seq = max(self._last_seq, event.seq)
         match event:
-            case Problem():
+            case Problem(turn=None):
                 self._problem = event
+            case _ if not isinstance(event, _LAST_WORDS):
+                self._problem = None
+        match event:
             case AudioStarted():
                 self._tts_id = event.tts_id
             case ToolCall():
@@ -420,7 +455,7 @@ class Conversation:
         self._publish(event)
 
     def _publish(self, event: Event) -> None:
-        for feed in self._feeds:
+        for feed in (self._feed, *self._other_feeds):
             feed.put(event)
 
 

@@ -320,7 +320,7 @@ def decode(text: str) -> Event:
     """The event in a text frame. Never fails: what it cannot read is an UnknownEvent."""
     try:
         frame = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         frame = None
     if not isinstance(frame, dict):
         return UnknownEvent(type="", data={"frame": text})
@@ -338,7 +338,7 @@ def decode(text: str) -> Event:
 
 
 def _number(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    return value if isinstance(value, int) else 0
 
 
 def _flat(name: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ FRAME_BYTES = 640
 # As much as one frame may hold is 64 kB; smaller ones keep other messages from waiting.
 MESSAGE_BYTES = 25 * FRAME_BYTES
 MAX_TEXT_CHARS = 8000
+# Of a text frame; a longer one ends the conversation.
+MAX_FRAME_BYTES = 64 * 1024
 
 NORMAL = 1000
 # Closed so, a connection may be made again: it is lost, the server goes away or is busy, or (1011)
@@ -63,9 +65,14 @@ class Closed:
         """Whether the conversation may go on over another connection."""
         return self.code in _LOST
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the server said that it closes; else what it said last is not the reason."""
+        return self.code not in (1005, 1006)
+
 
 def closing_error(closed: Closed, last_problem: Problem | None) -> ConversationError:
-    """Why the conversation is over: the error that the server told of, or what the code means."""
+    """Why a connection was closed: the error that the server told of, or what the code means."""
     is_retryable = closed.code in (1001, 1012, 1013, 4429, 4503)
     kind, code, message = _CLOSED.get(
         closed.code,
@@ -75,7 +82,7 @@ def closing_error(closed: Closed, last_problem: Problem | None) -> ConversationE
             f"the connection was closed ({closed.code}{' ' * bool(closed.reason)}{closed.reason})",
         ),
     )
-    if last_problem is not None:
+    if last_problem is not None and closed.is_told:
         code, message = last_problem.code, last_problem.message or message
         kind = _kind_of(code) or kind
         is_retryable = is_retryable or last_problem.retryable

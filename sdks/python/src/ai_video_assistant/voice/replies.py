@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ai_video_assistant.errors import ConversationError, ReplyInterruptedError
 from ai_video_assistant.voice.events import (
@@ -33,8 +35,13 @@ class Expected:
     floor: int
     future: asyncio.Future[str]
     turn: int | None = None
-    # Whether the text certainly reached the server.
+    # Whether the text certainly reached the server, or certainly did not leave.
     is_delivered: bool = False
+    is_unsent: bool = False
+
+    def note_delivery(self) -> None:
+        """The text has reached the server."""
+        self.is_delivered = True
 
 
 class Replies:
@@ -54,10 +61,20 @@ class Replies:
         self._expected.append(expected)
         return expected
 
-    def forget(self, expected: Expected) -> None:
-        """Nobody waits for it any more."""
-        if expected in self._expected:
-            self._expected.remove(expected)
+    @contextmanager
+    def expecting(self) -> Iterator[Expected]:
+        """The same, for as long as somebody waits for it.
+
+        A text that was sent keeps its place even then: its turn is no other text's.
+        """
+        expected = self.expect()
+        try:
+            yield expected
+        finally:
+            if expected.is_unsent and expected in self._expected:
+                self._expected.remove(expected)
+            if not expected.future.cancel() and not expected.future.cancelled():
+                expected.future.exception()  # seen, also where something else was raised
 
     def take(self, event: Event) -> None:
         """Looks what an event says of the replies."""

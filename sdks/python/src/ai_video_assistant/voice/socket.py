@@ -9,7 +9,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidMessage,
+    InvalidStatus,
+    WebSocketException,
+)
 from websockets.protocol import State
 
 from ai_video_assistant._settings import USER_AGENT, Settings
@@ -67,7 +72,7 @@ class Socket:
             )
         except InvalidStatus as error:
             raise _refused(error.response.status_code) from None
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, InvalidMessage) as error:
             message = f"{settings.ws_url} cannot be reached: {error or type(error).__name__}"
             raise ConversationLostError(
                 message, code="connection.failed", is_retryable=True

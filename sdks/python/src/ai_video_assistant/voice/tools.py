@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ai_video_assistant.errors import ConversationError
 from ai_video_assistant.voice.events import ToolCall, ToolResult
-from ai_video_assistant.voice.protocol import result_frame
+from ai_video_assistant.voice.protocol import MAX_FRAME_BYTES, result_frame
 
 logger = logging.getLogger(__name__)
 
@@ -70,24 +71,32 @@ class Toolbox:
 
     async def _answer(self, call: ToolCall) -> None:
         """Makes the call, and says what came of it where that is of interest."""
-        output: Any = None
-        code, message = 200, "ok"
-        try:
-            output = to_jsonable_python(await self._made(call))
-        except Refused as refused:
-            code, message = refused.code, str(refused)
-        except ToolError as error:
-            code, message = 500, str(error)
-        except PydanticSerializationError:
-            logger.exception("the tool %s returned what is not JSON", call.name)
-            code, message = 500, "The tool returned nothing that can be sent."
-        except Exception:  # the outer edge of a call: what it is about is nobody's but the caller's
-            logger.exception("the tool %s failed", call.name)
-            code, message = 500, "The tool failed."
+        output, code, message = await self._outcome(call)
+        frame = result_frame(call.id, call.name, output, code, message)
+        if len(json.dumps(frame, ensure_ascii=False).encode()) > MAX_FRAME_BYTES:
+            # The server would close the conversation.
+            logger.error("the tool %s returned more than %d bytes", call.name, MAX_FRAME_BYTES)
+            code = 500
+            frame = result_frame(call.id, call.name, None, code, "The tool returned too much.")
         # What nobody waits for was taken as done; only a failure is news.
         if call.wait_for_response or code >= 400:
             with suppress(ConversationError):  # told to whoever waits for the conversation
-                await self._send(result_frame(call.id, call.name, output, code, message))
+                await self._send(frame)
+
+    async def _outcome(self, call: ToolCall) -> tuple[Any, int, str]:
+        """What the call returns, and how that is told: a code as in HTTP, and a message."""
+        try:
+            return to_jsonable_python(await self._made(call)), 200, "ok"
+        except Refused as refused:
+            return None, refused.code, str(refused)
+        except ToolError as error:
+            return None, 500, str(error)
+        except PydanticSerializationError:
+            logger.exception("the tool %s returned what is not JSON", call.name)
+            return None, 500, "The tool returned nothing that can be sent."
+        except Exception:  # the outer edge of a call: what it is about is nobody's but the caller's
+            logger.exception("the tool %s failed", call.name)
+            return None, 500, "The tool failed."
 
     async def _made(self, call: ToolCall) -> Any:
         function = self._functions.get(call.name)
