@@ -145,6 +145,60 @@ RESOURCES: dict[str, Operations] = {
     "VoiceTickets": {"create": "POST /api/v1/voice/tickets"},
 }
 
+# What each is, as the docstring of its class says.
+DESCRIPTIONS = {
+    "Assistants": "What assistants are: prompt, models, voice, knowledge, tools.",
+    "Llm": "Language, embedding and rerank models.",
+    "Asr": "Speech recognisers.",
+    "Voices": "Voices that assistants speak with.",
+    "KnowledgeBases": "Knowledge bases, and what it takes to fill and search them.",
+    "Documents": "The documents of a knowledge base.",
+    "History": "Conversations of every channel, with what was said.",
+    "Tools": "The built-in tools, and tests of what the product is connected to.",
+    "ToolResources": "Tools of your own.",
+    "AutotestRuns": "What tests found.",
+    "AutotestScenarios": "Conversations that a test holds, and what it expects of them.",
+    "Tasks": "Messages that are answered in the background.",
+    "TaskConversations": "Conversations that tasks belong to.",
+    "Files": "The user's folder, which tasks read and write.",
+    "Prompts": "Prompts that tasks name.",
+    "Personalizations": "How tasks address the user, and what they prefer.",
+    "Chat": "Chats in writing, answered piece by piece.",
+    "Agents": "Assistants as the chat knows them.",
+    "Dialogs": "Conversations with an agent in writing.",
+    "McpServers": "Servers of tools, by the Model Context Protocol.",
+    "Memory": "What assistants remember of the user.",
+    "ApiKeys": "Keys of the user.",
+    "Gateway": "The gateway of models, for who runs it.",
+    "GatewayKeys": "Keys of the gateway, with their limits and budgets.",
+    "GatewayModels": "Models that the gateway offers, and where they lead.",
+    "GatewayRequests": "What the gateway was asked.",
+    "VoiceTickets": "Tickets that let a browser talk to an assistant once, without a key.",
+}
+
+# Resources that belong to another, as its attributes.
+PARTS: dict[str, dict[str, str]] = {
+    "KnowledgeBases": {"documents": "Documents"},
+    "Tools": {
+        "resources": "ToolResources",
+        "runs": "AutotestRuns",
+        "scenarios": "AutotestScenarios",
+    },
+    "Tasks": {
+        "conversations": "TaskConversations",
+        "files": "Files",
+        "prompts": "Prompts",
+        "personalizations": "Personalizations",
+    },
+    "Chat": {
+        "agents": "Agents",
+        "dialogs": "Dialogs",
+        "mcp_servers": "McpServers",
+        "memory": "Memory",
+    },
+    "Gateway": {"keys": "GatewayKeys", "models": "GatewayModels", "requests": "GatewayRequests"},
+}
+
 # Besides GET, PUT, PATCH and DELETE, these may be sent again when nobody knows if they were done.
 REPEATABLE = {
     "POST /api/v1/agent/search",

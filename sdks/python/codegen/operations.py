@@ -9,7 +9,15 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from codegen.names import EXTRA_MODELS, PARAMETERS, REPEATABLE, USUAL, type_name
+from codegen.names import (
+    DESCRIPTIONS,
+    EXTRA_MODELS,
+    PARAMETERS,
+    PARTS,
+    REPEATABLE,
+    USUAL,
+    type_name,
+)
 from codegen.schema import Json, Schema, component_of, prose
 
 Place = Literal["path", "query", "body", "form", "file"]
@@ -251,7 +259,7 @@ def module(methods: list[Method], *, is_async: bool) -> str:
     base = "asynchronous" if is_async else "sync"
     kind = "asynchronous" if is_async else "synchronous"
     lines = [
-        f'"""The operations of the product\'s API, for the {kind} client."""',
+        f'"""The resources of the product\'s API, for the {kind} client."""',
         "from __future__ import annotations",
         "import builtins",
         f"from collections.abc import {iterator}, Mapping, Sequence",
@@ -259,18 +267,34 @@ def module(methods: list[Method], *, is_async: bool) -> str:
         "from typing import Any, Literal",
         "from ai_video_assistant import models",
         "from ai_video_assistant._operation import OMIT, File, Omit, Operation, segment",
-        f"from ai_video_assistant._transport.{base} import {prefix}Resource",
+        f"from ai_video_assistant._transport.{base} import {prefix}Resource, {prefix}Transport",
         "from ai_video_assistant.pages import Page",
     ]
     resource = ""
     for method in methods:
         if method.resource != resource:
             resource = method.resource
-            lines += ["", "", f"class {prefix}{resource}Operations({prefix}Resource):"]
+            lines += ["", "", *_beginning(resource, prefix)]
         lines += ["", textwrap.indent(_definition(method, is_async=is_async), "    ")]
         if method.paging:
             lines += ["", textwrap.indent(_iteration(method, iterator), "    ")]
     return "\n".join(lines) + "\n"
+
+
+def _beginning(resource: str, prefix: str) -> list[str]:
+    """The first lines of a resource's class, with the resources that belong to it."""
+    lines = [
+        f"class {prefix}{resource}({prefix}Resource):",
+        f'    """{DESCRIPTIONS[resource]}"""',
+    ]
+    if parts := PARTS.get(resource):
+        lines += [
+            "",
+            f"    def __init__(self, transport: {prefix}Transport) -> None:",
+            "        super().__init__(transport)",
+            *(f"        self.{name} = {prefix}{part}(transport)" for name, part in parts.items()),
+        ]
+    return lines
 
 
 def _signature(parameters: Iterable[Parameter]) -> str:

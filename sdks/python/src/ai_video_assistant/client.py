@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 
 import httpx
 
+from ai_video_assistant._generated import asynchronous as generated_asynchronous
+from ai_video_assistant._generated import sync as generated_sync
 from ai_video_assistant._settings import Settings
 from ai_video_assistant._transport.asynchronous import AsyncTransport
 from ai_video_assistant._transport.sync import Transport
@@ -110,18 +112,18 @@ class AIVideoAssistant(_Connecting):
     def _use(self, transport: Transport) -> None:
         self._transport = transport
         self._settings = transport.settings
-        self.assistants = sync.Assistants(transport)
-        self.llm = sync.Llm(transport)
-        self.asr = sync.Asr(transport)
-        self.voices = sync.Voices(transport)
+        self.assistants = generated_sync.Assistants(transport)
+        self.llm = generated_sync.Llm(transport)
+        self.asr = generated_sync.Asr(transport)
+        self.voices = generated_sync.Voices(transport)
         self.knowledge_bases = sync.KnowledgeBases(transport)
-        self.history = sync.History(transport)
-        self.tools = sync.Tools(transport)
+        self.history = generated_sync.History(transport)
+        self.tools = generated_sync.Tools(transport)
         self.tasks = sync.Tasks(transport)
         self.chat = sync.Chat(transport)
-        self.api_keys = sync.ApiKeys(transport)
-        self.gateway = sync.Gateway(transport)
-        self.voice_tickets = sync.VoiceTickets(transport)
+        self.api_keys = generated_sync.ApiKeys(transport)
+        self.gateway = generated_sync.Gateway(transport)
+        self.voice_tickets = generated_sync.VoiceTickets(transport)
 
     def with_options(
         self, *, timeout: float | None = None, max_retries: int | None = None
@@ -179,18 +181,18 @@ class AsyncAIVideoAssistant(_Connecting):
     def _use(self, transport: AsyncTransport) -> None:
         self._transport = transport
         self._settings = transport.settings
-        self.assistants = asynchronous.AsyncAssistants(transport)
-        self.llm = asynchronous.AsyncLlm(transport)
-        self.asr = asynchronous.AsyncAsr(transport)
-        self.voices = asynchronous.AsyncVoices(transport)
+        self.assistants = generated_asynchronous.AsyncAssistants(transport)
+        self.llm = generated_asynchronous.AsyncLlm(transport)
+        self.asr = generated_asynchronous.AsyncAsr(transport)
+        self.voices = generated_asynchronous.AsyncVoices(transport)
         self.knowledge_bases = asynchronous.AsyncKnowledgeBases(transport)
-        self.history = asynchronous.AsyncHistory(transport)
-        self.tools = asynchronous.AsyncTools(transport)
+        self.history = generated_asynchronous.AsyncHistory(transport)
+        self.tools = generated_asynchronous.AsyncTools(transport)
         self.tasks = asynchronous.AsyncTasks(transport)
         self.chat = asynchronous.AsyncChat(transport)
-        self.api_keys = asynchronous.AsyncApiKeys(transport)
-        self.gateway = asynchronous.AsyncGateway(transport)
-        self.voice_tickets = asynchronous.AsyncVoiceTickets(transport)
+        self.api_keys = generated_asynchronous.AsyncApiKeys(transport)
+        self.gateway = generated_asynchronous.AsyncGateway(transport)
+        self.voice_tickets = generated_asynchronous.AsyncVoiceTickets(transport)
 
     def with_options(
         self, *, timeout: float | None = None, max_retries: int | None = None

@@ -1,4 +1,4 @@
-"""The resources of the synchronous client."""
+"""What of the synchronous client is more than one operation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from ai_video_assistant._generated import sync as generated
 from ai_video_assistant._operation import OMIT, File, Omit
-from ai_video_assistant._transport.sync import Transport
 from ai_video_assistant.errors import APIConnectionError
 from ai_video_assistant.models import Document, TaskEvent
 from ai_video_assistant.resources.chatting import Answer, ChatEvent, chat_event, question
@@ -17,32 +16,8 @@ from ai_video_assistant.resources.following import Following
 from ai_video_assistant.resources.waiting import Waiting, are_ready
 
 
-class Assistants(generated.AssistantsOperations):
-    """What assistants are: prompt, models, voice, knowledge, tools."""
-
-
-class Llm(generated.LlmOperations):
-    """Language, embedding and rerank models."""
-
-
-class Asr(generated.AsrOperations):
-    """Speech recognisers."""
-
-
-class Voices(generated.VoicesOperations):
-    """Voices that assistants speak with."""
-
-
-class Documents(generated.DocumentsOperations):
-    """The documents of a knowledge base."""
-
-
-class KnowledgeBases(generated.KnowledgeBasesOperations):
+class KnowledgeBases(generated.KnowledgeBases):
     """Knowledge bases, and what it takes to fill and search them."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self.documents = Documents(transport)
 
     def upload(self, base_id: str, file: File, *, name: str | Omit = OMIT) -> Document:
         """Adds a file (a path, or a name with its bytes); the workers then read it."""
@@ -67,57 +42,8 @@ class KnowledgeBases(generated.KnowledgeBasesOperations):
             time.sleep(waiting.next_look())
 
 
-class History(generated.HistoryOperations):
-    """Conversations of every channel, with what was said."""
-
-
-class ToolResources(generated.ToolResourcesOperations):
-    """Tools of your own."""
-
-
-class AutotestRuns(generated.AutotestRunsOperations):
-    """What tests found."""
-
-
-class AutotestScenarios(generated.AutotestScenariosOperations):
-    """Conversations that a test holds, and what it expects of them."""
-
-
-class Tools(generated.ToolsOperations):
-    """The built-in tools, and tests of what the product is connected to."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self.resources = ToolResources(transport)
-        self.runs = AutotestRuns(transport)
-        self.scenarios = AutotestScenarios(transport)
-
-
-class TaskConversations(generated.TaskConversationsOperations):
-    """Conversations that tasks belong to."""
-
-
-class Files(generated.FilesOperations):
-    """The user's folder, which tasks read and write."""
-
-
-class Prompts(generated.PromptsOperations):
-    """Prompts that tasks name."""
-
-
-class Personalizations(generated.PersonalizationsOperations):
-    """How tasks address the user, and what they prefer."""
-
-
-class Tasks(generated.TasksOperations):
+class Tasks(generated.Tasks):
     """Messages that are answered in the background."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self.conversations = TaskConversations(transport)
-        self.files = Files(transport)
-        self.prompts = Prompts(transport)
-        self.personalizations = Personalizations(transport)
 
     def follow(self, task_id: str, *, offset: int = 0) -> Generator[TaskEvent, None, None]:
         """The events of a task from `offset` on, as they happen, until it ends.
@@ -142,31 +68,8 @@ class Tasks(generated.TasksOperations):
                     time.sleep(following.after_end())
 
 
-class Agents(generated.AgentsOperations):
-    """Assistants as the chat knows them."""
-
-
-class Dialogs(generated.DialogsOperations):
-    """Conversations with an agent in writing."""
-
-
-class McpServers(generated.McpServersOperations):
-    """Servers of tools, by the Model Context Protocol."""
-
-
-class Memory(generated.MemoryOperations):
-    """What assistants remember of the user."""
-
-
-class Chat(generated.ChatOperations):
+class Chat(generated.Chat):
     """Chats in writing, answered piece by piece."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self.agents = Agents(transport)
-        self.dialogs = Dialogs(transport)
-        self.mcp_servers = McpServers(transport)
-        self.memory = Memory(transport)
 
     @contextmanager
     def stream(
@@ -189,33 +92,3 @@ class Chat(generated.ChatOperations):
             for event in events:
                 answer.add(event)
         return answer.text
-
-
-class ApiKeys(generated.ApiKeysOperations):
-    """Keys of the user."""
-
-
-class GatewayKeys(generated.GatewayKeysOperations):
-    """Keys of the gateway, with their limits and budgets."""
-
-
-class GatewayModels(generated.GatewayModelsOperations):
-    """Models that the gateway offers, and where they lead."""
-
-
-class GatewayRequests(generated.GatewayRequestsOperations):
-    """What the gateway was asked."""
-
-
-class Gateway(generated.GatewayOperations):
-    """The gateway of models, for who runs it."""
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(transport)
-        self.keys = GatewayKeys(transport)
-        self.models = GatewayModels(transport)
-        self.requests = GatewayRequests(transport)
-
-
-class VoiceTickets(generated.VoiceTicketsOperations):
-    """Tickets that let a browser talk to an assistant once, without a key."""
