@@ -6,7 +6,7 @@ import dataclasses
 import os
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from ai_video_assistant import AIVideoAssistant, models
@@ -52,22 +52,17 @@ def worker(product: Product) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def make_key(product: Product) -> Callable[..., str]:
-    """Makes a key of a new or known user; the options of `manage.py create_api_key`."""
-
-    def make(username: str = "dora", *options: str) -> str:
-        command = [*products.MANAGE, "create_api_key", username, "--create-user", *options]
-        made = subprocess.run(
-            command, cwd=ROOT, env=product.environment, check=True, capture_output=True, text=True
-        )
-        return made.stdout.strip()
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def server(web: Web, make_key: Callable[..., str]) -> Server:
-    return Server(web.url, make_key("dora", "--rpm", "100000"))
+def server(product: Product, web: Web) -> Server:
+    create = ["create_api_key", "dora", "--create-user", "--rpm", "100000"]
+    made = subprocess.run(
+        [*products.MANAGE, *create],
+        cwd=ROOT,
+        env=product.environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Server(web.url, made.stdout.strip())
 
 
 @pytest.fixture(scope="session")
