@@ -16,9 +16,10 @@ from rest_framework.test import APIClient
 from accounts.models import ApiKey, User
 from core.redis import redis_sync
 from tests import emptying
+from tests.browser.product import installation
 from tests.upstream import upstream, upstream_server
 
-__all__ = ["upstream", "upstream_server"]
+__all__ = ["installation", "upstream", "upstream_server"]
 
 
 def pytest_collection_finish() -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from playwright.sync_api import sync_playwright
 
 from tests.browser import product as products
 from tests.browser.product import Product, Web
 from tests.browser.speech import record
-from tests.browser.talkpage import CHROMIUM, TalkPage, browser_window
+from tests.browser.talkpage import CHROMIUM, Browsers, TalkPage
 from tests.sdks.proxy import Proxy, proxy_to
 
 OpenWindow = Callable[..., TalkPage]
 MakeAssistant = Callable[..., str]
-StartWeb = Callable[[], AbstractContextManager[Web]]
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +33,8 @@ def chromium() -> Path:
 
 
 @pytest.fixture(scope="session")
-def product(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Product:
-    return products.install(tmp_path_factory.mktemp("product"))
+def product(chromium: Path, installation: Product) -> Product:
+    return installation
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +81,15 @@ def assistant(product: Product, web: Web) -> MakeAssistant:
     return make
 
 
+@pytest.fixture(scope="module")
+def browsers(chromium: Path) -> Iterator[Browsers]:
+    """For one module: while Playwright runs, its thread has an event loop, and no test another."""
+    with sync_playwright() as playwright, closing(Browsers(playwright)) as running:
+        yield running
+
+
 @pytest.fixture
-def window(chromium: Path, tmp_path: Path) -> Iterator[OpenWindow]:
+def window(browsers: Browsers, tmp_path: Path) -> Iterator[OpenWindow]:
     """Opens windows whose microphone hears what the test speaks, when it speaks.
 
     Given sentences and silences in seconds, the browser's own microphone hears those over and over,
@@ -93,15 +100,9 @@ def window(chromium: Path, tmp_path: Path) -> Iterator[OpenWindow]:
 
         def open_window(*heard: str | float, **options: Any) -> TalkPage:
             file = record(tmp_path / f"microphone{len(opened)}.wav", *heard) if heard else None
-            opened.append(stack.enter_context(browser_window(file, **options)))
+            opened.append(stack.enter_context(browsers.window(file, **options)))
             return opened[-1]
 
         yield open_window
         for page in opened:
             assert not page.complaints
-
-
-@pytest.fixture
-def start_web(product: Product) -> StartWeb:
-    """Starts a web process that the test may kill."""
-    return product.web

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +104,7 @@ def _database(name: str) -> str:
     return f"{server}/{name}"
 
 
-def install(folder: Path, *, name: str = "browser", **settings: str) -> Product:
+def install(folder: Path, *, name: str = "shared", **settings: str) -> Product:
     """A fresh installation, without any process of its own yet.
 
     Of several in one run each has a `name`; `settings` are further variables of its environment.
@@ -123,6 +124,15 @@ def install(folder: Path, *, name: str = "browser", **settings: str) -> Product:
     for command in ("migrate_locked", "collect_static", "first_start"):
         product.manage(command)
     return product
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """For all tests that need none of their own, in whatever folder."""
+    # A database of Redis that the tests beside, which empty theirs, do not empty.
+    address, _, number = os.environ["REDIS_URL"].rpartition("/")
+    folder = tmp_path_factory.mktemp("product")
+    return install(folder, REDIS_URL=f"{address}/{int(number) + 8}")
 
 
 def create_assistant(web: Web, key: str, **fields: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MakeAssistant, Network, OpenWindow, StartWeb
+from tests.browser.conftest import MakeAssistant, Network, OpenWindow
 from tests.browser.product import INSECURE_HOST, Product, Web
 from tests.browser.talkpage import PHONE
 
@@ -178,22 +178,21 @@ def test_it_goes_on_talking_over_a_network_that_breaks(
     expect(page.notices).to_have_count(0)
 
 
-def test_it_offers_to_reconnect_when_the_server_dies(
-    start_web: StartWeb, assistant: MakeAssistant, window: OpenWindow
+def test_it_gives_up_when_the_server_stays_away(
+    network: Network, assistant: MakeAssistant, window: OpenWindow
 ) -> None:
     page = window()
-    with start_web() as dying:
-        page.open(f"{dying.url}/talk/{assistant(firstTurnMode='user_first')}")
-        page.start()
-        page.wait_for_state("listening")
-        page.page.clock.install()
-        dying.kill()
-        page.wait_for_state("reconnecting")
-        page.page.clock.run_for(120_000)
-        expect(page.notices).to_contain_text("was lost")
-        page.page.clock.resume()
-        page.page.get_by_role("button", name="Reconnect").click()
-        expect(page.notices).to_contain_text("could not be reached")
+    page.open(f"{network.url}/talk/{assistant(firstTurnMode='user_first')}")
+    page.start()
+    page.wait_for_state("listening")
+    page.page.clock.install()
+    network.break_down()
+    page.wait_for_state("reconnecting")
+    page.page.clock.run_for(120_000)
+    expect(page.notices).to_contain_text("was lost")
+    page.page.clock.resume()
+    page.page.get_by_role("button", name="Reconnect").click()
+    expect(page.notices).to_contain_text("could not be reached")
 
 
 def test_it_tells_that_an_assistant_is_unknown(web: Web, window: OpenWindow) -> None:

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from accounts.limits import SOCKETS_PER_STRANGER
-from tests.browser.conftest import MakeAssistant, OpenWindow, StartWeb
+from tests.browser.conftest import MakeAssistant, Network, OpenWindow
 from tests.browser.product import Product, Web
 from tests.browser.speech import spoken
 from tests.browser.talkpage import DESKTOP, HAS_SPOKEN, PHONE, SPEAK, TalkPage
@@ -74,7 +74,7 @@ def site() -> Iterator[Site]:
         thread.join()
 
 
-def line(web: Web, assistant_id: str, **attributes: str) -> str:
+def line(web: Web | Network, assistant_id: str, **attributes: str) -> str:
     """The script's line, as the console shows it."""
     more = "".join(f' data-{name}="{value}"' for name, value in attributes.items())
     script = f"{web.url}/static/sdk/widget.js"
@@ -202,18 +202,17 @@ def test_it_talks_on_allowed_origins_only(
     assert "allowed origins" in warning
 
 
-@pytest.mark.parametrize("kind", ["private", "unknown"])
 def test_it_says_that_an_assistant_is_not_to_be_had(
-    web: Web, site: Site, assistant: MakeAssistant, visitor: Visit, kind: str
+    web: Web, site: Site, assistant: MakeAssistant, visitor: Visit
 ) -> None:
     there = visitor()
-    called = assistant(isPublic=False) if kind == "private" else "nobody"
-    there.visit(site.page(line(web, called)))
-    there.start()
-    expect(there.notice).to_contain_text("not available here")
-    expect(there.notice.get_by_role("button", name="Try again")).to_have_count(0)
-    [warning] = there.warnings
-    assert called in warning
+    unavailable = [assistant(isPublic=False), "nobody"]
+    for called in unavailable:
+        there.visit(site.page(line(web, called)))
+        there.start()
+        expect(there.notice).to_contain_text("not available here")
+        expect(there.notice.get_by_role("button", name="Try again")).to_have_count(0)
+    assert [called in warning for called, warning in zip(unavailable, there.warnings, strict=True)]
 
 
 def test_it_says_that_too_many_call_and_tries_again(
@@ -250,22 +249,27 @@ def test_it_goes_on_in_writing_without_a_microphone(
 
 
 def test_it_reconnects_and_gives_up_when_the_server_stays_away(
-    start_web: StartWeb, site: Site, assistant: MakeAssistant, visitor: Visit
+    network: Network, site: Site, assistant: MakeAssistant, visitor: Visit
 ) -> None:
     there = visitor()
-    with start_web() as dying:
-        called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
-        there.visit(site.page(line(dying, called, output="text")))
-        there.write("Hello there")
-        expect(there.replies).to_contain_text("Hello")
-        there.page.clock.install()
-        dying.kill()
-        expect(there.status).to_have_text("Reconnecting…")
-        there.page.clock.run_for(120_000)
-        expect(there.notice).to_contain_text("was lost")
-        there.page.clock.resume()
-        there.notice.get_by_role("button", name="Try again").click()
-        expect(there.notice).to_contain_text("could not be reached")
+    called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
+    there.visit(site.page(line(network, called, output="text")))
+    there.write("Hello there")
+    expect(there.replies).to_contain_text("Hello")
+    network.break_down()
+    expect(there.status).to_have_text("Reconnecting…")
+    network.mend()
+    expect(there.status).to_have_text("In writing")
+    there.write("What can you do?")
+    expect(there.replies).to_have_count(2)
+    there.page.clock.install()
+    network.break_down()
+    expect(there.status).to_have_text("Reconnecting…")
+    there.page.clock.run_for(120_000)
+    expect(there.notice).to_contain_text("was lost")
+    there.page.clock.resume()
+    there.notice.get_by_role("button", name="Try again").click()
+    expect(there.notice).to_contain_text("could not be reached")
 
 
 def test_it_is_on_a_page_once(
@@ -278,19 +282,6 @@ def test_it_is_on_a_page_once(
     there.page.wait_for_load_state()
     [warning] = there.warnings
     assert "already" in warning
-
-
-def test_it_stays_where_a_site_replaces_the_body(
-    web: Web, site: Site, assistant: MakeAssistant, visitor: Visit
-) -> None:
-    there = visitor()
-    called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
-    there.visit(site.page(line(web, called, output="text")))
-    there.write("Hello there")
-    expect(there.replies).to_have_count(1)
-    there.page.evaluate("document.body = document.createElement('body')")
-    there.write("What can you do?")
-    expect(there.replies).to_have_count(2)
 
 
 def test_it_leaves_a_page_alone_whose_line_names_nobody(
@@ -320,18 +311,21 @@ def test_it_closes_on_escape_and_gives_the_focus_back(
     expect(there.launcher).to_be_focused()
 
 
-def test_a_call_goes_on_while_the_panel_is_hidden(
+def test_a_call_goes_on_while_the_panel_is_hidden_and_where_a_site_replaces_the_body(
     web: Web, site: Site, assistant: MakeAssistant, visitor: Visit
 ) -> None:
     there = visitor()
     called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
     there.visit(site.page(line(web, called, output="text")))
     there.write("Hello there")
-    expect(there.status).to_have_text("In writing")
+    expect(there.replies).to_have_count(1)
     there.page.keyboard.press("Escape")
     expect(there.launcher).to_have_text("Call is on")
     there.launcher.click()
     expect(there.said).to_have_text("Hello there")
+    there.page.evaluate("document.body = document.createElement('body')")
+    there.write("What can you do?")
+    expect(there.replies).to_have_count(2)
 
 
 def test_no_styles_leak_either_way(
