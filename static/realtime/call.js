@@ -256,6 +256,7 @@ export class Call extends EventTarget {
     const asked = { call };
     this.asked.add(asked);
     this.showTool(call, "running", device.describe(call));
+    this.update();
     const { code, message, output, note } = await device.perform(call);
     if (call.signal.aborted) return;
     const isDone = code < 400;

@@ -1193,11 +1193,12 @@
     }
     /** @internal */
     async open() {
+      if (typeof window !== "undefined") addEventListener("pagehide", this.#leave);
       try {
         if (this.#parts.isPlayed) await this.#devices.openPlayer();
         await this.#session.open();
       } catch (error) {
-        this.#devices.close();
+        this.#release();
         throw error;
       }
       this.#update();
@@ -1480,12 +1481,18 @@
     }
     #finish(closing) {
       this.#toolbox.abort();
-      this.#devices.close();
+      this.#release();
       const error = closing.error ?? closed();
       for (const waiting of this.#replies.restart(() => false)) waiting.reject(error);
       this.#update("closed");
       this.emit("close", closing);
       this.#settleClosed(closing);
+    }
+    #leave = () => void this.close();
+    /** Gives back what the page has lent. */
+    #release() {
+      if (typeof window !== "undefined") removeEventListener("pagehide", this.#leave);
+      this.#devices.close();
     }
     #refusal(text, signal) {
       if (this.#state === "closed" || this.#closing) return closed();

@@ -50,7 +50,7 @@ interface Asked extends Waiting {
 
 type MutableReply = { -readonly [Key in keyof Reply]: Reply[Key] };
 
-/** Made by `openConversation`, or `connect` of the client. */
+/** Made by `openConversation`, or `connect` of the client. A page that is left ends it. */
 export class Conversation extends Emitter<ConversationEvents> {
   readonly assistantId: string;
   /** Resolves when the conversation is over; never rejects. */
@@ -105,12 +105,14 @@ export class Conversation extends Emitter<ConversationEvents> {
 
   /** @internal */
   async open(): Promise<void> {
+    // Only the page could resume it; the server would keep it for a minute.
+    if (typeof window !== "undefined") addEventListener("pagehide", this.#leave);
     try {
       // First, while the browser still counts this as the user's click.
       if (this.#parts.isPlayed) await this.#devices.openPlayer();
       await this.#session.open();
     } catch (error) {
-      this.#devices.close();
+      this.#release();
       throw error;
     }
     this.#update();
@@ -430,12 +432,20 @@ export class Conversation extends Emitter<ConversationEvents> {
 
   #finish(closing: Closing): void {
     this.#toolbox.abort();
-    this.#devices.close();
+    this.#release();
     const error = closing.error ?? closed();
     for (const waiting of this.#replies.restart(() => false)) waiting.reject(error);
     this.#update("closed");
     this.emit("close", closing);
     this.#settleClosed(closing);
+  }
+
+  readonly #leave = (): void => void this.close();
+
+  /** Gives back what the page has lent. */
+  #release(): void {
+    if (typeof window !== "undefined") removeEventListener("pagehide", this.#leave);
+    this.#devices.close();
   }
 
   #refusal(text: string, signal: AbortSignal | undefined): Error | null {

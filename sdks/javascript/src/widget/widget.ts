@@ -35,7 +35,7 @@ export class Widget extends Emitter<WidgetEvents> {
       toggleMicrophone: () => void this.#call?.toggleMicrophone(),
       end: () => this.#call?.end(),
     });
-    // A page that is left takes its calls along.
+    // A page that is left takes its calls along, also those that have not begun.
     addEventListener("pagehide", () => this.#call?.end());
   }
 
