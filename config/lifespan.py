@@ -17,8 +17,7 @@ from core.errors import ProviderError
 from core.http import shared_client
 from providers import registry
 from providers.types import Endpoint, LlmSpec
-from realtime import ear
-from realtime.pipeline import close_all
+from realtime import back_door, ear, pipeline, relay
 from tooling.mcp import client as mcp_client
 
 logger = logging.getLogger(__name__)
@@ -40,11 +39,17 @@ async def lifespan(scope: dict[str, Any], receive: Receive, send: SendMessage) -
     await receive()
     await warm_up()
     _end_calls_before_exit(asyncio.get_running_loop())
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await close_all()
+    async with back_door.opened():
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await end_calls()
     await journal.flush()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+async def end_calls() -> None:
+    """Ends what clients talk to, here or through here to another process."""
+    await asyncio.gather(relay.stop_all(), pipeline.close_all())
 
 
 async def warm_up() -> None:
@@ -101,6 +106,6 @@ class _Exit:
     async def _end(self, number: int) -> None:
         leaving.tell()
         try:
-            await close_all()
+            await end_calls()
         finally:
             self._server_exit(number, None)

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "bearer"
 
+GOING_AWAY = 1001
 PROTOCOL = 4400
 UNAUTHENTICATED = 4401
 FORBIDDEN = 4403
@@ -126,6 +127,18 @@ class Caller:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Whose:
+    """To whom a session belongs: the strangers at an assistant count as one caller."""
+
+    assistant_id: str
+    user_id: int | None
+
+    @classmethod
+    def of(cls, assistant_id: str, caller: Caller) -> Whose:
+        return cls(assistant_id, caller.principal.user_id if caller.principal else None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Admission:
     """A caller who may talk."""
 
@@ -146,6 +159,10 @@ class Guest:
     caller: Caller
     runtime: AssistantRuntime
     address: str
+
+    @property
+    def whose(self) -> Whose:
+        return Whose.of(self.runtime.id, self.caller)
 
 
 async def recognise(handshake: Handshake, first_message: FirstMessage) -> Guest:

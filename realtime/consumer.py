@@ -39,17 +39,32 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
     # The call's tasks inherit the language.
     with translation.override(handshake.language):
         call = Call(socket, handshake, ws_v1.encode)
-        running = asyncio.create_task(call.run())
-        is_lost = False
+        running = asyncio.create_task(_run(call))
+        # Neither, when this process ends.
+        is_lost = has_left = False
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                if not socket.is_closed:
-                    take(call.resumed or call, message.get("text"), message.get("bytes"))
-            is_lost = not _was_closed(message)
+                if socket.is_closed:
+                    continue
+                text, pcm = message.get("text"), message.get("bytes")
+                if call.relay is None:
+                    take(call.resumed or call, text, pcm)
+                else:
+                    await call.relay.take(text, pcm)
+            has_left = _was_closed(message)
+            is_lost = not has_left
         finally:
+            if call.relay is not None:
+                call.relay.leave(may_return=not has_left)
             (call.resumed or call).leave(socket, may_return=is_lost)
             # Also as long as the session goes on at other sockets.
             await running
+
+
+async def _run(call: Call) -> None:
+    await call.run()
+    if call.relay is not None:
+        await call.relay.run()
 
 
 def _was_closed(message: dict[str, Any]) -> bool:

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import secrets
 
-from realtime.admission import Guest
+from realtime import neighbours
+from realtime.admission import Whose
 from realtime.messages import ResumeOffer, ResumeSession, SessionResumed, SoundPosition
 from realtime.sender import Encode, Sender, Wire
 
 logger = logging.getLogger(__name__)
 
 RESUME_WITHIN_S = 60
-_TOKEN_BYTES = 24
 _CLOSE_WITHIN_S = 1.0
 
 
@@ -27,29 +27,38 @@ class Line:
     def __init__(self, wire: Wire, encode: Encode) -> None:
         self.wire = wire
         self.sender = Sender(wire, encode)
-        self._whose: tuple[str, int | None] | None = None
+        self._whose: Whose | None = None
+        self._note: neighbours.Note | None = None
         self._token = ""
+        # By which the client came, until it shows that it has the new one.
+        self._former_token: str | None = None
         self._lost_at: float | None = None
 
     # --- whose it is -----------------------------------------------------------------------------
-    def offer(self, guest: Guest) -> ResumeOffer:
-        """Lets this caller come back to this assistant."""
-        self._whose = _whose(guest)
+    def offer(self, whose: Whose) -> ResumeOffer:
+        """Lets this caller come back to this assistant, until `withdraw`."""
+        self._whose = whose
+        self._note = neighbours.Note(whose)
         return self._new_offer()
+
+    def withdraw(self) -> None:
+        """The session is over."""
+        if self._note is not None:
+            self._note.remove()
 
     @property
     def is_offered(self) -> bool:
         return self._whose is not None
 
-    def is_for(self, guest: Guest) -> bool:
-        """Whether this caller may mean this line; strangers count as one caller."""
-        return self._whose == _whose(guest)
+    def is_for(self, whose: Whose) -> bool:
+        """Whether this caller may mean this line."""
+        return self._whose == whose
 
-    def admits(self, guest: Guest, resume: ResumeSession, now: float) -> bool:
+    def admits(self, whose: Whose, resume: ResumeSession, now: float) -> bool:
         """Whether this caller may have the line, and can be told all that they missed."""
         return (
-            self.is_for(guest)
-            and secrets.compare_digest(resume.token.encode(), self._token.encode())
+            self.is_for(whose)
+            and self._knows(resume.token)
             and not self.is_given_up(now)
             and self.sender.can_resume(resume.last_seq)
         )
@@ -68,17 +77,30 @@ class Line:
         self._lost_at = now
         self.sender.detach()
 
-    def find(self, wire: Wire, last_seq: int, sound: SoundPosition | None) -> None:
-        """The client is back, by another socket, with what it knows. The sender is to be run."""
+    def find(self, wire: Wire, resume: ResumeSession, sound: SoundPosition | None) -> None:
+        """The client is back, by another socket, with what it knows. The sender is to be run.
+
+        The token that it came by stays good until `confirm`: the new one may get lost on its way.
+        """
         self._lost_at = None
         self.wire = wire
+        self._former_token = resume.token
         offer = self._new_offer()
-        self.sender.attach(wire, last_seq, lambda missed: SessionResumed(missed, offer, sound))
+        self.sender.attach(
+            wire, resume.last_seq, lambda missed: SessionResumed(missed, offer, sound)
+        )
+
+    def confirm(self) -> None:
+        """The client has spoken at its present socket, so it knows the newest token."""
+        self._former_token = None
 
     def _new_offer(self) -> ResumeOffer:
-        """A new token; the one before is good for nothing any more."""
-        self._token = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._token = neighbours.new_token()
         return ResumeOffer(self._token, RESUME_WITHIN_S)
+
+    def _knows(self, token: str) -> bool:
+        known = (self._token, self._former_token or self._token)
+        return any(secrets.compare_digest(token.encode(), each.encode()) for each in known)
 
 
 async def close_socket(wire: Wire, code: int) -> None:
@@ -88,8 +110,3 @@ async def close_socket(wire: Wire, code: int) -> None:
             await wire.close(code)
     except (OSError, RuntimeError) as error:
         logger.debug("the socket cannot be closed in order: %s", error)
-
-
-def _whose(guest: Guest) -> tuple[str, int | None]:
-    principal = guest.caller.principal
-    return guest.runtime.id, principal.user_id if principal else None

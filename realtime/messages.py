@@ -153,7 +153,7 @@ class HelloAcknowledged:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResumeOffer:
-    """How a client that loses its socket comes back: with this token, once, in so much time."""
+    """How a client that loses its socket comes back: with this token, in so much time."""
 
     token: str = dataclasses.field(repr=False)
     within_s: int

@@ -28,8 +28,9 @@ from conversations.models import CallSource
 from core.db import in_db
 from core.errors import Unavailable
 from core.ids import short_id
-from realtime import session
+from realtime import neighbours, session
 from realtime.admission import (
+    GOING_AWAY,
     OVERLOADED,
     REPLACED,
     UNAUTHENTICATED,
@@ -38,6 +39,7 @@ from realtime.admission import (
     Guest,
     Handshake,
     Refused,
+    Whose,
     admit,
     check_still_allowed,
     recognise,
@@ -88,12 +90,12 @@ from realtime.messages import (
 )
 from realtime.overrides import OverrideRefused, overridden
 from realtime.player import Player
+from realtime.relay import Handover, Relay
 from realtime.sender import Wire
 from realtime.setup import metadata_of, plan_of
 
 logger = logging.getLogger(__name__)
 
-GOING_AWAY = 1001
 INTERNAL = 1011
 INACTIVE = 4408
 
@@ -125,7 +127,8 @@ class Call:
 
     A client that asked for it may lose its socket and come back by another: whatever is sent in
     between is kept, sound stands still, and all else goes on. `resumed` is the call that the client
-    of this socket goes on with, if it is not this one.
+    of this socket goes on with, if it is not this one; `relay`, where that call is in another
+    process: whatever else the socket brings is for it, and when `run` returns, it is to be run.
     """
 
     def __init__(self, wire: Wire, handshake: Handshake, encode: Encode) -> None:
@@ -137,6 +140,7 @@ class Call:
         self._sender = self._line.sender
         self._sending: asyncio.Task[None] | None = None
         self.resumed: Call | None = None
+        self.relay: Relay | None = None
         self._state = session.Session()
         self._group = asyncio.TaskGroup()
         self._lobby = Lobby()
@@ -164,14 +168,19 @@ class Call:
     def receive(self, message: ClientMessage) -> None:
         """Takes a message of the client."""
         self._active_at = time.monotonic()
+        self._line.confirm()
         if self._state.phase != "connecting":
             self._take(message)
-        else:
-            self._lobby.put(message)
+            return
+        if isinstance(message, ResumeSession) and self._lobby.is_empty:
+            home = neighbours.home_of(message.token)
+            self.relay = Relay(self._line.wire, home) if home is not None else None
+        self._lobby.put(message)
 
     def hear(self, pcm: bytes) -> None:
         """Takes an audio frame of whole 20 ms."""
         self._active_at = time.monotonic()
+        self._line.confirm()
         if not self._state.is_started:
             # Said once: a client that streams too early sends fifty frames a second.
             if not self._has_refused_early_audio:
@@ -188,10 +197,11 @@ class Call:
     def complain(self, problem: Problem) -> None:
         """Tells the client what of its messages cannot be used."""
         self._active_at = time.monotonic()
+        self._line.confirm()
         if self._state.phase == "connecting":
             self._lobby.put(problem)
-        elif self._state.phase != "closed":
-            self._sender.send(problem)
+        else:
+            self._answer_with(problem)
 
     def stop(self, reason: str, close_code: int, problem: Problem | None = None) -> None:
         """Ends the session from this side."""
@@ -257,7 +267,7 @@ class Call:
         try:
             guest = await recognise(self._handshake, self._first_message)
             if (resume := await self._asked_to_resume(guest)) is not None:
-                self._go_on_with(_call_to_resume(guest, resume), guest, resume)
+                await self._go_on(guest, resume)
                 return
             admission = await admit(guest)
         except Refused as refused:
@@ -276,9 +286,13 @@ class Call:
         """Takes what came before it was known who calls."""
         for item in items:
             if isinstance(item, Problem):
-                self.complain(item)
+                self._answer_with(item)
             else:
-                self.receive(item)
+                self._take(item)
+
+    def _answer_with(self, problem: Problem) -> None:
+        if self._state.phase != "closed":
+            self._sender.send(problem)
 
     async def _first_message(self) -> ClientMessage | None:
         return await self._lobby.first(HELLO_WAIT_S)
@@ -307,26 +321,39 @@ class Call:
         Waits for its first message where there is a session that it might mean: it is not to need
         another slot, nor to leave a record of a call that was none.
         """
-        may_mean_one = any(call._line.is_for(guest) for call in _calls)
-        if self._lobby.is_empty and not may_mean_one:
+        whose = guest.whose
+        may_mean_one = any(call._line.is_for(whose) for call in _calls)
+        if self._lobby.is_empty and not may_mean_one and not neighbours.may_have(whose):
             return None
         first = await self._first_message()
         return first if isinstance(first, ResumeSession) else None
 
-    def _is_meant_by(self, guest: Guest, resume: ResumeSession) -> bool:
+    def _is_meant_by(self, whose: Whose, resume: ResumeSession) -> bool:
         is_alive = self._state.is_started and self._session_id == resume.session_id
-        return is_alive and self._line.admits(guest, resume, time.monotonic())
+        return is_alive and self._line.admits(whose, resume, time.monotonic())
+
+    async def _go_on(self, guest: Guest, resume: ResumeSession) -> None:
+        """Leaves the socket to the call that its client means. Raises Refused."""
+        if self.relay is None:
+            self._go_on_with(call_to_resume(guest.whose, resume), guest, resume)
+            return
+        language = self._handshake.language
+        principal = guest.caller.principal
+        await self.relay.open(Handover(guest.runtime.id, principal, resume, language))
+        if self._state.phase == "closed":
+            self.relay.end()
+        self._over.set()
 
     def _go_on_with(self, call: Call, guest: Guest, resume: ResumeSession) -> None:
-        """Leaves the socket to the call that its client means."""
         if not self._over.is_set():
-            call._take_over(self._line.wire, guest.caller, resume)
+            call.take_over(self._line.wire, guest.caller, resume)
             self.resumed = call
             _resume, *rest = self._lobby.take_all()
             call._hand_over(rest)
             self._over.set()
 
-    def _take_over(self, wire: Wire, caller: Caller, resume: ResumeSession) -> None:
+    def take_over(self, wire: Wire, caller: Caller, resume: ResumeSession) -> None:
+        """Goes on at this socket, whose client has been found to be the one of this call."""
         if not self._line.is_lost:
             old_wire = self._line.wire
             self._lose()
@@ -337,7 +364,7 @@ class Call:
             self._resumed_count += 1
             self._admission.journal.noted({**self._metadata, "resumed": self._resumed_count})
         self._active_at = time.monotonic()
-        self._line.find(wire, resume.last_seq, self._sound_position())
+        self._line.find(wire, resume, self._sound_position())
         self._sending = self._group.create_task(self._send())
         if self._player is not None:
             self._player.go_on()
@@ -400,6 +427,7 @@ class Call:
 
     async def _clean_up(self) -> None:
         self.stop("disconnected", CLOSE_NORMAL)
+        self._line.withdraw()
         for timer in self._timers:
             timer.cancel()
         for task in self._adopted:
@@ -501,8 +529,7 @@ class Call:
         )
         offer = None
         if "resume" in start.capabilities:
-            guest = Guest(admission.caller, admission.runtime, self._handshake.address)
-            offer = self._line.offer(guest)
+            offer = self._line.offer(Whose.of(admission.runtime.id, admission.caller))
         self.dispatch(Begun(plan_of(runtime, start, offer)))
 
     def _make_ear(self, runtime: AssistantRuntime) -> Ear | None:
@@ -652,10 +679,10 @@ class Call:
         return self._encode(message, seq, int(time.time() * 1000), self._session_id)
 
 
-def _call_to_resume(guest: Guest, resume: ResumeSession) -> Call:
+def call_to_resume(whose: Whose, resume: ResumeSession) -> Call:
     """The call of this process that the client means. Raises Refused."""
     for call in _calls:
-        if call._is_meant_by(guest, resume):
+        if call._is_meant_by(whose, resume):
             return call
     raise resume_expired()
 

@@ -18,10 +18,11 @@ resume            With it a lost socket does not end the session. `session.start
                       session.resumed {session_id, missed, resume_token, resume_within_s, audio?}
                   then the `missed` events after `last_seq`, each with its own `seq`, then what
                   happens now. `session.resumed` has no number of its own: its `seq` is `last_seq`,
-                  and the numbers go on from there. A token is good for once; the next loss needs
-                  the new one. `audio {turn, turn_id, response_id, tts_id, offset_ms}` is there when
-                  a reply was cut off in the middle of its sound: the next frame lies at `offset_ms`
-                  of that output, of which the client may have heard a little more.
+                  and the numbers go on from there. A token is good until the client says something
+                  at the socket at which it got the next one. `audio {turn, turn_id, response_id,
+                  tts_id, offset_ms}` is there when a reply was cut off in the middle of its sound:
+                  the next frame lies at `offset_ms` of that output, of which the client may have
+                  heard a little more.
                   A session lives on while its client is away: replies are made, calls of tools wait
                   as long as they do, sound stands still. A reply whose sound was all sent is not
                   said again. A socket that is closed with 1000, or after session.stop, ends the

@@ -236,7 +236,10 @@ async def test_it_may_be_lost_again_and_each_token_is_good_for_once(
         await lose(client)
     async with connect_to(assistant, key=alice_key) as second:
         await resume(second, client)
-        await second.wait("assistant.response.delta")
+        # Which shows that it has the new one.
+        await second.send("output.audio.played", tts_id="none")
+        (call,) = pipeline._calls
+        await eventually(lambda: call._line._former_token is None)
         await lose(second)
     async with connect_to(assistant, key=alice_key) as late:
         await refused(late, wish(client))
@@ -246,6 +249,28 @@ async def test_it_may_be_lost_again_and_each_token_is_good_for_once(
         await finish(third)
     assert final["text"] == LONG
     assert_no_gap(client, second, third)
+
+
+async def test_a_token_is_good_until_the_client_shows_that_it_has_the_next(
+    connect_to: Connect, assistant: Assistant, alice_key: str, upstream: FakeUpstream
+) -> None:
+    upstream.set_behaviour(Behaviour(reply=LONG, llm_token_ms=10))
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start(**RESUME, **TEXT_ONLY)
+        await client.send("input.text", text="Tell me.")
+        await client.wait("assistant.response.delta")
+        await lose(client)
+    for _ in range(2):
+        # These hear nothing of the answer.
+        async with connect_to(assistant, key=alice_key) as deaf:
+            await resume(deaf, client)
+            await lose(deaf)
+    async with connect_to(assistant, key=alice_key) as again:
+        await resume(again, client)
+        final = await again.wait("assistant.response.final")
+        await finish(again)
+    assert final["text"] == LONG
+    assert_no_gap(client, again)
 
 
 @pytest.mark.parametrize(
