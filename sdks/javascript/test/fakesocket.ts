@@ -1,5 +1,6 @@
 /** A server's side of the voice socket, played by the test. */
 import assert from "node:assert/strict";
+import { after } from "node:test";
 import {
   AIVideoAssistant,
   type Conversation,
@@ -61,6 +62,17 @@ export class FakeSocket {
   }
 }
 
+const opened: { server: FakeServer; conversation: Conversation }[] = [];
+
+/** A conversation that is left open would look for its server for a minute. */
+after(async () => {
+  for (const { server, conversation } of opened) {
+    const closing = conversation.close();
+    server.socket.end(1000);
+    await closing;
+  }
+});
+
 /** A server that one client talks with, over as many sockets as it opens. */
 export class FakeServer {
   readonly sockets: FakeSocket[] = [];
@@ -116,7 +128,9 @@ export class FakeServer {
     await opening;
     this.event("session.started", { sessionId: "s1", ...resume });
     more();
-    return connecting;
+    const conversation = await connecting;
+    opened.push({ server: this, conversation });
+    return conversation;
   }
 
   /** Says an event, with the next number unless it is given. */
