@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import re
-import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -28,14 +26,14 @@ from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
 from conversations.files.attachments import documents_of, images_of
 from conversations.history import context_tokens
 from conversations.models import Conversation, Run, RunKind, RunStatus
-from conversations.runs import store
+from conversations.runs import processes, store, sweeper
 from conversations.runs.log import LostRun, RunLog
 from conversations.runs.pulse import beating
 from conversations.runs.types import Claim, NewRun
 from conversations.transcript import load_history
 from conversations.turn import MAX_MODEL_CALLS, TurnRequest, run_turn
 from conversations.types import AttachmentRow, RunRequestRow
-from core.errors import NotFound, ProviderError
+from core.errors import Conflict, NotFound, ProviderError
 from core.loops import PerLoop
 from providers.types import AssistantMessage, ChatMessage, Usage, UserMessage
 
@@ -51,7 +49,6 @@ _HISTORY_VARIABLE = "conversation_history_"
 Apologise = Callable[[TurnFailed], str]
 Begun = TypeVar("Begun", bound="Exchange | None")
 Done = TypeVar("Done")
-WORKER = f"{socket.gethostname()}:{os.getpid()}"[:100]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def begin(
     assert runtime.caller_id is not None
     sent = tuple(attachments)
     images = images_of(sent, owner_id=runtime.caller_id)
-    claim = store.start_claimed(
+    claim = _claim(
         NewRun(
             kind=RunKind.CHAT,
             owner_id=runtime.caller_id,
@@ -99,8 +96,7 @@ def begin(
             message=text,
             request=_request_row(text, runtime),
             attachments=sent,
-        ),
-        worker=WORKER,
+        )
     )
     request = TurnRequest(
         turn=claim.turn,
@@ -113,6 +109,17 @@ def begin(
         images=images,
     )
     return Exchange(claim, runtime, _with_history_in_prompt(request, runtime))
+
+
+def _claim(new: NewRun) -> Claim:
+    """The claim of this process; that of one which is gone does not stand in its way."""
+    worker = processes.this_process()
+    try:
+        return store.start_claimed(new, worker=worker)
+    except Conflict:
+        if not sweeper.recover_gone(new.conversation_id):
+            raise
+    return store.start_claimed(new, worker=worker)
 
 
 def _history(claim: Claim, runtime: AssistantRuntime) -> tuple[ChatMessage, ...]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -20,7 +18,7 @@ from django.conf import settings
 from django.db import Error as DatabaseFailure
 
 from conversations.background import execution
-from conversations.runs import store
+from conversations.runs import processes, store
 from conversations.runs.types import Claim
 from core.db import in_db
 from providers import registry
@@ -31,7 +29,6 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
 # Of the time that a process is given to stop; what it cannot end by then the sweeper does.
 STOP_WITHIN_S = 5.0
-_WORKER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Host:
@@ -104,7 +101,8 @@ class Host:
         if room <= 0:
             return
         try:
-            claims = await in_db(store.claim_waiting, limit=room, worker=_WORKER)
+            worker = processes.this_process()
+            claims = await in_db(store.claim_waiting, limit=room, worker=worker)
         except DatabaseFailure as error:
             logger.warning("Waiting tasks cannot be read: %s", error)
             return

@@ -8,6 +8,7 @@ import logging
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from conversations.encoders.tasks import failed, outcome_of
 from conversations.encoding import Turn
 from conversations.models import Run, RunEvent, RunKind, RunStatus
-from conversations.runs import store, waking
+from conversations.runs import processes, store, waking
 from conversations.runs.recovery import restarted, turn_so_far
 from conversations.runs.types import Outcome, StoredEvent
 
@@ -35,13 +36,28 @@ _AWAY = (OperationalError, InterfaceError)
 
 
 def recover_lost() -> int:
-    """Begins anew, or ends, the runs whose process is gone; their number."""
-    rows = Run.objects.filter(status__in=RunStatus.owned(), heartbeat_at__lt=Now() - LOST_AFTER)
+    """Begins anew, or ends, the runs whose process is gone or silent; their number."""
+    owned = Run.objects.filter(status__in=RunStatus.owned())
+    workers = owned.order_by("worker").values_list("worker", flat=True).distinct()
+    gone = [worker for worker in workers if processes.is_gone(worker)]
+    rows = owned.filter(Q(heartbeat_at__lt=Now() - LOST_AFTER) | Q(worker__in=gone))
     lost = list(rows.order_by("heartbeat_at")[:MOST_LOST])
     recovered = sum(map(_recover_or_end, lost))
     if recovered:
         logger.warning("Recovered %d runs whose process had died", recovered)
     return recovered
+
+
+def recover_gone(conversation_id: str) -> bool:
+    """The same at once for the run that keeps a conversation busy; whether its process is gone."""
+    owned = Run.objects.filter(conversation_id=conversation_id, status__in=RunStatus.owned())
+    run = owned.first()
+    if run is None or not processes.is_gone(run.worker):
+        return False
+    logger.warning("Run %s was left by a process that is gone: %s", run.pk, run.worker)
+    # Where this does not do it, somebody else has just done.
+    _recover_or_end(run)
+    return True
 
 
 def wake_forgotten() -> int:
