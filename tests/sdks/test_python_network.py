@@ -3,31 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from ai_video_assistant import AIVideoAssistant, AsyncAIVideoAssistant, errors
 from ai_video_assistant._retries import LONGEST_RETRY_AFTER_S, Retries, backoff, seconds_in
 from ai_video_assistant._sse import EventLines
+from ai_video_assistant._transport import shared
+from ai_video_assistant.resources import following
 
 from tests.sdks.conftest import Server
 from tests.sdks.proxy import proxy_to
 
 EMPTY = b'{"success":true,"data":{"items":[],"total":0,"page":1,"page_size":20}}'
+PATIENCE_S = 20.0
 SLOW = "slow"
 CUT = "cut"
+SILENT = "silent"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """A stream of events, which ends in order behind them, or falls silent."""
+
+    events: tuple[dict[str, Any], ...] = ()
+    is_silent: bool = False
+
+
+Told = str | tuple[int, str] | Stream
 
 
 class Answers:
     """A server that answers as it is told, one entry per request; then with an empty list."""
 
-    def __init__(self, *answers: str | tuple[int, str]) -> None:
+    def __init__(self, *answers: Told) -> None:
         self._answers = list(answers)
+        self._serving: set[asyncio.Task[None]] = set()
         self.requests = 0
         self.url = ""
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self.serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def stop(self) -> None:
+        for task in [*self._serving]:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,7 +69,7 @@ class Answers:
         finally:
             writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter, answer: str | tuple[int, str]) -> None:
+    async def _answer(self, writer: asyncio.StreamWriter, answer: Told) -> None:
         if answer == CUT:
             writer.transport.abort()
             return
@@ -52,6 +80,16 @@ class Answers:
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(0.01)
+        if answer == SILENT:
+            await asyncio.Event().wait()
+        if isinstance(answer, Stream):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            for event in answer.events:
+                writer.write(f"data: {json.dumps(event)}\n\n".encode())
+            await writer.drain()
+            if answer.is_silent:
+                await asyncio.Event().wait()
+            return
         assert not isinstance(answer, str)
         status, header = answer
         body = EMPTY if status == 200 else json.dumps({"error": {"message": "no"}}).encode()
@@ -61,14 +99,15 @@ class Answers:
 
 
 @asynccontextmanager
-async def answering(*answers: str | tuple[int, str]) -> AsyncIterator[Answers]:
+async def answering(*answers: Told) -> AsyncIterator[Answers]:
     made = Answers(*answers)
-    server = await asyncio.start_server(made.serve, "localhost", 0)
+    server = await asyncio.start_server(made.accept, "localhost", 0)
     made.url = f"http://localhost:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:
         server.close()
+        await made.stop()
 
 
 async def listed(url: str, *, is_async: bool, timeout: float = 20.0, max_retries: int = 2) -> None:
@@ -188,6 +227,94 @@ async def test_a_redirection_does_not_get_the_key() -> None:
     async with answering((302, "Location: http://127.0.0.1:1/")) as server:
         with pytest.raises(errors.UnexpectedAnswerError, match="redirected"):
             await listed(server.url, is_async=True)
+
+
+# --- streams -------------------------------------------------------------------------------------
+def logged(idx: int, kind: str = "text_chunk") -> Stream:
+    """A stream with one event of a task."""
+    return Stream(({"idx": idx, "type": kind, "data": {}, "ts": 1.0},))
+
+
+async def followed(
+    url: str, *, is_async: bool, timeout: float = 20.0, max_retries: int = 2
+) -> list[int]:
+    """The numbers of a task's events."""
+    if is_async:
+        async with AsyncAIVideoAssistant(
+            api_url=url, api_key="k", timeout=timeout, max_retries=max_retries
+        ) as client:
+            return [event.idx async for event in client.tasks.follow("t")]
+
+    def follow() -> list[int]:
+        with AIVideoAssistant(
+            api_url=url, api_key="k", timeout=timeout, max_retries=max_retries
+        ) as client:
+            return [event.idx for event in client.tasks.follow("t")]
+
+    return await asyncio.to_thread(follow)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "backoff", lambda _attempt: 0.001)
+
+
+@both
+async def test_it_follows_over_a_restart_however_often_it_has_to_try(
+    is_async: bool, no_pauses: None
+) -> None:
+    away: list[Told] = [CUT, (502, ""), CUT, (503, "Retry-After: 0"), CUT, Stream()]
+    async with answering(logged(0), *away, logged(1), CUT, logged(2, "task_complete")) as server:
+        assert await followed(server.url, is_async=is_async) == [0, 1, 2]
+    assert server.requests == 10
+
+
+@both
+async def test_it_stops_following_a_server_that_stays_away(
+    is_async: bool, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert following.AWAY_S == 60
+    monkeypatch.setattr(following, "AWAY_S", 0.2)
+    async with answering(logged(0), *[Stream()] * 10_000) as server:
+        with pytest.raises(errors.APIConnectionError, match="ended before"):
+            await followed(server.url, is_async=is_async)
+    assert server.requests > 4
+
+
+@both
+async def test_it_does_not_follow_what_never_answers_or_is_refused(
+    is_async: bool, no_pauses: None
+) -> None:
+    async with answering(*[CUT] * 10) as server:
+        with pytest.raises(errors.APIConnectionError):
+            await followed(server.url, is_async=is_async)
+    assert server.requests == 3
+    async with answering(logged(0), (404, "")) as server:
+        with pytest.raises(errors.NotFoundError):
+            await followed(server.url, is_async=is_async)
+    async with answering(logged(0)) as server:
+        with pytest.raises(errors.APIConnectionError):
+            await followed(server.url, is_async=is_async, max_retries=0)
+    assert server.requests == 1
+
+
+@both
+async def test_a_stream_that_does_not_begin_is_given_up_when_answers_are(is_async: bool) -> None:
+    async with answering(SILENT) as server:
+        with pytest.raises(errors.APITimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await followed(server.url, is_async=is_async, timeout=0.3, max_retries=0)
+
+
+@both
+async def test_a_stream_that_has_begun_may_pause_for_as_long_as_streams_may(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "STREAM_SILENCE_S", 0.3)
+    async with answering(Stream(is_silent=True)) as server:
+        with pytest.raises(errors.APITimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await followed(server.url, is_async=is_async, timeout=600, max_retries=0)
 
 
 # --- the rules alone -----------------------------------------------------------------------------

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from ai_video_assistant import AsyncAIVideoAssistant, Conversation, Reconnect, errors, events
+from ai_video_assistant import (
+    AsyncAIVideoAssistant,
+    Conversation,
+    Reconnect,
+    ToolError,
+    errors,
+    events,
+)
 from ai_video_assistant.audio import Playback, play, record
+from ai_video_assistant.voice import conversation as conversation_module
 from ai_video_assistant.voice.events import decode
 from ai_video_assistant.voice.feed import MAX_EVENTS, Feed
 from ai_video_assistant.voice.replies import Expected, Replies
@@ -194,6 +203,39 @@ async def test_a_tool_that_returns_too_much_does_not_end_the_conversation() -> N
     ]
 
 
+async def test_a_tool_that_does_not_fit_or_fails_is_told_of_on_both_sides(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    results: list[dict[str, Any]] = []
+
+    async def script(socket: ServerConnection) -> None:
+        await started(socket)
+        function = {"name": "read", "arguments": '{"page": 7}'}
+        # Nobody waits for the result; a failure is told all the same.
+        call = {"id": "c", "function": function, "executor": "client", "wait_for_response": False}
+        await say(socket, "assistant.tool_call", 2, tool_call=call)
+        results.extend(json.loads(await socket.recv())["results"])
+        await socket.close(1000)
+
+    def refuse(page: int) -> None:
+        raise ToolError(f"no page {page}")
+
+    def crash(page: int) -> None:
+        raise RuntimeError
+
+    functions: list[Any] = [lambda x: 1, refuse, crash]
+    for function in functions:
+        async with talking(script, tools={"read": function}) as conversation:
+            async for _event in conversation:
+                pass
+    assert [result["status"]["code"] for result in results] == [400, 500, 500]
+    ours = [record for record in caplog.records if record.name.startswith("ai_video_assistant")]
+    assert all(record.levelno >= logging.WARNING for record in ours)
+    told = [record.getMessage() for record in ours]
+    assert "'x'" in told[0]
+    assert told[1:] == ["the tool read failed: no page 7", "the tool read failed"]
+
+
 # --- coming back ---------------------------------------------------------------------------------
 async def lost_behind_two(socket: ServerConnection) -> None:
     await started(socket, resume_token="t1", resume_within_s=60)
@@ -281,13 +323,56 @@ async def test_coming_back_too_late_is_an_error_of_its_own() -> None:
             await reply
 
 
-async def test_another_session_may_begin_instead() -> None:
+async def stopped_by_the_server(socket: ServerConnection) -> None:
+    await started(socket, resume_token="t1", resume_within_s=60)
+    await say(socket, "session.stopped", 2, reason="server_shutdown")
+
+
+async def stopped_and_aborted(socket: ServerConnection) -> None:
+    await stopped_by_the_server(socket)
+    socket.transport.abort()
+
+
+async def stopped_and_silent(socket: ServerConnection) -> None:
+    await stopped_by_the_server(socket)
+    await socket.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "script", [closes(1001, after=stopped_by_the_server), stopped_and_aborted, stopped_and_silent]
+)
+async def test_a_session_that_the_server_ends_is_over_at_once_for_that_reason(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_module, "STOPPED_TIMEOUT_S", 0.1)
+    seen: list[events.Event] = []
+
+    async def read(conversation: Conversation) -> None:
+        async for event in conversation:
+            seen.append(event)
+
+    async with talking(script) as conversation:
+        reply = asyncio.create_task(conversation.send_text("Hello?"))
+        with pytest.raises(errors.ConversationClosedError) as closed:
+            await read(conversation)
+        with pytest.raises(errors.ConversationClosedError):
+            await reply
+        with pytest.raises(errors.ConversationClosedError) as later:
+            await conversation.send_text("Hello?")
+    assert [type(event) for event in seen] == [events.SessionStarted, events.SessionStopped]
+    assert closed.value.code == later.value.code == "server_shutdown"
+
+
+@pytest.mark.parametrize(
+    "scripts", [(lost_behind_two, too_late), (closes(1001, after=stopped_by_the_server),)]
+)
+async def test_another_session_may_begin_instead(scripts: tuple[Script, ...]) -> None:
     async def another(socket: ServerConnection) -> None:
         await started(socket)
         await socket.close(1000)
 
     policy = Reconnect(is_fresh=True)
-    async with talking(lost_behind_two, too_late, another, reconnect=policy) as conversation:
+    async with talking(*scripts, another, reconnect=policy) as conversation:
         seen = [event async for event in conversation]
     (back,) = [event for event in seen if isinstance(event, events.Reconnected)]
     assert back.is_fresh

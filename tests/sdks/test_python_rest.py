@@ -6,11 +6,18 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ai_video_assistant import AIVideoAssistant, AsyncAIVideoAssistant, errors, models
+from ai_video_assistant import (
+    AIVideoAssistant,
+    AsyncAIVideoAssistant,
+    chat_events,
+    errors,
+    models,
+)
 from ai_video_assistant._settings import KEY_VARIABLE
-from ai_video_assistant.resources.chatting import ChatChunk, ChatFailure, ChatToolEvent
+from ai_video_assistant.chat_events import ChatChunk, ChatToolEvent
 
 from providers.fakes import Behaviour, FakeUpstream
 from providers.fakes.behaviour import Step
@@ -157,11 +164,25 @@ def test_a_refusal_inside_an_answer_is_an_error_too(client: AIVideoAssistant) ->
     with pytest.raises(errors.NotFoundError) as refused:
         client.chat.dialogs.create(agent_id="nobody")
     assert refused.value.status == 404
-    assert refused.value.message
+    assert str(refused.value) == f"404: {refused.value.message}"
 
 
-@pytest.mark.parametrize("wrong", ["", ".", ".."])
-def test_an_id_that_leads_elsewhere_is_not_sent(client: AIVideoAssistant, wrong: str) -> None:
+def test_an_address_where_no_api_answers_is_told_of_as_one(server: Server) -> None:
+    with AIVideoAssistant(api_url=f"{server.api_url}/console", api_key=server.key) as client:
+        with pytest.raises(errors.NotFoundError) as refused:
+            client.assistants.list(page=2)
+    place = f"{server.api_url}/console/api/v1/assistants"
+    assert refused.value.message == f"no API answered at {place}; is the address right?"
+
+
+def test_a_client_shows_its_address_and_no_secret() -> None:
+    with AIVideoAssistant(api_url="http://me:secret@localhost/", api_key="sk-secret") as client:
+        assert repr(client) == "AIVideoAssistant(api_url='http://localhost')"
+        assert "sk-secret" not in repr(client._settings)
+
+
+@pytest.mark.parametrize("wrong", ["", " ", ".", "..", None])
+def test_an_id_that_leads_elsewhere_is_not_sent(client: AIVideoAssistant, wrong: Any) -> None:
     with pytest.raises(errors.ConfigurationError):
         client.assistants.delete(wrong)
 
@@ -172,12 +193,26 @@ def test_an_id_is_sent_as_one(client: AIVideoAssistant) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8080", "ws://localhost", "http://", "http://localhost:port", "http://[::1"]
+    "url",
+    [
+        "localhost:8080",
+        "ftp://localhost",
+        "http://",
+        "http://localhost:port",
+        "http://localhost:99999",
+        "http://[::1",
+        "http://a..b",
+        "http://a b",
+        "http://localhost?a=b",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    AIVideoAssistant(api_url="HTTP://localhost:8080/").close()
+    AIVideoAssistant(api_url="HTTP://localhost:8080/", ws_url="WS://localhost:8080/ws").close()
     with pytest.raises(errors.ConfigurationError, match="no address"):
         AIVideoAssistant(api_url=url)
+    for socket_url in (url, "http://localhost:8080"):
+        with pytest.raises(errors.ConfigurationError, match="no address"):
+            AIVideoAssistant(ws_url=socket_url)
 
 
 def test_limits_that_cannot_hold_are_refused() -> None:
@@ -333,7 +368,23 @@ async def test_a_model_that_fails_in_a_chat_is_an_error(
         await aclient.chat.complete(dialog.dialog_id, "Hello again")
     vendor.script("chat", Step(status=400, body={"error": {"message": "no"}}))
     async with aclient.chat.stream(dialog.dialog_id, "And again") as stream:
-        assert any([isinstance(event, ChatFailure) async for event in stream])
+        while not isinstance(await anext(stream), chat_events.ChatFailure):
+            pass
+        with pytest.raises(errors.ChatFailedError) as failed:
+            async for _apology in stream:
+                pass
+    assert failed.value.text == ""
+
+
+def test_a_model_that_fails_fails_the_plain_client_too(
+    client: AIVideoAssistant, model: models.Llm, vendor: FakeUpstream
+) -> None:
+    agent = client.assistants.create(name="Ann", llm_model_id=model.id)
+    dialog = client.chat.dialogs.create(agent_id=agent.id)
+    vendor.script("chat", Step(status=400, body={"error": {"message": "no"}}))
+    with pytest.raises(errors.ChatFailedError):
+        client.chat.complete(dialog.dialog_id, "Hello")
+    assert client.chat.complete(dialog.dialog_id, "Hello again") == vendor.behaviour.reply
 
 
 def test_an_unknown_dialog_is_refused_before_the_stream(client: AIVideoAssistant) -> None:

@@ -161,6 +161,18 @@ async def test_a_reply_that_does_not_come_is_given_up(
             await conversation.send_text("Hello")
 
 
+async def test_a_text_behind_one_that_was_given_up_gets_its_own_reply(
+    client: AsyncAIVideoAssistant, model: models.Llm, vendor: FakeUpstream
+) -> None:
+    ann = await client.assistants.create(name="Ann", language="en", llm_model_id=model.id)
+    async with client.connect(ann.id, output="text") as conversation:
+        for given_up in ({"timeout": 0.3}, {}):
+            vendor.script("chat", Step(text="One. Two.", hang_after=0), Step(text="Second."))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(conversation.send_text("First", **given_up), 0.6)
+            assert await conversation.send_text("Second") == "Second."
+
+
 @pytest.mark.parametrize("text", ["", "  ", "x" * 8001])
 async def test_a_text_that_cannot_be_sent_is_refused_here(
     client: AsyncAIVideoAssistant, text: str
@@ -303,9 +315,28 @@ async def test_an_override_that_is_none_is_told_of_before_anything_is_said(
 
 async def test_nobody_there_is_an_error() -> None:
     client = AsyncAIVideoAssistant(api_url="http://localhost:9", api_key="k")
-    with pytest.raises(errors.ConversationLostError) as lost:
-        await client.connect("ann").__aenter__()
+    conversation = client.connect("ann")
+    with pytest.raises(errors.APIConnectionError) as lost:
+        await conversation.__aenter__()
+    assert isinstance(lost.value, errors.ConversationLostError)
     assert lost.value.code == "connection.failed"
+    with pytest.raises(errors.ConversationLostError):
+        await conversation.send_text("Hello?")
+
+
+async def test_an_address_without_a_voice_socket_is_no_matter_of_keys(server: Server) -> None:
+    client = AsyncAIVideoAssistant(
+        api_url=server.api_url, ws_url=f"{server.ws_url}/console", api_key=server.key
+    )
+    with pytest.raises(errors.ProtocolError, match=r"/console/ws .* is the address right"):
+        await client.connect("ann").__aenter__()
+
+
+async def test_an_id_that_is_missing_is_told_of_before_anybody_is_asked(
+    client: AsyncAIVideoAssistant,
+) -> None:
+    with pytest.raises(errors.ConfigurationError, match="id is missing"):
+        client.connect("")
 
 
 # --- a network that fails ------------------------------------------------------------------------

@@ -8,7 +8,7 @@ async with client.connect(assistant.id) as conversation:
     print(await conversation.send_text("Hello"))
 """
 
-from ai_video_assistant import errors, models
+from ai_video_assistant import chat_events, errors, models
 from ai_video_assistant.client import AIVideoAssistant, AsyncAIVideoAssistant
 from ai_video_assistant.errors import (
     APIConnectionError,
@@ -41,6 +41,7 @@ __all__ = [
     "RateLimitError",
     "Reconnect",
     "ToolError",
+    "chat_events",
     "errors",
     "events",
     "models",

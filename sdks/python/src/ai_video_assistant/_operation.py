@@ -125,8 +125,9 @@ class Operation(Generic[T]):
 def segment(value: str | int) -> str:
     """An id as a part of a path; an empty one would lead to another operation."""
     text = str(value)
-    if text.strip(".") == "":
-        raise ConfigurationError(f"{text!r} is no id")
+    # None is what programs have that lost an id, whatever the types say.
+    if value is None or text.strip(". ") == "":
+        raise ConfigurationError(f"{value!r} is no id")
     return quote(text, safe="")
 
 
@@ -166,12 +167,14 @@ def refusal(status: int, body: Any, *, retry_after: float | None = None) -> APIE
     )
 
 
-def refusal_of_bytes(status: int, content: bytes, *, retry_after: float | None) -> APIError:
-    """The same of an answer that may not even be JSON, as that of a proxy."""
+def refusal_of_bytes(
+    status: int, content: bytes, *, place: str, retry_after: float | None
+) -> APIError:
+    """The same of an answer from `place` that may not even be JSON, as that of a proxy."""
     try:
         body = json.loads(content)
     except ValueError:
-        body = {"error": content.decode(errors="replace").strip()[:500]}
+        body = {"error": f"no API answered at {place}; is the address right?"}
     return refusal(status, body, retry_after=retry_after)
 
 

@@ -36,7 +36,7 @@ class Settings:
     api_key: str | None = dataclasses.field(repr=False)
     timeout_s: float
     max_retries: int
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.timeout_s > 0:
@@ -79,8 +79,10 @@ def _base(url: str, schemes: tuple[str, ...], path: str) -> str:
     shown = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
         parts = urlsplit(url)
-        is_address = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, half of an IPv6 address
+        host = (parts.hostname or "").encode("idna")
+        is_whole = parts.port != 0 and not (parts.query or parts.fragment or " " in url)
+        is_address = parts.scheme in schemes and bool(host) and is_whole
+    except ValueError:  # a port that is no number, half of an IPv6 address, "a..b"
         is_address = False
     if not is_address:
         raise ConfigurationError(f"{url!r} is no address that begins with {shown}")

@@ -14,6 +14,7 @@ from ai_video_assistant._generated import sync as generated_sync
 from ai_video_assistant._settings import Settings
 from ai_video_assistant._transport.asynchronous import AsyncTransport
 from ai_video_assistant._transport.sync import Transport
+from ai_video_assistant.errors import ConfigurationError
 from ai_video_assistant.resources import asynchronous, sync
 from ai_video_assistant.voice.conversation import Conversation
 from ai_video_assistant.voice.options import Options, Reconnect
@@ -28,6 +29,11 @@ class _Connecting:
     """How both clients open voice conversations, which are always asynchronous."""
 
     _settings: Settings
+
+    def __repr__(self) -> str:
+        # Without what an address may hold before an "@": the key is not the only secret.
+        scheme, _, place = self._settings.api_url.partition("://")
+        return f"{type(self).__name__}(api_url='{scheme}://{place.rpartition('@')[2]}')"
 
     def connect(
         self,
@@ -59,6 +65,8 @@ class _Connecting:
         reply_timeout: seconds that `send_text` waits for a complete reply.
         ping_interval: seconds between signs of life; a dead connection is noticed after two.
         """
+        if not assistant_id or not assistant_id.strip():
+            raise ConfigurationError("the assistant's id is missing")
         options = Options(
             assistant_id=assistant_id,
             output=output,
@@ -82,7 +90,8 @@ class AIVideoAssistant(_Connecting):
     api_url: where the product is; http://localhost:8080 unless given.
     ws_url: where its voice socket is; derived from `api_url` unless given.
     api_key: a key; from the environment's AI_VIDEO_ASSISTANT_API_KEY unless given.
-    timeout: seconds for a complete answer. Streams may go on for as long as something comes.
+    timeout: seconds for a complete answer, or until a stream begins; that may then go on for as
+        long as something comes.
     max_retries: how often a request is made again, where that is safe.
     headers: what is sent with every request, such as {"Accept-Language": "zh"}.
     http_client: an httpx client of yours, for proxies and certificates. You close it.

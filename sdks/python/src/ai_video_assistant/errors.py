@@ -25,7 +25,8 @@ AssistantError
     ├── TooManyConversationsError  4429
     ├── ProtocolError              the server did not understand, or was not understood (4400)
     ├── ConversationClosedError    the conversation is over
-    │   ├── ConversationLostError  the connection broke and did not come back
+    │   ├── ConversationLostError  nobody there, or the connection did not come back; it is an
+    │   │                          APIConnectionError, too
     │   └── ResumeExpiredError     it came back too late to go on (4410)
     ├── ReplyFailedError           the model could not answer
     ├── ReplyInterruptedError      the reply was cut off; what was made of it is in `text`
@@ -73,7 +74,7 @@ class APIError(AssistantError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        code = f" {self.code}" if self.code else ""
+        code = f" {self.code}" if self.code not in ("", str(self.status)) else ""
         details = f" {self.details}" if self.details else ""
         return f"{self.status}{code}: {self.message}{details}"
 
@@ -167,7 +168,10 @@ class WaitTimeoutError(AssistantError, TimeoutError):
 
 
 class ChatFailedError(AssistantError):
-    """The model failed in the middle of an answer; `text` is what it had said by then."""
+    """The model failed, or the server was stopped, in the middle of an answer.
+
+    `text` is what it had said by then.
+    """
 
     def __init__(self, message: str, *, text: str) -> None:
         super().__init__(message)
@@ -220,8 +224,8 @@ class ConversationClosedError(ConversationError):
     """The conversation is over."""
 
 
-class ConversationLostError(ConversationClosedError):
-    """The connection broke and did not come back."""
+class ConversationLostError(ConversationClosedError, APIConnectionError):
+    """Nobody is there, or the connection broke and did not come back."""
 
 
 class ResumeExpiredError(ConversationClosedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from ai_video_assistant._settings import Settings
 from ai_video_assistant._sse import EventLines, ServerSentEvent
 from ai_video_assistant._transport.shared import (
     Deadline,
+    allow_silence,
     check_open,
     check_success,
     fate_of,
@@ -42,6 +44,10 @@ class AsyncTransport:
         """Another over the same connections."""
         return AsyncTransport(settings, self._http)
 
+    def without_retries(self) -> AsyncTransport:
+        """Another for who tries again in a way of their own."""
+        return self.with_settings(dataclasses.replace(self.settings, max_retries=0))
+
     async def close(self) -> None:
         """Closes the connections that this one opened."""
         if self._is_own:
@@ -58,7 +64,7 @@ class AsyncTransport:
         self, operation: Operation[Any]
     ) -> AsyncIterator[AsyncIterator[ServerSentEvent] | None]:
         """The events of a stream; None where nothing more will come (204)."""
-        async with self._answered(operation, _content_unless_stream, is_stream=True) as answered:
+        async with self._answered(operation, _content_unless_stream) as answered:
             response, content = answered
             if content is None:
                 async with aclosing(self._read_events(response)) as events:
@@ -82,11 +88,9 @@ class AsyncTransport:
         self,
         operation: Operation[Any],
         read: Callable[[httpx.Response, Deadline], Awaitable[C]],
-        *,
-        is_stream: bool = False,
     ) -> AsyncIterator[tuple[httpx.Response, C]]:
         """A response and what `read` makes of it, after as many attempts as may be."""
-        response, content = await self._persist(operation, read, is_stream=is_stream)
+        response, content = await self._persist(operation, read)
         async with aclosing(response):
             yield response, content
 
@@ -94,17 +98,13 @@ class AsyncTransport:
         self,
         operation: Operation[Any],
         read: Callable[[httpx.Response, Deadline], Awaitable[C]],
-        *,
-        is_stream: bool,
     ) -> tuple[httpx.Response, C]:
-        check_open(self._http)
         retries = Retries(self.settings.max_retries, operation.is_repeatable)
         uploads = await _uploads(operation)
         arguments = sent(operation, self.settings, uploads)
         while True:
-            request = self._http.build_request(
-                **arguments, timeout=pauses(self.settings, is_stream=is_stream)
-            )
+            check_open(self._http)
+            request = self._http.build_request(**arguments, timeout=pauses(self.settings))
             try:
                 response, content = await self._attempt(request, read)
             except httpx.RequestError as error:
@@ -139,7 +139,10 @@ async def _content(response: httpx.Response, deadline: Deadline) -> bytes:
 
 
 async def _content_unless_stream(response: httpx.Response, deadline: Deadline) -> bytes | None:
-    return None if is_event_stream(response) else await _content(response, deadline)
+    if not is_event_stream(response):
+        return await _content(response, deadline)
+    allow_silence(response)
+    return None
 
 
 async def _uploads(operation: Operation[Any]) -> dict[str, Upload]:

@@ -36,10 +36,14 @@ class Deadline:
             raise APITimeoutError(f"the answer was not complete within {self._timeout_s:g} s")
 
 
-def pauses(settings: Settings, *, is_stream: bool = False) -> httpx.Timeout:
+def pauses(settings: Settings) -> httpx.Timeout:
     """How long each step of a request may take."""
-    silence = STREAM_SILENCE_S if is_stream else settings.timeout_s
-    return httpx.Timeout(silence, connect=min(settings.timeout_s, LONGEST_CONNECT_S))
+    return httpx.Timeout(settings.timeout_s, connect=min(settings.timeout_s, LONGEST_CONNECT_S))
+
+
+def allow_silence(response: httpx.Response) -> None:
+    """Lets a stream that has begun pause for as long as streams may. Before its body is read."""
+    response.request.extensions["timeout"]["read"] = STREAM_SILENCE_S
 
 
 def sent(
@@ -93,7 +97,12 @@ def retry_after_of(response: httpx.Response) -> float | None:
 
 def refused(response: httpx.Response, content: bytes) -> APIError:
     """The error in an answer that is none of success."""
-    return refusal_of_bytes(response.status_code, content, retry_after=retry_after_of(response))
+    return refusal_of_bytes(
+        response.status_code,
+        content,
+        place=str(response.url.copy_with(query=None, userinfo=b"")),
+        retry_after=retry_after_of(response),
+    )
 
 
 def check_success(response: httpx.Response, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +17,7 @@ from ai_video_assistant._settings import Settings
 from ai_video_assistant._sse import EventLines, ServerSentEvent
 from ai_video_assistant._transport.shared import (
     Deadline,
+    allow_silence,
     check_open,
     check_success,
     fate_of,
@@ -47,6 +49,10 @@ class Transport:
         other._opened_by = self
         return other
 
+    def without_retries(self) -> Transport:
+        """Another for who tries again in a way of their own."""
+        return self.with_settings(dataclasses.replace(self.settings, max_retries=0))
+
     def close(self) -> None:
         """Closes the connections that this one opened."""
         if self._closing is not None:
@@ -61,7 +67,7 @@ class Transport:
     @contextmanager
     def events(self, operation: Operation[Any]) -> Iterator[Iterator[ServerSentEvent] | None]:
         """The events of a stream; None where nothing more will come (204)."""
-        with self._answered(operation, _content_unless_stream, is_stream=True) as answered:
+        with self._answered(operation, _content_unless_stream) as answered:
             response, content = answered
             if content is None:
                 with closing(self._read_events(response)) as events:
@@ -84,11 +90,9 @@ class Transport:
         self,
         operation: Operation[Any],
         read: Callable[[httpx.Response, Deadline], C],
-        *,
-        is_stream: bool = False,
     ) -> Iterator[tuple[httpx.Response, C]]:
         """A response and what `read` makes of it, after as many attempts as may be."""
-        response, content = self._persist(operation, read, is_stream=is_stream)
+        response, content = self._persist(operation, read)
         with closing(response):
             yield response, content
 
@@ -96,17 +100,13 @@ class Transport:
         self,
         operation: Operation[Any],
         read: Callable[[httpx.Response, Deadline], C],
-        *,
-        is_stream: bool,
     ) -> tuple[httpx.Response, C]:
-        check_open(self._http)
         retries = Retries(self.settings.max_retries, operation.is_repeatable)
         uploads = {name: upload_of(file) for name, file in operation.files.items()}
         arguments = sent(operation, self.settings, uploads)
         while True:
-            request = self._http.build_request(
-                **arguments, timeout=pauses(self.settings, is_stream=is_stream)
-            )
+            check_open(self._http)
+            request = self._http.build_request(**arguments, timeout=pauses(self.settings))
             try:
                 response, content = self._attempt(request, read)
             except httpx.RequestError as error:
@@ -141,7 +141,10 @@ def _content(response: httpx.Response, deadline: Deadline) -> bytes:
 
 
 def _content_unless_stream(response: httpx.Response, deadline: Deadline) -> bytes | None:
-    return None if is_event_stream(response) else _content(response, deadline)
+    if not is_event_stream(response):
+        return _content(response, deadline)
+    allow_silence(response)
+    return None
 
 
 class Resource:

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from ai_video_assistant._generated import asynchronous as generated
 from ai_video_assistant._operation import OMIT, File, Omit
 from ai_video_assistant._sse import ServerSentEvent
-from ai_video_assistant.errors import APIConnectionError
+from ai_video_assistant.chat_events import ChatEvent
+from ai_video_assistant.errors import APIConnectionError, APIError
 from ai_video_assistant.models import Document, TaskEvent
-from ai_video_assistant.resources.chatting import Answer, ChatEvent, chat_event, question
+from ai_video_assistant.resources.chatting import Answer, chat_event, question
 from ai_video_assistant.resources.following import Following
 from ai_video_assistant.resources.waiting import Waiting, are_ready
 
@@ -50,19 +51,22 @@ class AsyncTasks(generated.AsyncTasks):
         """The events of a task from `offset` on, as they happen, until it ends.
 
         A broken connection is opened again where it broke, each event comes once. Raises
-        APIConnectionError when that fails too often in a row. Leaving the loop closes the
+        APIConnectionError, or how the server refuses, when that fails for about a minute, longer
+        than a server takes to restart; with `max_retries=0`, at once. Leaving the loop closes the
         connection; who keeps what this returns closes that.
         """
         following = Following(task_id, offset, self._transport.settings.max_retries)
+        transport = self._transport.without_retries()
         while not following.is_over:
             try:
-                async with self._transport.events(following.operation()) as events:
+                async with transport.events(following.operation()) as events:
                     if events is None:
                         return
+                    following.note_open()
                     async for sent in events:
                         if event := following.take(sent):
                             yield event
-            except APIConnectionError as error:
+            except (APIConnectionError, APIError) as error:
                 await asyncio.sleep(following.after_failure(error))
             else:
                 if not following.is_over:
@@ -77,6 +81,9 @@ class AsyncChat(generated.AsyncChat):
         self, dialog_id: str, text: str, *, file_url: str | None = None
     ) -> AsyncIterator[AsyncIterator[ChatEvent]]:
         """The events of the answer, as they happen; leaving the block stops the answer.
+
+        When the model fails or the server is stopped one of them is a ChatFailure, and behind the
+        last ChatFailedError is raised.
 
             async with client.chat.stream(dialog.dialog_id, "Hello") as events:
                 async for event in events: ...
@@ -98,6 +105,11 @@ class AsyncChat(generated.AsyncChat):
 async def _chat_events(
     events: AsyncIterator[ServerSentEvent] | None,
 ) -> AsyncIterator[ChatEvent]:
-    if events is not None:
-        async for sent in events:
-            yield chat_event(sent)
+    if events is None:
+        return
+    answer = Answer()
+    async for sent in events:
+        event = chat_event(sent)
+        answer.add(event)
+        yield event
+    answer.check()

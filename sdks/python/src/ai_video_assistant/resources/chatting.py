@@ -1,53 +1,20 @@
-"""The events of a chat's answer. Pure."""
+"""A chat's answer, from the records of its stream. Pure."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from ai_video_assistant._operation import Operation
 from ai_video_assistant._sse import ServerSentEvent
+from ai_video_assistant.chat_events import (
+    ChatChunk,
+    ChatEvent,
+    ChatFailure,
+    ChatToolEvent,
+    UnknownChatEvent,
+)
 from ai_video_assistant.errors import ChatFailedError
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ChatChunk:
-    """More of the answer, and all of it so far."""
-
-    text: str
-    accumulated: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ChatToolEvent:
-    """A tool starts, ends or fails; `id` is that of its call. `sources` are those of a search."""
-
-    status: str
-    title: str
-    message: str
-    id: str = ""
-    tool: str = ""
-    sources: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ChatFailure:
-    """The model failed; an apology follows as text."""
-
-    message: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class UnknownChatEvent:
-    """Something that a newer server says."""
-
-    type: str
-    data: Any
-
-
-ChatEvent = ChatChunk | ChatToolEvent | ChatFailure | UnknownChatEvent
 
 
 def question(dialog_id: str, text: str, file_url: str | None) -> Operation[Any]:
@@ -93,11 +60,17 @@ class Answer:
 
     def __init__(self) -> None:
         self.text = ""
+        self._failure: ChatFailure | None = None
 
     def add(self, event: ChatEvent) -> None:
-        """Raises ChatFailedError when the model failed."""
+        """Notes what the event says."""
         match event:
-            case ChatChunk(accumulated=accumulated):
+            case ChatChunk(accumulated=accumulated) if self._failure is None:
                 self.text = accumulated
-            case ChatFailure(message):
-                raise ChatFailedError(message, text=self.text)
+            case ChatFailure():
+                self._failure = self._failure or event
+
+    def check(self) -> None:
+        """Behind the last event. Raises ChatFailedError when the answer was not finished."""
+        if self._failure is not None:
+            raise ChatFailedError(self._failure.message, text=self.text)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 from ai_video_assistant._generated import sync as generated
 from ai_video_assistant._operation import OMIT, File, Omit
-from ai_video_assistant.errors import APIConnectionError
+from ai_video_assistant._sse import ServerSentEvent
+from ai_video_assistant.chat_events import ChatEvent
+from ai_video_assistant.errors import APIConnectionError, APIError
 from ai_video_assistant.models import Document, TaskEvent
-from ai_video_assistant.resources.chatting import Answer, ChatEvent, chat_event, question
+from ai_video_assistant.resources.chatting import Answer, chat_event, question
 from ai_video_assistant.resources.following import Following
 from ai_video_assistant.resources.waiting import Waiting, are_ready
 
@@ -49,19 +51,22 @@ class Tasks(generated.Tasks):
         """The events of a task from `offset` on, as they happen, until it ends.
 
         A broken connection is opened again where it broke, each event comes once. Raises
-        APIConnectionError when that fails too often in a row. Leaving the loop closes the
+        APIConnectionError, or how the server refuses, when that fails for about a minute, longer
+        than a server takes to restart; with `max_retries=0`, at once. Leaving the loop closes the
         connection; who keeps what this returns closes that.
         """
         following = Following(task_id, offset, self._transport.settings.max_retries)
+        transport = self._transport.without_retries()
         while not following.is_over:
             try:
-                with self._transport.events(following.operation()) as events:
+                with transport.events(following.operation()) as events:
                     if events is None:
                         return
+                    following.note_open()
                     for sent in events:
                         if event := following.take(sent):
                             yield event
-            except APIConnectionError as error:
+            except (APIConnectionError, APIError) as error:
                 time.sleep(following.after_failure(error))
             else:
                 if not following.is_over:
@@ -77,13 +82,16 @@ class Chat(generated.Chat):
     ) -> Iterator[Iterator[ChatEvent]]:
         """The events of the answer, as they happen; leaving the block stops the answer.
 
+        When the model fails or the server is stopped one of them is a ChatFailure, and behind the
+        last ChatFailedError is raised.
+
             with client.chat.stream(dialog.dialog_id, "Hello") as events:
                 for event in events: ...
 
         `file_url` is what `upload` returned.
         """
         with self._transport.events(question(dialog_id, text, file_url)) as events:
-            yield (chat_event(sent) for sent in events or ())
+            yield _chat_events(events or ())
 
     def complete(self, dialog_id: str, text: str, *, file_url: str | None = None) -> str:
         """The whole answer. Raises ChatFailedError when the model fails."""
@@ -92,3 +100,12 @@ class Chat(generated.Chat):
             for event in events:
                 answer.add(event)
         return answer.text
+
+
+def _chat_events(events: Iterable[ServerSentEvent]) -> Iterator[ChatEvent]:
+    answer = Answer()
+    for sent in events:
+        event = chat_event(sent)
+        answer.add(event)
+        yield event
+    answer.check()

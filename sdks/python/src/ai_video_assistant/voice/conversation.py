@@ -40,6 +40,7 @@ from ai_video_assistant.voice.events import (
 from ai_video_assistant.voice.feed import Feed
 from ai_video_assistant.voice.options import Options
 from ai_video_assistant.voice.protocol import (
+    ABNORMAL,
     FRAME_BYTES,
     MAX_TEXT_CHARS,
     MESSAGE_BYTES,
@@ -53,6 +54,8 @@ from ai_video_assistant.voice.socket import Socket, SocketClosedError
 from ai_video_assistant.voice.tools import Toolbox, ToolFunction
 
 STOP_TIMEOUT_S = 3.0
+# Between the server's word that the session is over and the end of the connection.
+STOPPED_TIMEOUT_S = 2.0
 # What the server may say between why it ends a session and the end.
 _LAST_WORDS = (
     Problem,
@@ -92,6 +95,7 @@ class Conversation:
         self._session: SessionStarted | SessionResumed | None = None
         self._last_seq = 0
         self._problem: Problem | None = None
+        self._stopped: SessionStopped | None = None
         # Set while frames can be sent, and when the conversation is over; cleared in between.
         self._is_settled = asyncio.Event()
         self._is_over = asyncio.Event()
@@ -106,7 +110,11 @@ class Conversation:
         if self._is_entered:
             raise ConfigurationError("a conversation is entered once; connect again for another")
         self._is_entered = True
-        self._socket = await self._begin()
+        try:
+            self._socket = await self._begin()
+        except ConversationError as error:
+            self._end(error)
+            raise
         self._is_settled.set()
         self._running = asyncio.create_task(self._run(self._socket))
         return self
@@ -240,7 +248,7 @@ class Conversation:
     async def _begin(self) -> Socket:
         """A new session. Raises ConversationError."""
         socket = await Socket.open(self._settings, self._options)
-        self._last_seq = 0
+        self._last_seq, self._stopped = 0, None
         return await self._entered(socket, self._options.start_frame(), SessionStarted)
 
     async def _resume(self, session: SessionStarted | SessionResumed) -> Socket:
@@ -292,10 +300,11 @@ class Conversation:
                 if self._is_stopping or closed.code == NORMAL:
                     failure = None
                     return
+                ended = closing_error(closed, self._problem, self._stopped)
                 if not closed.is_lost:
-                    failure = closing_error(closed, self._problem)
+                    failure = ended
                     return
-                socket = await self._come_back(closing_error(closed, self._problem))
+                socket = await self._come_back(ended)
         except ConversationError as error:
             failure = error
         finally:
@@ -304,10 +313,15 @@ class Conversation:
     async def _read(self, socket: Socket) -> Closed:
         """Dispatches what comes, until the socket is closed."""
         try:
-            while True:
+            while self._stopped is None:
                 self._dispatch(self._received(await socket.receive()))
+            async with asyncio.timeout(STOPPED_TIMEOUT_S):
+                while True:
+                    self._dispatch(self._received(await socket.receive()))
         except SocketClosedError as error:
             return error.closed
+        except TimeoutError:
+            return Closed(ABNORMAL)
 
     async def _come_back(self, lost: ConversationError) -> Socket:
         """A connection over which the conversation goes on. Raises ConversationError."""
@@ -319,7 +333,7 @@ class Conversation:
         )
         if session is None or not policy.is_on:
             raise lost
-        can_resume = session.resume_token is not None
+        can_resume = session.resume_token is not None and self._stopped is None
         if not can_resume and not policy.is_fresh:
             raise lost
         self._publish(Reconnecting(reason=str(lost)))
@@ -408,7 +422,8 @@ class Conversation:
         """The socket, as soon as there is one. Raises how the conversation ended."""
         if not self._is_entered:
             raise ConfigurationError("use the conversation with `async with`")
-        await self._is_settled.wait()
+        while not self._is_settled.is_set():  # the next connection may break before this goes on
+            await self._is_settled.wait()
         if self._is_over.is_set() or self._socket is None:
             raise self._gone()
         return self._socket
@@ -445,6 +460,8 @@ class Conversation:
             case _ if not isinstance(event, _LAST_WORDS):
                 self._problem = None
         match event:
+            case SessionStopped():
+                self._stopped = event
             case AudioStarted():
                 self._tts_id = event.tts_id
             case ToolCall():

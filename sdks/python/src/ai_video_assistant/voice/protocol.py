@@ -16,7 +16,7 @@ from ai_video_assistant.errors import (
     ResumeExpiredError,
     TooManyConversationsError,
 )
-from ai_video_assistant.voice.events import Problem
+from ai_video_assistant.voice.events import Problem, SessionStopped
 
 FRAME_BYTES = 640
 # As much as one frame may hold is 64 kB; smaller ones keep other messages from waiting.
@@ -26,6 +26,8 @@ MAX_TEXT_CHARS = 8000
 MAX_FRAME_BYTES = 64 * 1024
 
 NORMAL = 1000
+# Nothing was said: the connection just broke.
+ABNORMAL = 1006
 # Closed so, a connection may be made again: it is lost, the server goes away or is busy, or (1011)
 # it has given up a socket that took nothing any more.
 _LOST = {1001, 1005, 1006, 1011, 1012, 1013, 4503}
@@ -71,9 +73,21 @@ class Closed:
         return self.code not in (1005, 1006)
 
 
-def closing_error(closed: Closed, last_problem: Problem | None) -> ConversationError:
-    """Why a connection was closed: the error that the server told of, or what the code means."""
+def closing_error(
+    closed: Closed, last_problem: Problem | None, stopped: SessionStopped | None = None
+) -> ConversationError:
+    """Why a connection was closed: the error that the server told of, or what the code means.
+
+    Where the session was `stopped` before, the connection was not lost, however it was closed.
+    """
     is_retryable = closed.code in (1001, 1012, 1013, 4429, 4503)
+    if stopped is not None and closed.is_lost and last_problem is None:
+        return ConversationClosedError(
+            f"the server ended the conversation: {stopped.reason or 'it gave no reason'}",
+            code=stopped.reason or "session.stopped",
+            close_code=closed.code,
+            is_retryable=is_retryable,
+        )
     kind, code, message = _CLOSED.get(
         closed.code,
         (

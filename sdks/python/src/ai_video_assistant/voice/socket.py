@@ -26,15 +26,13 @@ from ai_video_assistant.errors import (
     TooManyConversationsError,
 )
 from ai_video_assistant.voice.options import Options
-from ai_video_assistant.voice.protocol import Closed
+from ai_video_assistant.voice.protocol import ABNORMAL, Closed
 
 CLOSE_TIMEOUT_S = 2.0
 LARGEST_FRAME = 4 * 1024 * 1024
-ABNORMAL = 1006
 # Statuses of a refused handshake, as a proxy may send them; the product always accepts first.
 _REFUSED: dict[int, type[ConversationError]] = {
     401: ConversationAuthError,
-    403: ConversationAuthError,
     429: TooManyConversationsError,
 }
 
@@ -71,7 +69,7 @@ class Socket:
                 max_size=LARGEST_FRAME,
             )
         except InvalidStatus as error:
-            raise _refused(error.response.status_code) from None
+            raise _refused(settings, error.response.status_code) from None
         except (OSError, TimeoutError, InvalidMessage) as error:
             message = f"{settings.ws_url} cannot be reached: {error or type(error).__name__}"
             raise ConversationLostError(
@@ -128,10 +126,12 @@ class Socket:
         return Closed(received.code, received.reason)
 
 
-def _refused(status: int) -> ConversationError:
+def _refused(settings: Settings, status: int) -> ConversationError:
     kind = _REFUSED.get(status) or (ConversationLostError if status >= 500 else ProtocolError)
+    # No wrong key is told of like this: another address, or something between, says so.
+    hint = "; is the address right?" if kind is ProtocolError else ""
     return kind(
-        f"the server refused the WebSocket with {status}",
+        f"{settings.ws_url}/ws refused the WebSocket with {status}{hint}",
         code="connection.handshake",
         is_retryable=status == 429 or status >= 500,
     )

@@ -86,10 +86,12 @@ class Toolbox:
     async def _outcome(self, call: ToolCall) -> tuple[Any, int, str]:
         """What the call returns, and how that is told: a code as in HTTP, and a message."""
         try:
-            return to_jsonable_python(await self._made(call)), 200, "ok"
+            return to_jsonable_python(await self._made(call), inf_nan_mode="null"), 200, "ok"
         except Refused as refused:
+            logger.warning("the tool %s was not called: %s", call.name, refused)
             return None, refused.code, str(refused)
         except ToolError as error:
+            logger.warning("the tool %s failed: %s", call.name, error)
             return None, 500, str(error)
         except PydanticSerializationError:
             logger.exception("the tool %s returned what is not JSON", call.name)
