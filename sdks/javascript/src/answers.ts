@@ -1,6 +1,7 @@
 /** The envelopes of the API's families: taken off what succeeded, turned into errors otherwise. */
 
 import { AssistantError, errorOfStatus, ServerError, type ErrorDetails } from "./errors.js";
+import { placeOf } from "./unreachable.js";
 
 type Body = Record<string, unknown>;
 
@@ -21,7 +22,7 @@ export async function bodyOf(response: Response, text: string): Promise<unknown>
     throw errorOf(response, body);
   }
   if (body === undefined && text !== "") {
-    throw new ServerError("invalid_answer", "The server's answer is not JSON.", {
+    throw new ServerError("invalid_answer", foreign(response), {
       status: response.status,
       requestId: response.headers.get("x-request-id") ?? undefined,
     });
@@ -47,13 +48,19 @@ export function errorOf(response: Response, body: unknown): AssistantError {
   };
   const status = response.ok && isObject(body) ? body["status_code"] : response.status;
   const code = said.code ?? `HTTP_${status}`;
-  const message = said.message ?? `The server answered with status ${status}.`;
+  const message = said.message ?? foreign(response);
   if (typeof status === "number" && status < 500) {
     return errorOfStatus(status, code, message, details);
   }
   // A refusal inside an answer of 200, with a number of its own, such as that of a wrong password.
   if (response.ok) return new AssistantError(code, message, details);
   return errorOfStatus(response.status, code, message, details);
+}
+
+/** It may be a proxy, or another server at the address. */
+function foreign({ url, status }: Response): string {
+  const place = url ? placeOf(url) : "the address";
+  return `No API answered at ${place} (status ${status}); is the address right?`;
 }
 
 interface Said {
@@ -68,15 +75,22 @@ function saidBy(body: Body): Said {
     const { code, message, param, details } = error;
     const named = isObject(details) ? Object.keys(details)[0] : undefined;
     const of = text(param) ?? (named === "non_field_errors" ? undefined : named);
-    return { code: text(code), message: text(message), param: of };
+    return { code: text(code), message: naming(of, text(message)), param: of };
   }
   const detail = body["detail"];
   if (Array.isArray(detail) && isObject(detail[0])) {
     const { loc, msg } = detail[0];
     const path = Array.isArray(loc) ? loc.slice(1).join(".") : "";
-    return { message: text(body["status_message"]) ?? text(msg), param: path || undefined };
+    const message = text(body["status_message"]) ?? text(msg);
+    return { message: naming(path, message), param: path || undefined };
   }
   return { message: text(error) ?? text(detail) ?? text(body["status_message"]) };
+}
+
+/** The message, with the field that it is about. */
+function naming(field: string | undefined, message: string | undefined): string | undefined {
+  const isNamed = !field || message?.split(/[^\w.]+/).includes(field);
+  return !message || isNamed ? message : `${field}: ${message}`;
 }
 
 /** Milliseconds, from a Retry-After of seconds or of a date. */

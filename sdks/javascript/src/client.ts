@@ -23,7 +23,10 @@ export interface ClientOptions {
   apiKey?: string | undefined;
   /** Gets a ticket for each connection of a conversation, so that a page needs no key. */
   ticket?: (() => Promise<string>) | undefined;
-  /** How long one attempt of a call, or the silence of a stream, may last; 60 s if not given. */
+  /**
+   * How long one attempt of a call, or the silence of a stream, may last; 60 s if not given. Also
+   * how long a conversation may take to begin; 15 s if not given.
+   */
   timeoutMs?: number | undefined;
   /** How often a call is tried again where that may help; twice if not given. */
   maxRetries?: number | undefined;
@@ -35,6 +38,8 @@ export interface ClientOptions {
 const LOCAL_URL = "http://localhost:8080";
 const TIMEOUT_MS = 60_000;
 const MAX_RETRIES = 2;
+/** What a header can carry. */
+const SENDABLE_KEY = /^[\x21-\x7e]+$/;
 
 /** A client of one server, for one user. */
 export class AIVideoAssistant {
@@ -55,6 +60,10 @@ export class AIVideoAssistant {
   constructor(options: ClientOptions = {}) {
     const apiKey = (options.apiKey ?? environment("AI_VIDEO_ASSISTANT_API_KEY")) || undefined;
     const apiUrl = urlOf("apiUrl", options.apiUrl ?? pageOrigin() ?? LOCAL_URL, /^https?:$/);
+    if (apiKey && !SENDABLE_KEY.test(apiKey)) {
+      const message = "apiKey has characters that no key has, such as spaces or ends of lines.";
+      throw new ValidationError("invalid_argument", message, { param: "apiKey" });
+    }
     this.#socketUrl = socketUrlOf(options.wsUrl ?? apiUrl);
     this.#options = { ...options, apiKey };
     this.#http = new Http({
@@ -88,12 +97,15 @@ export class AIVideoAssistant {
    * click, or its sound waits for one.
    */
   connect(assistantId: string, options: ConversationOptions = {}): Promise<Conversation> {
+    const { timeoutMs = this.#options.timeoutMs, ...rest } = options;
     return openConversation({
-      ...options,
+      ...rest,
+      ...(timeoutMs !== undefined && { timeoutMs }),
       socketUrl: this.#socketUrl,
       assistantId,
       access: () => this.#access(),
-      WebSocket: this.#options.WebSocket ?? globalThis.WebSocket ?? nodeWebSocket(),
+      // Node's own does not tell why it cannot connect.
+      WebSocket: this.#options.WebSocket ?? nodeWebSocket() ?? globalThis.WebSocket,
     });
   }
 

@@ -10,7 +10,9 @@
  *     ├─ RateLimitError          too many requests or connections (429)
  *     ├─ ServerError             the server failed (5xx)
  *     ├─ ConnectionError         nobody answered, or the connection broke
- *     │  └─ TimeoutError         no answer in time
+ *     │  ├─ TimeoutError         no answer in time
+ *     │  └─ ResumeExpiredError   a conversation whose connection was lost is gone
+ *     ├─ ChatFailedError         a written answer that was not finished
  *     ├─ AbortedError            the caller's AbortSignal fired
  *     └─ UnsupportedError        this environment lacks what was asked for, such as a WebSocket
  */
@@ -81,6 +83,20 @@ export class ConnectionError extends AssistantError {
 export class TimeoutError extends ConnectionError {
   override name = "TimeoutError";
 }
+export class ResumeExpiredError extends ConnectionError {
+  override name = "ResumeExpiredError";
+}
+/** The model failed, or the server was stopped, in the middle of a written answer. */
+export class ChatFailedError extends AssistantError {
+  override name = "ChatFailedError";
+  /** What was written by then. */
+  readonly text: string;
+
+  constructor(message: string, text: string) {
+    super("chat.failed", message, { retryable: true });
+    this.text = text;
+  }
+}
 export class AbortedError extends AssistantError {
   override name = "AbortedError";
 }
@@ -109,6 +125,8 @@ const BY_CODE: [prefix: string, of: ErrorClass][] = [
   ["auth.", AuthenticationError],
   ["assistant.not_found", NotFoundError],
   ["rate_limit.", RateLimitError],
+  ["session.resume_expired", ResumeExpiredError],
+  ["connection.", ConnectionError],
   ["protocol.", ValidationError],
 ];
 

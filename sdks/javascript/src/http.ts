@@ -4,6 +4,7 @@ import { bodyOf, errorOf, unwrapped } from "./answers.js";
 import { Deadline, sleep } from "./deadline.js";
 import { AssistantError, ConnectionError, ValidationError } from "./errors.js";
 import { delayBeforeRetry } from "./retry.js";
+import { unreachable } from "./unreachable.js";
 import { eventsOf, type ServerSentEvent } from "./sse.js";
 import type { Answer, CallArguments, CallOf, CallOptions, Route } from "./routes.js";
 
@@ -74,7 +75,7 @@ export class Http {
         yield event;
       }
     } catch (error) {
-      throw translated(error);
+      throw translated(error, this.#settings.apiUrl);
     } finally {
       deadline.clear();
     }
@@ -112,7 +113,7 @@ export class Http {
         return { response, deadline, result: await read(response, deadline) };
       } catch (failure) {
         deadline.clear();
-        const error = translated(failure);
+        const error = translated(failure, apiUrl);
         const isLast = tried >= (call.maxRetries ?? maxRetries);
         const delayMs = delayBeforeRetry(error, tried);
         if (isLast || delayMs === null || !mayRepeat(route, error)) throw error;
@@ -185,10 +186,9 @@ function queryString(query: object = {}): string {
 }
 
 /** A failure of fetch as one of ours. */
-function translated(failure: unknown): AssistantError {
+function translated(failure: unknown, apiUrl: string): AssistantError {
   if (failure instanceof AssistantError) return failure;
-  const text = failure instanceof Error ? failure.message : String(failure);
-  return new ConnectionError("connection_failed", `The server cannot be reached: ${text}`, {
+  return new ConnectionError("connection_failed", unreachable(apiUrl, failure), {
     retryable: true,
     cause: failure,
   });

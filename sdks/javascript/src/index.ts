@@ -1,4 +1,5 @@
 export { AIVideoAssistant, type ClientOptions } from "./client.js";
+export { ChatFailedError } from "./errors.js";
 export type { Fetch } from "./http.js";
 export type { Uploadable } from "./resources/files.js";
 export type { WaitOptions } from "./resources/knowledge.js";

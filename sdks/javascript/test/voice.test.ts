@@ -287,8 +287,8 @@ test("without a browser there is no microphone, and writing goes on", async () =
   const server = new FakeServer();
   const conversation = await server.connect();
   await assert.rejects(conversation.startMicrophone(), {
-    name: "MicrophoneError",
-    code: "microphone.insecure",
+    name: "UnsupportedError",
+    code: "microphone.unsupported",
   });
   const reply = conversation.sendText("Hello");
   server.final(1, "Hi.");
@@ -535,7 +535,7 @@ test("it gives up a server that stays away, and may be closed while it tries", a
   await settled();
   server.nextSocket().then((socket) => socket.end(1006));
   server.socket.end(1006);
-  assert.equal((await giving.closed).error?.code, "connection.lost");
+  assert.equal((await giving.closed).error?.code, "connection.unreachable");
   const other = new FakeServer();
   const closing = await other.connect();
   await settled();

@@ -1,4 +1,4 @@
-import { AssistantError, ConnectionError } from "../errors.js";
+import { ChatFailedError, ConnectionError } from "../errors.js";
 import type { Http } from "../http.js";
 import type { Answer, BodyOf, CallOptions } from "../routes.js";
 
@@ -78,7 +78,10 @@ export class Chat {
     return said as ChatMessage[];
   }
 
-  /** The answer as it is written. Leaving the loop stops it; what was written is kept. */
+  /**
+   * The answer as it is written. Leaving the loop stops it; what was written is kept. Where the
+   * model fails or the server is stopped, an ERROR tells so and ChatFailedError is thrown after it.
+   */
   async *stream(
     dialogId: string,
     text: string,
@@ -86,22 +89,31 @@ export class Chat {
   ): AsyncGenerator<ChatEvent> {
     const { fileUrl, ...rest } = options;
     const body = { dialog_id: dialogId, user_input: text, file_url: fileUrl ?? null };
-    for await (const { data } of this.#http.events("POST /chat", { ...rest, body })) {
-      yield JSON.parse(data) as ChatEvent;
-    }
-  }
-
-  /** The whole answer; throws what went wrong where the model failed. */
-  async send(dialogId: string, text: string, options: ChatOptions = {}): Promise<string> {
-    let answer: string | undefined;
-    let failure: AssistantError | undefined;
-    for await (const { type, data } of this.stream(dialogId, text, options)) {
-      if (type === "response_chunk") answer = data.accumulated;
-      else if (data.status === "ERROR" && data.tool === undefined) {
-        failure = new AssistantError("chat.failed", data.message, { retryable: true });
+    let written = "";
+    let failure: ChatFailedError | undefined;
+    try {
+      for await (const { data: said } of this.#http.events("POST /chat", { ...rest, body })) {
+        const event = JSON.parse(said) as ChatEvent;
+        const { type, data } = event;
+        if (type === "response_chunk") written = data.accumulated;
+        else if (data.status === "ERROR" && data.tool === undefined) {
+          failure = new ChatFailedError(data.message, written);
+        }
+        yield event;
       }
+    } catch (error) {
+      // A server that is stopped may not end its streams in order.
+      throw failure ?? error;
     }
     if (failure) throw failure;
+  }
+
+  /** The whole answer; throws ChatFailedError where the model failed or the server was stopped. */
+  async send(dialogId: string, text: string, options: ChatOptions = {}): Promise<string> {
+    let answer: string | undefined;
+    for await (const { type, data } of this.stream(dialogId, text, options)) {
+      if (type === "response_chunk") answer = data.accumulated;
+    }
     if (answer === undefined) {
       throw new ConnectionError("connection_lost", "The answer ended before it began.");
     }

@@ -32,7 +32,7 @@ export class KnowledgeBases extends Collection<"/knowledge-bases"> {
   }
 
   /** Uploads a document; `waitUntilReady` tells when it can be found. */
-  upload(
+  async upload(
     baseId: string,
     file: Uploadable,
     { name, ...options }: CallOptions & { name?: string } = {},

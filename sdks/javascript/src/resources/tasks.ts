@@ -29,8 +29,8 @@ export interface TaskEvent {
 /** With one of these a task is over; exactly one comes. */
 const LAST_TYPES = new Set(["task_complete", "task_stopped", "error"]);
 const ENDED: ReadonlySet<string> = new Set(["succeeded", "failed", "canceled"]);
-/** A server that restarts is back within this many tries, about half a minute. */
-const FOLLOW_RETRIES = 7;
+/** A server that restarts is back within this many tries, which take about a minute. */
+const FOLLOW_RETRIES = 13;
 
 export interface FollowOptions extends CallOptions {
   /** The `idx` of the first event that is wanted; 0 if not given. */
@@ -77,7 +77,8 @@ export class Tasks {
 
   /**
    * Every event of the task, once and in order, as they happen, until the task is over. A lost
-   * connection is made again, and goes on behind the last event.
+   * connection is made again, and goes on behind the last event; a server that is away is looked
+   * for for about a minute.
    */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<TaskEvent> {
     const { from = 0, maxRetries = FOLLOW_RETRIES, ...rest } = options;
@@ -130,7 +131,7 @@ export class TaskFiles {
     this.#http = http;
   }
 
-  upload(
+  async upload(
     file: Uploadable,
     { name, dir, ...options }: CallOptions & { name?: string; dir?: string } = {},
   ): Promise<Answer<"POST /files/upload">> {

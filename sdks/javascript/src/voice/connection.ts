@@ -24,7 +24,7 @@ export interface ConversationOptions {
   /** Whether a lost connection is made again. Default: yes, for the same session only. */
   reconnect?: boolean | ReconnectOptions;
   audio?: AudioOptions;
-  /** How long the server may take to begin. Default: 15 s. */
+  /** How long the server may take to begin. Default: the client's `timeoutMs`, or else 15 s. */
   timeoutMs?: number;
   /** How long `sendText` waits for a reply. Default: 120 s. */
   responseTimeoutMs?: number;

@@ -15,7 +15,13 @@ import type {
   ServerEvent,
   Source,
 } from "./events.js";
-import { MAX_TEXT_LENGTH, bytesOf, durationMs, type ClientMessage } from "./protocol.js";
+import {
+  BYTES_PER_SAMPLE,
+  MAX_TEXT_LENGTH,
+  bytesOf,
+  durationMs,
+  type ClientMessage,
+} from "./protocol.js";
 import { Replies, type Waiting } from "./replies.js";
 import { Session, type SessionOptions, type SoundPosition } from "./session.js";
 import { limit } from "./timers.js";
@@ -81,7 +87,10 @@ export class Conversation extends Emitter<ConversationEvents> {
     this.#parts = parts;
     this.assistantId = parts.session.assistantId;
     this.closed = new Promise((resolve) => (this.#settleClosed = resolve));
-    this.#toolbox = new Toolbox(parts.tools, (call, outcome) => this.#answerTool(call, outcome));
+    this.#toolbox = new Toolbox(parts.tools, {
+      answer: (call, outcome) => this.#answerTool(call, outcome),
+      failed: (error) => this.emit("error", error),
+    });
     this.#devices = new Devices(parts.audio, {
       frame: ({ pcm, rms }) => {
         this.#session.sendAudio(new Uint8Array(pcm));
@@ -150,8 +159,14 @@ export class Conversation extends Emitter<ConversationEvents> {
     return quiet(this.#ask(text, options));
   }
 
-  /** Speech: pcm_s16le, 16 kHz, mono, in pieces of any size. */
+  /**
+   * Speech: pcm_s16le, 16 kHz, mono, in pieces of as many samples as you like. Throws
+   * ValidationError for half a sample, after which all would be noise.
+   */
   sendAudio(pcm: ArrayBuffer | ArrayBufferView): void {
+    if (pcm.byteLength % BYTES_PER_SAMPLE !== 0) {
+      throw new ValidationError("audio.odd", "Samples have two bytes: this number of bytes is odd.");
+    }
     for (const piece of this.#framer.add(pcm)) this.#session.sendAudio(piece);
   }
 

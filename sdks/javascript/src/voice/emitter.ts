@@ -37,11 +37,8 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
   }
 }
 
-/** Shows a listener's mistake as any uncaught error is shown. */
+/** Shows a listener's mistake, for which no program ends. */
 function report(error: unknown): void {
   if (typeof reportError === "function") reportError(error);
-  else
-    setTimeout(() => {
-      throw error;
-    });
+  else console.error("A listener failed:", error);
 }

@@ -8,6 +8,7 @@ export {
   NotFoundError,
   PermissionError,
   RateLimitError,
+  ResumeExpiredError,
   ServerError,
   TimeoutError,
   UnsupportedError,
@@ -36,6 +37,7 @@ export {
 } from "./protocol.js";
 export type { ReconnectOptions } from "./reconnect.js";
 export {
+  ToolError,
   ToolFailure,
   type ToolCall,
   type ToolHandler,

@@ -20,7 +20,9 @@ export interface LinkListener {
   opened(): void;
   event(event: ServerEvent): void;
   audio(pcm: ArrayBuffer): void;
-  /** Once, also where the socket never opened. */
+  /** In place of "closed", where the socket never opened; `cause` is what is known about it. */
+  refused(cause: unknown): void;
+  /** Once. */
   closed(code: number, reason: string): void;
 }
 
@@ -34,6 +36,8 @@ const GIVEN_UP = 4000;
 export class Link {
   readonly #socket: WebSocketLike;
   #listener: LinkListener | null;
+  #isOpened = false;
+  #cause: unknown;
   #stopWatch: () => void = () => undefined;
 
   /** Throws UnsupportedError without a WebSocket, ConnectionError for an impossible address. */
@@ -41,10 +45,13 @@ export class Link {
     this.#listener = listener;
     this.#socket = open(address, socketClass ?? globalThis.WebSocket);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.addEventListener("open", () => this.#listener?.opened());
+    this.#socket.addEventListener("open", () => {
+      this.#isOpened = true;
+      this.#listener?.opened();
+    });
     this.#socket.addEventListener("message", ({ data }) => this.#receive(data));
-    // What is wrong, "close" tells.
-    this.#socket.addEventListener("error", () => undefined);
+    // Browsers keep to themselves what is wrong.
+    this.#socket.addEventListener("error", ({ error }) => (this.#cause = error));
     this.#socket.addEventListener("close", ({ code, reason }) => this.#end(code, String(reason)));
     this.#listen();
   }
@@ -78,7 +85,9 @@ export class Link {
   #end(code: number, reason: string): void {
     const listener = this.#listener;
     this.drop();
-    listener?.closed(code, reason);
+    // A server that refuses says so with a code; without one, nobody like it was there.
+    if (!this.#isOpened && code === LOST) listener?.refused(this.#cause);
+    else listener?.closed(code, reason);
   }
 }
 

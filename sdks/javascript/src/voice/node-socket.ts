@@ -1,4 +1,7 @@
-/** A WebSocket for Node 20, which has none of its own. Only what a link needs. */
+/**
+ * A WebSocket for Node: Node 20 has none of its own, and that of later ones does not tell why it
+ * cannot connect. Only what a link needs.
+ */
 import { BINARY, CLOSE, FrameError, FrameReader, PING, PONG, TEXT, frameOf } from "./frames.js";
 import type { WebSocketClass, WebSocketLike } from "./link.js";
 
@@ -17,7 +20,8 @@ interface Response {
 type Upgraded = (response: Response, stream: Stream, head: Uint8Array) => void;
 interface Request {
   on(event: "upgrade", listener: Upgraded): void;
-  on(event: "response" | "error", listener: () => void): void;
+  on(event: "response", listener: (response: { statusCode: number }) => void): void;
+  on(event: "error", listener: (error: Error) => void): void;
   end(): void;
   destroy(): void;
 }
@@ -73,11 +77,13 @@ class NodeSocket implements WebSocketLike {
       if (response.headers["sec-websocket-accept"] === acceptOf(key)) this.#open(stream, head);
       else {
         stream.destroy();
-        this.#refuse();
+        this.#fail(new Error("what answered is no WebSocket"));
       }
     });
-    this.#request.on("error", () => this.#end());
-    this.#request.on("response", () => this.#refuse());
+    this.#request.on("error", (error) => this.#fail(error));
+    this.#request.on("response", ({ statusCode }) => {
+      this.#fail(new Error(`it answered with status ${statusCode} in place of a WebSocket`));
+    });
     this.#request.end();
   }
 
@@ -93,14 +99,19 @@ class NodeSocket implements WebSocketLike {
   }
 
   close(code = 1000): void {
-    if (this.readyState === CONNECTING) return this.#refuse();
+    if (this.readyState === CONNECTING) return this.#giveUp();
     if (this.readyState !== OPEN) return;
     this.#write(CLOSE, new Uint8Array([code >> 8, code & 0xff]));
     this.#awaitEnd();
   }
 
-  /** No WebSocket comes of it: the server does not change to the protocol, or nobody wants it to. */
-  #refuse(): void {
+  /** No WebSocket comes of it. */
+  #fail(error: Error): void {
+    if (this.readyState !== CLOSED) this.#tell("error", { error });
+    this.#giveUp();
+  }
+
+  #giveUp(): void {
     this.#request.destroy();
     this.#end();
   }

@@ -4,6 +4,7 @@ import type { ServerEvent } from "./events.js";
 /** Both ways: pcm_s16le, mono, 20 ms a frame. */
 export const AUDIO = { encoding: "pcm_s16le", sample_rate_hz: 16000, channels: 1 };
 export const FRAME_BYTES = 640;
+export const BYTES_PER_SAMPLE = 2;
 const BYTES_PER_MS = 32;
 export const MAX_TEXT_LENGTH = 8000;
 /** A message may hold several frames; a larger one would close the conversation. */

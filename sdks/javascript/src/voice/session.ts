@@ -3,9 +3,11 @@ import {
   AbortedError,
   AssistantError,
   ConnectionError,
+  ResumeExpiredError,
   TimeoutError,
   errorOfCode,
 } from "../errors.js";
+import { placeOf, unreachable } from "../unreachable.js";
 import { Backlog } from "./backlog.js";
 import { closed, errorOfClosing } from "./errors.js";
 import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
@@ -18,6 +20,7 @@ import {
   type SessionMetadata,
 } from "./protocol.js";
 import { backoffMs, isLost, type ReconnectPolicy } from "./reconnect.js";
+import { limit } from "./timers.js";
 
 export interface SessionOptions {
   socketUrl: string | URL;
@@ -46,7 +49,10 @@ export interface SoundPosition {
   offsetMs: number;
 }
 
-/** What a resumed session is recognised by; a token is good for once. */
+/**
+ * What a resumed session is recognised by. Each resumption brings another token; the one before is
+ * good until something was sent over the new socket.
+ */
 interface Token {
   token: string;
   withinMs: number;
@@ -88,7 +94,8 @@ export class Session {
   #lastSeq = 0;
   /** The last error event, while it may be why the socket is closed next. */
   #told: ServerEvent | null = null;
-  #stopReason = "";
+  /** Why the session was stopped; null while it goes on. */
+  #stopReason: string | null = null;
   /** What happened before anybody could listen. */
   #held: (() => void)[] | null = [];
   #wake: (() => void) | null = null;
@@ -180,9 +187,16 @@ export class Session {
       opened: () => link.send(attempt.first),
       event: (event) => this.#link === link && this.#receive(event),
       audio: (pcm) => this.#link === link && this.#receiveAudio(pcm),
+      refused: (cause) => this.#link === link && this.#refused(cause),
       closed: (code, reason) => this.#link === link && this.#disconnected(code, reason),
     });
     this.#link = link;
+  }
+
+  #refused(cause: unknown): void {
+    const message = unreachable(this.#options.socketUrl, cause);
+    const details = { retryable: true, closeCode: LOST, cause };
+    this.#fail(new ConnectionError("connection.unreachable", message, details));
   }
 
   #fail(error: Error): void {
@@ -203,6 +217,7 @@ export class Session {
     else if (!FAREWELL.test(event.type)) this.#told = null;
     if (event.type === "session.stopped") this.#stopReason = event.data["reason"] ?? "";
     this.#deliver(() => this.#listener.event(event));
+    if (event.type === "session.stopped") this.#awaitClose();
   }
 
   #receiveAnswer(attempt: Attempt, event: ServerEvent): void {
@@ -254,13 +269,26 @@ export class Session {
     const error = errorOfClosing(code, this.#told);
     if (this.#attempt) return this.#attempt.reject(error ?? closed());
     this.#link = null;
-    const canGoOn = this.#token !== null || this.#options.reconnect.fresh;
-    if (this.#state === "open" && this.#options.reconnect.isOn && isLost(code) && canGoOn) {
+    if (this.#mayGoOn(code)) {
       this.#state = "lost";
       this.#deliver(() => void this.#reconnect(code, error));
     } else {
-      this.#finish({ code, reason: reason || this.#stopReason, error });
+      this.#finish({ code, reason: this.#stopReason || reason, error });
     }
+  }
+
+  /** A session that the server has stopped is over, whatever its socket is closed with. */
+  #mayGoOn(code: number): boolean {
+    const { isOn, fresh } = this.#options.reconnect;
+    const isWanted = this.#state === "open" && isOn && (this.#token !== null || fresh);
+    return isWanted && this.#stopReason === null && isLost(code);
+  }
+
+  /** Closes the socket of a stopped session where the server or the network does not. */
+  #awaitClose(): void {
+    if (this.#state !== "open") return;
+    const link = this.#link;
+    limit(GOODBYE_MS, () => this.#link === link && this.#disconnected(LOST, ""));
   }
 
   #finishInOrder(): void {
@@ -291,6 +319,7 @@ export class Session {
   async #reconnect(code: number, cause: AssistantError | null): Promise<void> {
     const lostAt = performance.now();
     const lostForMs = (): number => performance.now() - lostAt;
+    let last: unknown = cause;
     for (let attempt = 1; lostForMs() < this.#options.reconnect.giveUpAfterMs; attempt += 1) {
       const delayMs = backoffMs(attempt);
       this.#listener.reconnecting({ attempt, delayMs });
@@ -300,21 +329,33 @@ export class Session {
       const failure = await this.#goOn(lostForMs()).then(() => null, (error: unknown) => error);
       if (failure === null || this.#state !== "lost") return;
       if (isFinal(failure)) return this.#giveUp(failure, { code, cause });
+      last = failure;
     }
-    this.#finish({ code, reason: "", error: cause });
+    this.#finish({ code, reason: "", error: this.#unreached(last) });
+  }
+
+  /** Why nothing came of reconnecting: what the server said last, or that nobody was there. */
+  #unreached(last: unknown): AssistantError {
+    if (last instanceof AssistantError && !(last instanceof ConnectionError)) return last;
+    const { socketUrl, reconnect } = this.#options;
+    const forHowLong = `for ${reconnect.giveUpAfterMs / 1000} s`;
+    const message = `The server at ${placeOf(socketUrl)} was not reachable ${forHowLong}.`;
+    return new ConnectionError("connection.unreachable", message, { retryable: true, cause: last });
   }
 
   /** Resumes the session or, where that is too late and allowed, begins another. */
   async #goOn(lostForMs: number): Promise<void> {
-    if (this.#token !== null && lostForMs < this.#token.withinMs) {
+    const { fresh } = this.#options.reconnect;
+    // Without another session to begin, only the server says that it is too late.
+    if (this.#token !== null && (!fresh || lostForMs < this.#token.withinMs)) {
       try {
         return await this.#connect(this.#resume(this.#token));
       } catch (error) {
         if (!isExpired(error)) throw error;
+        if (!fresh) throw errorOfClosing(RESUME_EXPIRED, null);
       }
     }
     this.#token = null;
-    if (!this.#options.reconnect.fresh) throw errorOfClosing(RESUME_EXPIRED, null);
     await this.#connect(this.#start((answer) => this.#beginAgain(answer)));
   }
 
@@ -394,6 +435,7 @@ function isExpired(error: unknown): boolean {
 
 /** Whether another attempt would fare no better; what a caller's own `access` throws may pass. */
 function isFinal(failure: unknown): failure is AssistantError {
+  if (failure instanceof ResumeExpiredError) return true;
   if (!(failure instanceof AssistantError)) return false;
   return !failure.retryable && !(failure instanceof ConnectionError);
 }

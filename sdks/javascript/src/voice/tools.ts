@@ -1,4 +1,5 @@
 /** What an assistant asks of this device: a call comes in, an outcome goes back. */
+import { AssistantError } from "../errors.js";
 import type { ServerEvent } from "./events.js";
 
 /** A call of a tool, by the assistant. */
@@ -55,13 +56,34 @@ export class ToolFailure extends Error {
   }
 }
 
+/** The program has no such tool ("tool.missing"), or it threw `cause` ("tool.failed"). */
+export class ToolError extends AssistantError {
+  override name = "ToolError";
+  readonly toolName: string;
+  readonly toolCallId: string;
+
+  constructor(code: "tool.missing" | "tool.failed", { id, name }: ToolCall, cause?: unknown) {
+    const message =
+      code === "tool.missing"
+        ? `This program has no tool "${name}".`
+        : `The tool "${name}" of this program failed: ${wordsOf(cause)}`;
+    super(code, message, { cause });
+    this.toolName = name;
+    this.toolCallId = id;
+  }
+}
+
 export interface ToolOutcome {
   code: number;
   message: string;
   output?: unknown;
 }
 
-type Answer = (call: ToolCall, outcome: ToolOutcome) => void;
+interface ToolListener {
+  answer(call: ToolCall, outcome: ToolOutcome): void;
+  /** A tool of this program is missing, or broke; its refusals are none. */
+  failed(error: ToolError): void;
+}
 
 interface Running {
   call: ToolCall;
@@ -71,12 +93,12 @@ interface Running {
 /** Runs the handlers; each call is answered at most once, and not when nobody waits any more. */
 export class Toolbox {
   readonly #handlers: ToolHandlers;
-  readonly #answer: Answer;
+  readonly #listener: ToolListener;
   readonly #running = new Set<Running>();
 
-  constructor(handlers: ToolHandlers, answer: Answer) {
+  constructor(handlers: ToolHandlers, listener: ToolListener) {
     this.#handlers = handlers;
-    this.#answer = answer;
+    this.#listener = listener;
   }
 
   /** The call that an event tells of; `run` starts it, once its listeners have heard of it. */
@@ -123,19 +145,23 @@ export class Toolbox {
     const { call } = running;
     const outcome = await this.#outcome(call);
     if (!this.#running.delete(running)) return;
-    if (call.isWaited || outcome.code >= 400) this.#answer(call, outcome);
+    if (call.isWaited || outcome.code >= 400) this.#listener.answer(call, outcome);
   }
 
   async #outcome(call: ToolCall): Promise<ToolOutcome> {
     const handler = this.#handlers[call.name];
     // Every object has a toString, which is no tool.
     if (!handler || !Object.hasOwn(this.#handlers, call.name)) {
+      this.#listener.failed(new ToolError("tool.missing", call));
       return { code: 501, message: "This client has no such tool." };
     }
     try {
       const output = await handler(call.arguments, call);
       return { code: 200, message: "ok", output: sendable(output) };
     } catch (error) {
+      if (!(error instanceof ToolFailure)) {
+        this.#listener.failed(new ToolError("tool.failed", call, error));
+      }
       return failure(error);
     }
   }
@@ -149,11 +175,14 @@ function sendable(output: unknown): unknown {
 }
 
 function failure(error: unknown): ToolOutcome {
-  const whole = error instanceof Error ? error.message : String(error);
-  const message = whole.slice(0, MAX_MESSAGE_LENGTH);
+  const message = wordsOf(error).slice(0, MAX_MESSAGE_LENGTH);
   return error instanceof ToolFailure
     ? { code: error.code, message, output: error.output }
     : { code: 500, message };
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function parsed(text: string): ToolCall["arguments"] | null {

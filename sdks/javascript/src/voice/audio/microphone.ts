@@ -1,4 +1,5 @@
 /** The microphone, from the permission to frames of 20 ms. */
+import { UnsupportedError } from "../../errors.js";
 import { MicrophoneError, type MicrophoneProblem } from "../errors.js";
 import type { Sound } from "./sound.js";
 
@@ -26,10 +27,17 @@ const PROBLEMS: Record<string, MicrophoneProblem> = {
   AbortError: "busy",
 };
 
-/** The microphone's sound, once the user allows it. Rejects with MicrophoneError. */
+/**
+ * The microphone's sound, once the user allows it. Rejects with MicrophoneError, or, outside
+ * browsers, UnsupportedError.
+ */
 export async function openMicrophone(
   constraints: MediaTrackConstraints = {},
 ): Promise<MediaStream> {
+  if (typeof window === "undefined") {
+    const message = "There is no browser to ask for a microphone: send speech with sendAudio.";
+    throw new UnsupportedError("microphone.unsupported", message);
+  }
   const devices = typeof navigator === "undefined" ? undefined : navigator.mediaDevices;
   if (!devices) throw new MicrophoneError("insecure");
   try {
