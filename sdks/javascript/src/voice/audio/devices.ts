@@ -1,6 +1,7 @@
 /** The microphone and the loudspeaker of one conversation. */
 import { MicrophoneError, closed } from "../errors.js";
 import { Microphone, openMicrophone, stopStream, type Frame } from "./microphone.js";
+import type { PageConstraints, PageStream } from "./page-types.js";
 import { Player, type PlaybackReport } from "./player.js";
 import { openSound, type Sound, type SoundOptions } from "./sound.js";
 
@@ -15,9 +16,9 @@ export interface AudioOptions extends SoundOptions {
 
 export interface MicrophoneOptions {
   /** A stream that is open already; the conversation closes it. */
-  stream?: MediaStream;
+  stream?: PageStream;
   /** Further wishes, such as `{ deviceId }`. */
-  constraints?: MediaTrackConstraints;
+  constraints?: PageConstraints;
 }
 
 export interface DeviceListener {

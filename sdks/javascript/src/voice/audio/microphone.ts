@@ -1,6 +1,7 @@
 /** The microphone, from the permission to frames of 20 ms. */
 import { UnsupportedError } from "../../errors.js";
 import { MicrophoneError, type MicrophoneProblem } from "../errors.js";
+import type { PageConstraints, PageStream } from "./page-types.js";
 import type { Sound } from "./sound.js";
 
 export interface Frame {
@@ -11,7 +12,7 @@ export interface Frame {
 }
 
 /** Without the first, the assistant would hear and interrupt itself. */
-const CONSTRAINTS: MediaTrackConstraints = {
+const CONSTRAINTS: PageConstraints = {
   echoCancellation: true,
   noiseSuppression: true,
   autoGainControl: true,
@@ -32,8 +33,8 @@ const PROBLEMS: Record<string, MicrophoneProblem> = {
  * browsers, UnsupportedError.
  */
 export async function openMicrophone(
-  constraints: MediaTrackConstraints = {},
-): Promise<MediaStream> {
+  constraints: PageConstraints = {},
+): Promise<PageStream> {
   if (typeof window === "undefined") {
     const message = "There is no browser to ask for a microphone: send speech with sendAudio.";
     throw new UnsupportedError("microphone.unsupported", message);
@@ -49,11 +50,11 @@ export async function openMicrophone(
 }
 
 /** Gives the device back. */
-export function stopStream(stream: MediaStream): void {
+export function stopStream(stream: PageStream): void {
   for (const track of stream.getTracks()) track.stop();
 }
 
-function sourceOf(context: AudioContext, stream: MediaStream): MediaStreamAudioSourceNode {
+function sourceOf(context: AudioContext, stream: PageStream): MediaStreamAudioSourceNode {
   try {
     return context.createMediaStreamSource(stream);
   } catch (error) {
@@ -64,7 +65,7 @@ function sourceOf(context: AudioContext, stream: MediaStream): MediaStreamAudioS
 
 /** A microphone that is listened to. */
 export class Microphone {
-  readonly stream: MediaStream;
+  readonly stream: PageStream;
   readonly #source: MediaStreamAudioSourceNode;
   readonly #node: AudioWorkletNode;
   readonly #track: MediaStreamTrack | undefined;
@@ -73,7 +74,7 @@ export class Microphone {
   /** `onLost` is called when the device goes away. Throws MicrophoneError. */
   constructor(
     { context }: Sound,
-    stream: MediaStream,
+    stream: PageStream,
     listeners: { onFrame: (frame: Frame) => void; onLost: () => void },
   ) {
     this.stream = stream;

@@ -1,5 +1,6 @@
 /** The browser's audio thread, with the two processors that run on it. */
 import { UnsupportedError } from "../../errors.js";
+import type { PageAudio } from "./page-types.js";
 import { CAPTURE_WORKLET, PLAYBACK_WORKLET } from "./worklet-sources.js";
 
 export interface SoundOptions {
@@ -16,10 +17,10 @@ export function hasSound(): boolean {
 
 /** A running audio thread. Whoever opened it closes it. */
 export class Sound {
-  readonly context: AudioContext;
+  readonly context: PageAudio;
 
   /** @internal Use `openSound`. */
-  constructor(context: AudioContext) {
+  constructor(context: PageAudio) {
     this.context = context;
     // A browser that saw no click keeps the page silent until the next.
     for (const type of WAKING) addEventListener(type, this.resume);
