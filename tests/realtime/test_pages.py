@@ -137,6 +137,6 @@ def test_its_script_finds_every_word_it_says(public: Assistant) -> None:
 def script_type(name: str) -> str:
     """The alternatives of a string type that the scripts document."""
     call = (settings.BASE_DIR / "static/realtime/call.js").read_text(encoding="utf-8")
-    match = re.search(rf"@typedef {{(.*?)}} {name}\b", call)
+    match = re.search(rf"@typedef {{([^{{}}]*)}} {name}\b", call)
     assert match
     return match[1]

@@ -44,9 +44,9 @@ def web(product: Product) -> Iterator[Web]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worker(product: Product) -> Iterator[None]:
-    """Does the background work: documents and tasks."""
+    """Does the background work; tests of the browser see what is there before any is done."""
     with product.worker():
         yield
 

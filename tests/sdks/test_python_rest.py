@@ -320,6 +320,8 @@ async def test_following_may_be_left_at_any_time(
                 while proxy.open_connections:
                     await asyncio.sleep(0)
     await aclient.tasks.cancel(started.task_id)
+    # The conversation takes no other message before.
+    assert [event async for event in aclient.tasks.follow(started.task_id)]
 
 
 def test_it_cancels_a_task(
