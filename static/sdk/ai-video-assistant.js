@@ -49,6 +49,9 @@ var ConnectionError = class extends AssistantError {
 var TimeoutError = class extends ConnectionError {
   name = "TimeoutError";
 };
+var ResumeExpiredError = class extends ConnectionError {
+  name = "ResumeExpiredError";
+};
 var AbortedError = class extends AssistantError {
   name = "AbortedError";
 };
@@ -60,6 +63,8 @@ var BY_CODE = [
   ["auth.", AuthenticationError],
   ["assistant.not_found", NotFoundError],
   ["rate_limit.", RateLimitError],
+  ["session.resume_expired", ResumeExpiredError],
+  ["connection.", ConnectionError],
   ["protocol.", ValidationError]
 ];
 function errorOfCode(code, message, details = {}) {
@@ -148,6 +153,10 @@ var PROBLEMS = {
   AbortError: "busy"
 };
 async function openMicrophone(constraints = {}) {
+  if (typeof window === "undefined") {
+    const message = "There is no browser to ask for a microphone: send speech with sendAudio.";
+    throw new UnsupportedError("microphone.unsupported", message);
+  }
   const devices = typeof navigator === "undefined" ? void 0 : navigator.mediaDevices;
   if (!devices) throw new MicrophoneError("insecure");
   try {
@@ -416,6 +425,7 @@ var Devices = class {
 // src/voice/protocol.ts
 var AUDIO = { encoding: "pcm_s16le", sample_rate_hz: 16e3, channels: 1 };
 var FRAME_BYTES = 640;
+var BYTES_PER_SAMPLE = 2;
 var BYTES_PER_MS = 32;
 var MAX_TEXT_LENGTH = 8e3;
 var MAX_AUDIO_BYTES = 100 * FRAME_BYTES;
@@ -528,10 +538,7 @@ var Emitter = class {
 };
 function report(error) {
   if (typeof reportError === "function") reportError(error);
-  else
-    setTimeout(() => {
-      throw error;
-    });
+  else console.error("A listener failed:", error);
 }
 
 // src/voice/replies.ts
@@ -624,6 +631,24 @@ var Replies = class {
   }
 };
 
+// src/unreachable.ts
+function placeOf(url) {
+  return String(url).replace(/[?#].*$/s, "");
+}
+function reasonOf(failure2) {
+  let reason = "";
+  for (let at = failure2; at instanceof Error; at = at.cause) {
+    const { code } = at;
+    if (typeof code === "string" && code) return code;
+    reason = at.message || reason;
+  }
+  return reason;
+}
+function unreachable(url, failure2) {
+  const reason = reasonOf(failure2);
+  return `The server at ${placeOf(url)} cannot be reached${reason && `: ${reason}`}.`;
+}
+
 // src/voice/timers.ts
 function limit(ms, exceeded) {
   const timer = setTimeout(exceeded, ms);
@@ -639,15 +664,20 @@ var GIVEN_UP = 4e3;
 var Link = class {
   #socket;
   #listener;
+  #isOpened = false;
+  #cause;
   #stopWatch = () => void 0;
   /** Throws UnsupportedError without a WebSocket, ConnectionError for an impossible address. */
   constructor(address, socketClass, listener) {
     this.#listener = listener;
     this.#socket = open(address, socketClass ?? globalThis.WebSocket);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.addEventListener("open", () => this.#listener?.opened());
+    this.#socket.addEventListener("open", () => {
+      this.#isOpened = true;
+      this.#listener?.opened();
+    });
     this.#socket.addEventListener("message", ({ data }) => this.#receive(data));
-    this.#socket.addEventListener("error", () => void 0);
+    this.#socket.addEventListener("error", ({ error }) => this.#cause = error);
     this.#socket.addEventListener("close", ({ code, reason }) => this.#end(code, String(reason)));
     this.#listen();
   }
@@ -676,7 +706,8 @@ var Link = class {
   #end(code, reason) {
     const listener = this.#listener;
     this.drop();
-    listener?.closed(code, reason);
+    if (!this.#isOpened && code === LOST) listener?.refused(this.#cause);
+    else listener?.closed(code, reason);
   }
 };
 function open({ url, protocols }, socketClass) {
@@ -728,7 +759,8 @@ var Session = class {
   #lastSeq = 0;
   /** The last error event, while it may be why the socket is closed next. */
   #told = null;
-  #stopReason = "";
+  /** Why the session was stopped; null while it goes on. */
+  #stopReason = null;
   /** What happened before anybody could listen. */
   #held = [];
   #wake = null;
@@ -807,9 +839,15 @@ var Session = class {
       opened: () => link.send(attempt.first),
       event: (event) => this.#link === link && this.#receive(event),
       audio: (pcm) => this.#link === link && this.#receiveAudio(pcm),
+      refused: (cause) => this.#link === link && this.#refused(cause),
       closed: (code, reason) => this.#link === link && this.#disconnected(code, reason)
     });
     this.#link = link;
+  }
+  #refused(cause) {
+    const message = unreachable(this.#options.socketUrl, cause);
+    const details = { retryable: true, closeCode: LOST3, cause };
+    this.#fail(new ConnectionError("connection.unreachable", message, details));
   }
   #fail(error) {
     this.#attempt?.reject(error);
@@ -826,6 +864,7 @@ var Session = class {
     else if (!FAREWELL.test(event.type)) this.#told = null;
     if (event.type === "session.stopped") this.#stopReason = event.data["reason"] ?? "";
     this.#deliver(() => this.#listener.event(event));
+    if (event.type === "session.stopped") this.#awaitClose();
   }
   #receiveAnswer(attempt, event) {
     if (event.type === "error") {
@@ -868,13 +907,24 @@ var Session = class {
     const error = errorOfClosing(code, this.#told);
     if (this.#attempt) return this.#attempt.reject(error ?? closed());
     this.#link = null;
-    const canGoOn = this.#token !== null || this.#options.reconnect.fresh;
-    if (this.#state === "open" && this.#options.reconnect.isOn && isLost(code) && canGoOn) {
+    if (this.#mayGoOn(code)) {
       this.#state = "lost";
       this.#deliver(() => void this.#reconnect(code, error));
     } else {
-      this.#finish({ code, reason: reason || this.#stopReason, error });
+      this.#finish({ code, reason: this.#stopReason || reason, error });
     }
+  }
+  /** A session that the server has stopped is over, whatever its socket is closed with. */
+  #mayGoOn(code) {
+    const { isOn, fresh } = this.#options.reconnect;
+    const isWanted = this.#state === "open" && isOn && (this.#token !== null || fresh);
+    return isWanted && this.#stopReason === null && isLost(code);
+  }
+  /** Closes the socket of a stopped session where the server or the network does not. */
+  #awaitClose() {
+    if (this.#state !== "open") return;
+    const link = this.#link;
+    limit(GOODBYE_MS, () => this.#link === link && this.#disconnected(LOST3, ""));
   }
   #finishInOrder() {
     this.#finish({ code: 1e3, reason: this.#stopReason || "client", error: null });
@@ -900,6 +950,7 @@ var Session = class {
   async #reconnect(code, cause) {
     const lostAt = performance.now();
     const lostForMs = () => performance.now() - lostAt;
+    let last = cause;
     for (let attempt = 1; lostForMs() < this.#options.reconnect.giveUpAfterMs; attempt += 1) {
       const delayMs = backoffMs(attempt);
       this.#listener.reconnecting({ attempt, delayMs });
@@ -908,20 +959,30 @@ var Session = class {
       const failure2 = await this.#goOn(lostForMs()).then(() => null, (error) => error);
       if (failure2 === null || this.#state !== "lost") return;
       if (isFinal(failure2)) return this.#giveUp(failure2, { code, cause });
+      last = failure2;
     }
-    this.#finish({ code, reason: "", error: cause });
+    this.#finish({ code, reason: "", error: this.#unreached(last) });
+  }
+  /** Why nothing came of reconnecting: what the server said last, or that nobody was there. */
+  #unreached(last) {
+    if (last instanceof AssistantError && !(last instanceof ConnectionError)) return last;
+    const { socketUrl, reconnect } = this.#options;
+    const forHowLong = `for ${reconnect.giveUpAfterMs / 1e3} s`;
+    const message = `The server at ${placeOf(socketUrl)} was not reachable ${forHowLong}.`;
+    return new ConnectionError("connection.unreachable", message, { retryable: true, cause: last });
   }
   /** Resumes the session or, where that is too late and allowed, begins another. */
   async #goOn(lostForMs) {
-    if (this.#token !== null && lostForMs < this.#token.withinMs) {
+    const { fresh } = this.#options.reconnect;
+    if (this.#token !== null && (!fresh || lostForMs < this.#token.withinMs)) {
       try {
         return await this.#connect(this.#resume(this.#token));
       } catch (error) {
         if (!isExpired(error)) throw error;
+        if (!fresh) throw errorOfClosing(RESUME_EXPIRED, null);
       }
     }
     this.#token = null;
-    if (!this.#options.reconnect.fresh) throw errorOfClosing(RESUME_EXPIRED, null);
     await this.#connect(this.#start((answer) => this.#beginAgain(answer)));
   }
   #resume({ token }) {
@@ -986,6 +1047,7 @@ function isExpired(error) {
   return isRefused || error instanceof AssistantError && error.closeCode === RESUME_EXPIRED;
 }
 function isFinal(failure2) {
+  if (failure2 instanceof ResumeExpiredError) return true;
   if (!(failure2 instanceof AssistantError)) return false;
   return !failure2.retryable && !(failure2 instanceof ConnectionError);
 }
@@ -1002,13 +1064,24 @@ var ToolFailure = class extends Error {
     this.output = output;
   }
 };
+var ToolError = class extends AssistantError {
+  name = "ToolError";
+  toolName;
+  toolCallId;
+  constructor(code, { id, name }, cause) {
+    const message = code === "tool.missing" ? `This program has no tool "${name}".` : `The tool "${name}" of this program failed: ${wordsOf(cause)}`;
+    super(code, message, { cause });
+    this.toolName = name;
+    this.toolCallId = id;
+  }
+};
 var Toolbox = class {
   #handlers;
-  #answer;
+  #listener;
   #running = /* @__PURE__ */ new Set();
-  constructor(handlers, answer) {
+  constructor(handlers, listener) {
     this.#handlers = handlers;
-    this.#answer = answer;
+    this.#listener = listener;
   }
   /** The call that an event tells of; `run` starts it, once its listeners have heard of it. */
   read(event) {
@@ -1049,17 +1122,21 @@ var Toolbox = class {
     const { call } = running;
     const outcome = await this.#outcome(call);
     if (!this.#running.delete(running)) return;
-    if (call.isWaited || outcome.code >= 400) this.#answer(call, outcome);
+    if (call.isWaited || outcome.code >= 400) this.#listener.answer(call, outcome);
   }
   async #outcome(call) {
     const handler = this.#handlers[call.name];
     if (!handler || !Object.hasOwn(this.#handlers, call.name)) {
+      this.#listener.failed(new ToolError("tool.missing", call));
       return { code: 501, message: "This client has no such tool." };
     }
     try {
       const output = await handler(call.arguments, call);
       return { code: 200, message: "ok", output: sendable(output) };
     } catch (error) {
+      if (!(error instanceof ToolFailure)) {
+        this.#listener.failed(new ToolError("tool.failed", call, error));
+      }
       return failure(error);
     }
   }
@@ -1069,9 +1146,11 @@ function sendable(output) {
   return JSON.parse(JSON.stringify(output ?? ""));
 }
 function failure(error) {
-  const whole = error instanceof Error ? error.message : String(error);
-  const message = whole.slice(0, MAX_MESSAGE_LENGTH);
+  const message = wordsOf(error).slice(0, MAX_MESSAGE_LENGTH);
   return error instanceof ToolFailure ? { code: error.code, message, output: error.output } : { code: 500, message };
+}
+function wordsOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 function parsed(text) {
   try {
@@ -1175,7 +1254,10 @@ var Conversation = class extends Emitter {
     this.#parts = parts;
     this.assistantId = parts.session.assistantId;
     this.closed = new Promise((resolve) => this.#settleClosed = resolve);
-    this.#toolbox = new Toolbox(parts.tools, (call, outcome) => this.#answerTool(call, outcome));
+    this.#toolbox = new Toolbox(parts.tools, {
+      answer: (call, outcome) => this.#answerTool(call, outcome),
+      failed: (error) => this.emit("error", error)
+    });
     this.#devices = new Devices(parts.audio, {
       frame: ({ pcm, rms }) => {
         this.#session.sendAudio(new Uint8Array(pcm));
@@ -1233,8 +1315,14 @@ var Conversation = class extends Emitter {
   sendText(text, options = {}) {
     return quiet(this.#ask(text, options));
   }
-  /** Speech: pcm_s16le, 16 kHz, mono, in pieces of any size. */
+  /**
+   * Speech: pcm_s16le, 16 kHz, mono, in pieces of as many samples as you like. Throws
+   * ValidationError for half a sample, after which all would be noise.
+   */
   sendAudio(pcm) {
+    if (pcm.byteLength % BYTES_PER_SAMPLE !== 0) {
+      throw new ValidationError("audio.odd", "Samples have two bytes: this number of bytes is odd.");
+    }
     for (const piece of this.#framer.add(pcm)) this.#session.sendAudio(piece);
   }
   /** Stops the running reply: at once or, gracefully, with the end of its sentence. */
@@ -1587,8 +1675,10 @@ export {
   NotFoundError,
   PermissionError,
   RateLimitError,
+  ResumeExpiredError,
   ServerError,
   TimeoutError,
+  ToolError,
   ToolFailure,
   UnsupportedError,
   ValidationError,

@@ -248,6 +248,34 @@ def test_it_goes_on_in_writing_without_a_microphone(
     expect(there.replies).to_contain_text("Hello")
 
 
+def test_who_writes_first_is_greeted(
+    web: Web, site: Site, assistant: MakeAssistant, visitor: Visit
+) -> None:
+    there = visitor()
+    called = assistant(opener="Welcome to the shop.", allowedOrigins=[site.origin])
+    there.visit(site.page(line(web, called)))
+    there.write("Hello there")
+    expect(there.replies).to_have_count(2)
+    expect(there.replies.first).to_have_text("Welcome to the shop.")
+    expect(there.panel.locator("li .text").nth(1)).to_have_text("Hello there")
+
+
+def test_it_says_of_a_server_that_is_away_nothing_but_that(
+    network: Network, site: Site, assistant: MakeAssistant, visitor: Visit
+) -> None:
+    there = visitor()
+    called = assistant(firstTurnMode="user_first", allowedOrigins=[site.origin])
+    there.visit(site.page(line(network, called)))
+    network.break_down()
+    there.start()
+    expect(there.notice).to_have_count(1)
+    expect(there.notice).to_contain_text("could not be reached")
+    assert not [warning for warning in there.warnings if "blob:" in warning]
+    network.mend()
+    there.notice.get_by_role("button", name="Try again").click()
+    expect(there.status).to_have_text("Listening")
+
+
 def test_it_reconnects_and_gives_up_when_the_server_stays_away(
     network: Network, site: Site, assistant: MakeAssistant, visitor: Visit
 ) -> None:

@@ -14,6 +14,7 @@ import type {
   Transcript,
 } from "../voice/events.js";
 import type { Access } from "../voice/protocol.js";
+import { limit } from "../voice/timers.js";
 import { endingOf, type Ending } from "./endings.js";
 import type { Options } from "./options.js";
 import type { Word } from "./words.js";
@@ -46,6 +47,8 @@ export interface CallEvents {
   end: [ending: Ending | null];
 }
 
+/** How long what is written waits for the opener. */
+const OPENER_MS = 1000;
 const STAGES: Record<string, Word> = { asr: "failed.asr", llm: "failed.llm", tts: "failed.tts" };
 
 export class Call extends Emitter<CallEvents> {
@@ -58,6 +61,9 @@ export class Call extends Emitter<CallEvents> {
   #conversation: Conversation | undefined;
   readonly #aborter = new AbortController();
   #written = 0;
+  /** What is to be written once the assistant has greeted; null from then on. */
+  #unsent: string[] | null = [];
+  #opener: Reply | undefined;
   #isSpoken = false;
   #isOver = false;
 
@@ -79,8 +85,18 @@ export class Call extends Emitter<CallEvents> {
     if (stream) await this.#listenTo(stream);
   }
 
-  /** Says something in writing. */
+  /** What was written and never said, if the call is over. */
+  get unsent(): string {
+    return this.#unsent?.join("\n") ?? "";
+  }
+
+  /** Says something in writing, behind the assistant's opener. */
   write(text: string): void {
+    if (this.#unsent) this.#unsent.push(text);
+    else this.#say(text);
+  }
+
+  #say(text: string): void {
     this.#written += 1;
     const id = `written-${this.#written}`;
     this.#show({ id, who: "you", text, isFinal: true });
@@ -108,10 +124,17 @@ export class Call extends Emitter<CallEvents> {
       return await this.#open(output);
     } catch (error) {
       if (!(error instanceof UnsupportedError) || output === "text") throw error;
-      if (error.code !== "audio.unsupported") warn(error.message);
-      this.emit("notice", error.code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
-      return this.#open("text");
+      // A server that is away has no files for the sound either: that is not what is to be said.
+      const conversation = await this.#open("text");
+      this.#missSound(error);
+      return conversation;
     }
+  }
+
+  #missSound({ code, message }: UnsupportedError): void {
+    if (this.#isOver) return;
+    if (code !== "audio.unsupported") warn(message);
+    this.emit("notice", code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
   }
 
   #open(output: Options["output"]): Promise<Conversation> {
@@ -175,6 +198,16 @@ export class Call extends Emitter<CallEvents> {
     this.hasBegun = true;
     this.#listen(conversation);
     this.#enter(conversation.state);
+    // The opener comes at once, where there is one.
+    limit(OPENER_MS, () => this.#greeted());
+  }
+
+  /** The opener is there, or none comes. */
+  #greeted(): void {
+    if (this.#isOver) return;
+    const unsent = this.#unsent ?? [];
+    this.#unsent = null;
+    for (const text of unsent) this.#say(text);
   }
 
   #listen(conversation: Conversation): void {
@@ -193,14 +226,20 @@ export class Call extends Emitter<CallEvents> {
     this.#show({ id: utteranceId, who: "you", text, isFinal });
   }
 
-  #showReply({ responseId, text }: Reply, isFinal: boolean): void {
+  #showReply(reply: Reply, isFinal: boolean): void {
+    const { responseId, text, isOpener } = reply;
+    if (isOpener) this.#opener = reply;
     this.#show({ id: responseId, who: "assistant", text, isFinal, isAudible: this.#isSpoken });
+    this.#greeted();
   }
 
   /** Of an answer that was cut off, what was heard is what was said. */
-  #showCut({ responseId, heardText }: Interruption): void {
+  #showCut({ responseId, heardText, reason }: Interruption): void {
     const how = { isFinal: true, isInterrupted: true, isAudible: this.#isSpoken };
-    this.#show({ id: responseId, who: "assistant", text: heardText.trim(), ...how });
+    // Who writes has read it.
+    const isRead = responseId === this.#opener?.responseId && reason === "input_text";
+    const text = isRead ? this.#opener!.text : heardText.trim();
+    this.#show({ id: responseId, who: "assistant", text, ...how });
   }
 
   #show(entry: Omit<Entry, "isInterrupted" | "isAudible"> & Partial<Entry>): void {
@@ -208,6 +247,7 @@ export class Call extends Emitter<CallEvents> {
   }
 
   #complain(error: unknown): void {
+    this.#greeted();
     if (error instanceof MicrophoneError) {
       this.#hear("off");
       return this.#missMicrophone(error);

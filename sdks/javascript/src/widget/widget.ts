@@ -68,14 +68,8 @@ export class Widget extends Emitter<WidgetEvents> {
   }
 
   #write(text: string): void {
-    if (this.#call) return this.#call.write(text);
-    const call = this.#start({ isSpoken: false });
-    const stop = call.on("change", () => {
-      if (!call.hasBegun) return;
-      stop();
-      call.write(text);
-    });
-    call.on("end", () => call.hasBegun || this.#panel.giveBack(text));
+    const call = this.#call ?? this.#start({ isSpoken: false });
+    call.write(text);
   }
 
   #start({ isSpoken }: { isSpoken: boolean }): Call {
@@ -95,6 +89,7 @@ export class Widget extends Emitter<WidgetEvents> {
     call.on("end", (ending) => {
       this.#call = null;
       this.#panel.settle();
+      if (call.unsent) this.#panel.giveBack(call.unsent);
       this.#show(call.hasBegun ? "ended" : "idle");
       if (!ending) return;
       const retry = (): unknown => this.#start({ isSpoken: this.#isSpoken });
