@@ -541,6 +541,58 @@ function report(error) {
   else console.error("A listener failed:", error);
 }
 
+// src/voice/output.ts
+var Output = class {
+  /** The responses of the spoken outputs, by the outputs' ids. */
+  #responses = /* @__PURE__ */ new Map();
+  #ttsId = null;
+  #receivedMs = 0;
+  /** How much of what comes next came before the connection was lost. */
+  #knownMs = 0;
+  /** The output that sound belongs to now; null: it is not wanted. */
+  get ttsId() {
+    return this.#ttsId;
+  }
+  /** The sound that follows belongs to this output. */
+  begin(ttsId, responseId) {
+    this.#ttsId = ttsId;
+    this.#receivedMs = this.#knownMs = 0;
+    this.#responses.set(ttsId, responseId);
+  }
+  responseOf(ttsId) {
+    return this.#responses.get(ttsId);
+  }
+  /** The outputs of one response, or of all. */
+  idsOf(responseId) {
+    const all = [...this.#responses];
+    return all.filter(([, of]) => of === (responseId ?? of)).map(([ttsId]) => ttsId);
+  }
+  /** What is new of sound that has come; null where nothing is. */
+  receive(all) {
+    if (this.#ttsId === null) return null;
+    const known = Math.min(all.byteLength, bytesOf(this.#knownMs));
+    this.#knownMs -= durationMs(known);
+    if (known === all.byteLength) return null;
+    this.#receivedMs += durationMs(all.byteLength - known);
+    return known ? all.slice(known) : all;
+  }
+  /** The same session goes on over another connection. */
+  goOn({ ttsId, offsetMs }) {
+    if (ttsId === this.#ttsId) this.#knownMs = Math.max(0, this.#receivedMs - offsetMs);
+  }
+  /** Its sound is not wanted any more; whether it was the one of now. */
+  drop(ttsId) {
+    const isCurrent = ttsId === this.#ttsId;
+    if (isCurrent) this.#ttsId = null;
+    return isCurrent;
+  }
+  /** Another session begins. */
+  reset() {
+    this.#responses.clear();
+    this.#ttsId = null;
+  }
+};
+
 // src/voice/replies.ts
 var CHOICE_TOOL = /_choice_prompt$/;
 var OF_RESPONSE = /^(assistant\.|output\.audio\.|response\.|metrics\.|error$)/;
@@ -1238,12 +1290,7 @@ var Conversation = class extends Emitter {
   #framer = new Framer();
   /** The responses that have begun and not ended, by their ids. */
   #open = /* @__PURE__ */ new Map();
-  /** The response of a spoken output. */
-  #spoken = /* @__PURE__ */ new Map();
-  /** The output that arriving sound belongs to, how much came, and what to leave out of it. */
-  #ttsId = null;
-  #receivedMs = 0;
-  #knownMs = 0;
+  #output = new Output();
   #state = "connecting";
   #isReconnecting = false;
   #closing = null;
@@ -1399,9 +1446,7 @@ var Conversation = class extends Emitter {
     const { player } = this.#devices;
     switch (type) {
       case "output.audio.start":
-        this.#ttsId = data["tts_id"];
-        this.#receivedMs = this.#knownMs = 0;
-        this.#spoken.set(data["tts_id"], data["response_id"]);
+        this.#output.begin(data["tts_id"], data["response_id"]);
         player?.begin(data["tts_id"]);
         if (!player) this.#turns.sound(true);
         return;
@@ -1417,16 +1462,13 @@ var Conversation = class extends Emitter {
       case "output.audio.clear":
         return this.#silence(data["tts_id"]);
       case "response.interrupted":
-        for (const [ttsId, responseId] of this.#spoken) {
-          if (responseId === data["response_id"]) this.#silence(ttsId);
-        }
+        for (const ttsId of this.#output.idsOf(data["response_id"])) this.#silence(ttsId);
     }
   }
   #silence(ttsId) {
     this.#devices.player?.clear(ttsId);
-    if (ttsId !== this.#ttsId) return;
-    this.#ttsId = null;
-    if (!this.#devices.player) this.#turns.sound(false);
+    const isCurrent = this.#output.drop(ttsId);
+    if (isCurrent && !this.#devices.player) this.#turns.sound(false);
   }
   #tell(event) {
     const { type, data } = event;
@@ -1514,23 +1556,15 @@ var Conversation = class extends Emitter {
     this.emit("error", error);
   }
   #receiveAudio(all) {
-    if (this.#ttsId === null) return;
-    const pcm = this.#newPart(all);
-    if (!pcm.byteLength) return;
-    this.#receivedMs += durationMs(pcm.byteLength);
-    this.emit("audio", pcm, { ttsId: this.#ttsId });
+    const { ttsId } = this.#output;
+    const pcm = this.#output.receive(all);
+    if (ttsId === null || pcm === null) return;
+    this.emit("audio", pcm, { ttsId });
     this.#devices.player?.push(pcm.slice(0));
-  }
-  /** Without what came before the connection was lost and comes again. */
-  #newPart(pcm) {
-    if (this.#knownMs <= 0) return pcm;
-    const known = Math.min(pcm.byteLength, bytesOf(this.#knownMs));
-    this.#knownMs -= durationMs(known);
-    return pcm.slice(known);
   }
   #played(report2) {
     const { type, ttsId, playedMs } = report2;
-    const responseId = this.#spoken.get(ttsId);
+    const responseId = this.#output.responseOf(ttsId);
     if (responseId === void 0) return;
     if (type === "playing") this.#turns.sound(true);
     else {
@@ -1555,9 +1589,7 @@ var Conversation = class extends Emitter {
   #reconnected(how, sound) {
     this.#isReconnecting = false;
     if (how.isFresh) this.#restart();
-    if (sound?.ttsId === this.#ttsId) {
-      this.#knownMs = Math.max(0, this.#receivedMs - (sound?.offsetMs ?? 0));
-    }
+    if (sound) this.#output.goOn(sound);
     this.#update();
     this.emit("reconnected", how);
   }
@@ -1565,8 +1597,8 @@ var Conversation = class extends Emitter {
   #restart() {
     this.#toolbox.abort();
     this.#open.clear();
-    for (const ttsId of this.#spoken.keys()) this.#silence(ttsId);
-    this.#spoken.clear();
+    for (const ttsId of this.#output.idsOf()) this.#silence(ttsId);
+    this.#output.reset();
     this.#turns.reset();
     const lost = this.#replies.restart(({ message }) => this.#session.isWaiting(message));
     for (const waiting of lost) waiting.reject(closed());

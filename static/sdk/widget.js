@@ -536,6 +536,58 @@
     else console.error("A listener failed:", error);
   }
 
+  // src/voice/output.ts
+  var Output = class {
+    /** The responses of the spoken outputs, by the outputs' ids. */
+    #responses = /* @__PURE__ */ new Map();
+    #ttsId = null;
+    #receivedMs = 0;
+    /** How much of what comes next came before the connection was lost. */
+    #knownMs = 0;
+    /** The output that sound belongs to now; null: it is not wanted. */
+    get ttsId() {
+      return this.#ttsId;
+    }
+    /** The sound that follows belongs to this output. */
+    begin(ttsId, responseId) {
+      this.#ttsId = ttsId;
+      this.#receivedMs = this.#knownMs = 0;
+      this.#responses.set(ttsId, responseId);
+    }
+    responseOf(ttsId) {
+      return this.#responses.get(ttsId);
+    }
+    /** The outputs of one response, or of all. */
+    idsOf(responseId) {
+      const all = [...this.#responses];
+      return all.filter(([, of]) => of === (responseId ?? of)).map(([ttsId]) => ttsId);
+    }
+    /** What is new of sound that has come; null where nothing is. */
+    receive(all) {
+      if (this.#ttsId === null) return null;
+      const known = Math.min(all.byteLength, bytesOf(this.#knownMs));
+      this.#knownMs -= durationMs(known);
+      if (known === all.byteLength) return null;
+      this.#receivedMs += durationMs(all.byteLength - known);
+      return known ? all.slice(known) : all;
+    }
+    /** The same session goes on over another connection. */
+    goOn({ ttsId, offsetMs }) {
+      if (ttsId === this.#ttsId) this.#knownMs = Math.max(0, this.#receivedMs - offsetMs);
+    }
+    /** Its sound is not wanted any more; whether it was the one of now. */
+    drop(ttsId) {
+      const isCurrent = ttsId === this.#ttsId;
+      if (isCurrent) this.#ttsId = null;
+      return isCurrent;
+    }
+    /** Another session begins. */
+    reset() {
+      this.#responses.clear();
+      this.#ttsId = null;
+    }
+  };
+
   // src/voice/replies.ts
   var CHOICE_TOOL = /_choice_prompt$/;
   var OF_RESPONSE = /^(assistant\.|output\.audio\.|response\.|metrics\.|error$)/;
@@ -1233,12 +1285,7 @@
     #framer = new Framer();
     /** The responses that have begun and not ended, by their ids. */
     #open = /* @__PURE__ */ new Map();
-    /** The response of a spoken output. */
-    #spoken = /* @__PURE__ */ new Map();
-    /** The output that arriving sound belongs to, how much came, and what to leave out of it. */
-    #ttsId = null;
-    #receivedMs = 0;
-    #knownMs = 0;
+    #output = new Output();
     #state = "connecting";
     #isReconnecting = false;
     #closing = null;
@@ -1394,9 +1441,7 @@
       const { player } = this.#devices;
       switch (type) {
         case "output.audio.start":
-          this.#ttsId = data["tts_id"];
-          this.#receivedMs = this.#knownMs = 0;
-          this.#spoken.set(data["tts_id"], data["response_id"]);
+          this.#output.begin(data["tts_id"], data["response_id"]);
           player?.begin(data["tts_id"]);
           if (!player) this.#turns.sound(true);
           return;
@@ -1412,16 +1457,13 @@
         case "output.audio.clear":
           return this.#silence(data["tts_id"]);
         case "response.interrupted":
-          for (const [ttsId, responseId] of this.#spoken) {
-            if (responseId === data["response_id"]) this.#silence(ttsId);
-          }
+          for (const ttsId of this.#output.idsOf(data["response_id"])) this.#silence(ttsId);
       }
     }
     #silence(ttsId) {
       this.#devices.player?.clear(ttsId);
-      if (ttsId !== this.#ttsId) return;
-      this.#ttsId = null;
-      if (!this.#devices.player) this.#turns.sound(false);
+      const isCurrent = this.#output.drop(ttsId);
+      if (isCurrent && !this.#devices.player) this.#turns.sound(false);
     }
     #tell(event) {
       const { type, data } = event;
@@ -1509,23 +1551,15 @@
       this.emit("error", error);
     }
     #receiveAudio(all) {
-      if (this.#ttsId === null) return;
-      const pcm = this.#newPart(all);
-      if (!pcm.byteLength) return;
-      this.#receivedMs += durationMs(pcm.byteLength);
-      this.emit("audio", pcm, { ttsId: this.#ttsId });
+      const { ttsId } = this.#output;
+      const pcm = this.#output.receive(all);
+      if (ttsId === null || pcm === null) return;
+      this.emit("audio", pcm, { ttsId });
       this.#devices.player?.push(pcm.slice(0));
-    }
-    /** Without what came before the connection was lost and comes again. */
-    #newPart(pcm) {
-      if (this.#knownMs <= 0) return pcm;
-      const known = Math.min(pcm.byteLength, bytesOf(this.#knownMs));
-      this.#knownMs -= durationMs(known);
-      return pcm.slice(known);
     }
     #played(report2) {
       const { type, ttsId, playedMs } = report2;
-      const responseId = this.#spoken.get(ttsId);
+      const responseId = this.#output.responseOf(ttsId);
       if (responseId === void 0) return;
       if (type === "playing") this.#turns.sound(true);
       else {
@@ -1550,9 +1584,7 @@
     #reconnected(how, sound) {
       this.#isReconnecting = false;
       if (how.isFresh) this.#restart();
-      if (sound?.ttsId === this.#ttsId) {
-        this.#knownMs = Math.max(0, this.#receivedMs - (sound?.offsetMs ?? 0));
-      }
+      if (sound) this.#output.goOn(sound);
       this.#update();
       this.emit("reconnected", how);
     }
@@ -1560,8 +1592,8 @@
     #restart() {
       this.#toolbox.abort();
       this.#open.clear();
-      for (const ttsId of this.#spoken.keys()) this.#silence(ttsId);
-      this.#spoken.clear();
+      for (const ttsId of this.#output.idsOf()) this.#silence(ttsId);
+      this.#output.reset();
       this.#turns.reset();
       const lost = this.#replies.restart(({ message }) => this.#session.isWaiting(message));
       for (const waiting of lost) waiting.reject(closed());
@@ -1697,7 +1729,6 @@
   }
 
   // src/widget/call.ts
-  var OPENER_MS = 1e3;
   var STAGES = { asr: "failed.asr", llm: "failed.llm", tts: "failed.tts" };
   var Call = class extends Emitter {
     state = "connecting";
@@ -1709,9 +1740,6 @@
     #conversation;
     #aborter = new AbortController();
     #written = 0;
-    /** What is to be written once the assistant has greeted; null from then on. */
-    #unsent = [];
-    #opener;
     #isSpoken = false;
     #isOver = false;
     constructor(options, ticket) {
@@ -1729,16 +1757,8 @@
       }
       if (stream) await this.#listenTo(stream);
     }
-    /** What was written and never said, if the call is over. */
-    get unsent() {
-      return this.#unsent?.join("\n") ?? "";
-    }
-    /** Says something in writing, behind the assistant's opener. */
+    /** Says something in writing. */
     write(text) {
-      if (this.#unsent) this.#unsent.push(text);
-      else this.#say(text);
-    }
-    #say(text) {
       this.#written += 1;
       const id = `written-${this.#written}`;
       this.#show({ id, who: "you", text, isFinal: true });
@@ -1762,15 +1782,10 @@
         return await this.#open(output);
       } catch (error) {
         if (!(error instanceof UnsupportedError) || output === "text") throw error;
-        const conversation = await this.#open("text");
-        this.#missSound(error);
-        return conversation;
+        if (error.code !== "audio.unsupported") warn(error.message);
+        this.emit("notice", error.code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
+        return this.#open("text");
       }
-    }
-    #missSound({ code, message }) {
-      if (this.#isOver) return;
-      if (code !== "audio.unsupported") warn(message);
-      this.emit("notice", code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
     }
     #open(output) {
       const { assistantId, server, script } = this.#options;
@@ -1826,14 +1841,6 @@
       this.hasBegun = true;
       this.#listen(conversation);
       this.#enter(conversation.state);
-      limit(OPENER_MS, () => this.#greeted());
-    }
-    /** The opener is there, or none comes. */
-    #greeted() {
-      if (this.#isOver) return;
-      const unsent = this.#unsent ?? [];
-      this.#unsent = null;
-      for (const text of unsent) this.#say(text);
     }
     #listen(conversation) {
       conversation.on("state", (state) => this.#enter(state));
@@ -1849,24 +1856,18 @@
     #showSpoken({ text, isFinal: isFinal2, utteranceId }) {
       this.#show({ id: utteranceId, who: "you", text, isFinal: isFinal2 });
     }
-    #showReply(reply, isFinal2) {
-      const { responseId, text, isOpener } = reply;
-      if (isOpener) this.#opener = reply;
+    #showReply({ responseId, text }, isFinal2) {
       this.#show({ id: responseId, who: "assistant", text, isFinal: isFinal2, isAudible: this.#isSpoken });
-      this.#greeted();
     }
     /** Of an answer that was cut off, what was heard is what was said. */
-    #showCut({ responseId, heardText, reason }) {
+    #showCut({ responseId, heardText }) {
       const how = { isFinal: true, isInterrupted: true, isAudible: this.#isSpoken };
-      const isRead = responseId === this.#opener?.responseId && reason === "input_text";
-      const text = isRead ? this.#opener.text : heardText.trim();
-      this.#show({ id: responseId, who: "assistant", text, ...how });
+      this.#show({ id: responseId, who: "assistant", text: heardText.trim(), ...how });
     }
     #show(entry) {
       this.emit("entry", { isInterrupted: false, isAudible: false, ...entry });
     }
     #complain(error) {
-      this.#greeted();
       if (error instanceof MicrophoneError) {
         this.#hear("off");
         return this.#missMicrophone(error);
@@ -2707,8 +2708,14 @@ input::placeholder { color: var(--soft); opacity: 1; }
       this.emit("close");
     }
     #write(text) {
-      const call = this.#call ?? this.#start({ isSpoken: false });
-      call.write(text);
+      if (this.#call) return this.#call.write(text);
+      const call = this.#start({ isSpoken: false });
+      const stop = call.on("change", () => {
+        if (!call.hasBegun) return;
+        stop();
+        call.write(text);
+      });
+      call.on("end", () => call.hasBegun || this.#panel.giveBack(text));
     }
     #start({ isSpoken }) {
       const call = new Call(this.#options, this.#ticket);
@@ -2727,7 +2734,6 @@ input::placeholder { color: var(--soft); opacity: 1; }
       call.on("end", (ending) => {
         this.#call = null;
         this.#panel.settle();
-        if (call.unsent) this.#panel.giveBack(call.unsent);
         this.#show(call.hasBegun ? "ended" : "idle");
         if (!ending) return;
         const retry = () => this.#start({ isSpoken: this.#isSpoken });

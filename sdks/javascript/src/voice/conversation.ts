@@ -15,15 +15,10 @@ import type {
   ServerEvent,
   Source,
 } from "./events.js";
-import {
-  BYTES_PER_SAMPLE,
-  MAX_TEXT_LENGTH,
-  bytesOf,
-  durationMs,
-  type ClientMessage,
-} from "./protocol.js";
+import { Output, type SoundPosition } from "./output.js";
+import { BYTES_PER_SAMPLE, MAX_TEXT_LENGTH, type ClientMessage } from "./protocol.js";
 import { Replies, type Waiting } from "./replies.js";
-import { Session, type SessionOptions, type SoundPosition } from "./session.js";
+import { Session, type SessionOptions } from "./session.js";
 import { limit } from "./timers.js";
 import {
   Toolbox,
@@ -70,12 +65,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   readonly #framer = new Framer();
   /** The responses that have begun and not ended, by their ids. */
   readonly #open = new Map<string, MutableReply>();
-  /** The response of a spoken output. */
-  readonly #spoken = new Map<string, string>();
-  /** The output that arriving sound belongs to, how much came, and what to leave out of it. */
-  #ttsId: string | null = null;
-  #receivedMs = 0;
-  #knownMs = 0;
+  readonly #output = new Output();
   #state: ConversationState = "connecting";
   #isReconnecting = false;
   #closing: Promise<void> | null = null;
@@ -256,9 +246,7 @@ export class Conversation extends Emitter<ConversationEvents> {
     const { player } = this.#devices;
     switch (type) {
       case "output.audio.start":
-        this.#ttsId = data["tts_id"];
-        this.#receivedMs = this.#knownMs = 0;
-        this.#spoken.set(data["tts_id"], data["response_id"]);
+        this.#output.begin(data["tts_id"], data["response_id"]);
         player?.begin(data["tts_id"]);
         if (!player) this.#turns.sound(true);
         return;
@@ -274,17 +262,14 @@ export class Conversation extends Emitter<ConversationEvents> {
       case "output.audio.clear":
         return this.#silence(data["tts_id"]);
       case "response.interrupted":
-        for (const [ttsId, responseId] of this.#spoken) {
-          if (responseId === data["response_id"]) this.#silence(ttsId);
-        }
+        for (const ttsId of this.#output.idsOf(data["response_id"])) this.#silence(ttsId);
     }
   }
 
   #silence(ttsId: string): void {
     this.#devices.player?.clear(ttsId);
-    if (ttsId !== this.#ttsId) return;
-    this.#ttsId = null;
-    if (!this.#devices.player) this.#turns.sound(false);
+    const isCurrent = this.#output.drop(ttsId);
+    if (isCurrent && !this.#devices.player) this.#turns.sound(false);
   }
 
   #tell(event: ServerEvent): void {
@@ -379,26 +364,17 @@ export class Conversation extends Emitter<ConversationEvents> {
   }
 
   #receiveAudio(all: ArrayBuffer): void {
-    if (this.#ttsId === null) return;
-    const pcm = this.#newPart(all);
-    if (!pcm.byteLength) return;
-    this.#receivedMs += durationMs(pcm.byteLength);
-    this.emit("audio", pcm, { ttsId: this.#ttsId });
+    const { ttsId } = this.#output;
+    const pcm = this.#output.receive(all);
+    if (ttsId === null || pcm === null) return;
+    this.emit("audio", pcm, { ttsId });
     // A copy: the memory of what is played goes to the audio thread.
     this.#devices.player?.push(pcm.slice(0));
   }
 
-  /** Without what came before the connection was lost and comes again. */
-  #newPart(pcm: ArrayBuffer): ArrayBuffer {
-    if (this.#knownMs <= 0) return pcm;
-    const known = Math.min(pcm.byteLength, bytesOf(this.#knownMs));
-    this.#knownMs -= durationMs(known);
-    return pcm.slice(known);
-  }
-
   #played(report: PlaybackReport): void {
     const { type, ttsId, playedMs } = report;
-    const responseId = this.#spoken.get(ttsId);
+    const responseId = this.#output.responseOf(ttsId);
     if (responseId === undefined) return;
     if (type === "playing") this.#turns.sound(true);
     else {
@@ -426,9 +402,7 @@ export class Conversation extends Emitter<ConversationEvents> {
   #reconnected(how: Reconnected, sound: SoundPosition | null): void {
     this.#isReconnecting = false;
     if (how.isFresh) this.#restart();
-    if (sound?.ttsId === this.#ttsId) {
-      this.#knownMs = Math.max(0, this.#receivedMs - (sound?.offsetMs ?? 0));
-    }
+    if (sound) this.#output.goOn(sound);
     this.#update();
     this.emit("reconnected", how);
   }
@@ -437,8 +411,8 @@ export class Conversation extends Emitter<ConversationEvents> {
   #restart(): void {
     this.#toolbox.abort();
     this.#open.clear();
-    for (const ttsId of this.#spoken.keys()) this.#silence(ttsId);
-    this.#spoken.clear();
+    for (const ttsId of this.#output.idsOf()) this.#silence(ttsId);
+    this.#output.reset();
     this.#turns.reset();
     const lost = this.#replies.restart(({ message }) => this.#session.isWaiting(message));
     for (const waiting of lost) waiting.reject(closed());

@@ -12,6 +12,7 @@ import { Backlog } from "./backlog.js";
 import { closed, errorOfClosing } from "./errors.js";
 import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
 import { Link, type WebSocketClass } from "./link.js";
+import type { SoundPosition } from "./output.js";
 import {
   AUDIO,
   addressOf,
@@ -42,11 +43,6 @@ export interface SessionListener {
   reconnected(how: Reconnected, sound: SoundPosition | null): void;
   /** Once. */
   closed(closing: Closing): void;
-}
-
-export interface SoundPosition {
-  ttsId: string;
-  offsetMs: number;
 }
 
 /**

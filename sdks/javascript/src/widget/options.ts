@@ -1,7 +1,7 @@
 /** What the site's owner wrote on the script's line. */
 import type { Language } from "./words.js";
 
-export const POSITIONS = ["bottom-right", "bottom-left", "top-right", "top-left"] as const;
+const POSITIONS = ["bottom-right", "bottom-left", "top-right", "top-left"] as const;
 const THEMES = ["auto", "light", "dark"] as const;
 const OUTPUTS = ["audio", "text"] as const;
 
