@@ -1729,6 +1729,7 @@
   }
 
   // src/widget/call.ts
+  var OPENER_MS = 1e3;
   var STAGES = { asr: "failed.asr", llm: "failed.llm", tts: "failed.tts" };
   var Call = class extends Emitter {
     state = "connecting";
@@ -1740,7 +1741,11 @@
     #conversation;
     #aborter = new AbortController();
     #written = 0;
+    /** What is to be written once the assistant has greeted; null from then on. */
+    #unsent = [];
+    #opener;
     #isSpoken = false;
+    #isAsking = false;
     #isOver = false;
     constructor(options, ticket) {
       super();
@@ -1757,12 +1762,20 @@
       }
       if (stream) await this.#listenTo(stream);
     }
-    /** Says something in writing. */
+    /** What was written and never said, if the call is over. */
+    get unsent() {
+      return this.#unsent?.join("\n") ?? "";
+    }
+    /** Says something in writing, behind the assistant's opener. */
     write(text) {
+      if (this.#unsent) this.#unsent.push(text);
+      else this.#say(text);
+    }
+    #say(text) {
       this.#written += 1;
       const id = `written-${this.#written}`;
       this.#show({ id, who: "you", text, isFinal: true });
-      this.#conversation?.sendText(text).catch(() => void 0);
+      void this.#conversation?.sendText(text);
     }
     async toggleMicrophone() {
       if (this.microphone !== "off") return this.#mute(this.microphone === "on");
@@ -1782,10 +1795,15 @@
         return await this.#open(output);
       } catch (error) {
         if (!(error instanceof UnsupportedError) || output === "text") throw error;
-        if (error.code !== "audio.unsupported") warn(error.message);
-        this.emit("notice", error.code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
-        return this.#open("text");
+        const conversation = await this.#open("text");
+        this.#missSound(error);
+        return conversation;
       }
+    }
+    #missSound({ code, message }) {
+      if (this.#isOver) return;
+      if (code !== "audio.unsupported") warn(message);
+      this.emit("notice", code === "audio.unsupported" ? "microphone.insecure" : "sound.failed");
     }
     #open(output) {
       const { assistantId, server, script } = this.#options;
@@ -1807,13 +1825,17 @@
     async #access() {
       return this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" };
     }
-    /** The microphone, or null where the visitor or the device has none for us. */
+    /** The microphone, or null where the visitor or the device has none for us, or is being asked. */
     async #askForMicrophone() {
+      if (this.#isAsking) return null;
+      this.#isAsking = true;
       try {
         return await openMicrophone();
       } catch (error) {
         this.#missMicrophone(error);
         return null;
+      } finally {
+        this.#isAsking = false;
       }
     }
     async #listenTo(stream) {
@@ -1841,6 +1863,14 @@
       this.hasBegun = true;
       this.#listen(conversation);
       this.#enter(conversation.state);
+      limit(OPENER_MS, () => this.#greeted());
+    }
+    /** The opener is there, or none comes. */
+    #greeted() {
+      if (this.#isOver) return;
+      const unsent = this.#unsent ?? [];
+      this.#unsent = null;
+      for (const text of unsent) this.#say(text);
     }
     #listen(conversation) {
       conversation.on("state", (state) => this.#enter(state));
@@ -1856,18 +1886,24 @@
     #showSpoken({ text, isFinal: isFinal2, utteranceId }) {
       this.#show({ id: utteranceId, who: "you", text, isFinal: isFinal2 });
     }
-    #showReply({ responseId, text }, isFinal2) {
+    #showReply(reply, isFinal2) {
+      const { responseId, text, isOpener } = reply;
+      if (isOpener) this.#opener = reply;
       this.#show({ id: responseId, who: "assistant", text, isFinal: isFinal2, isAudible: this.#isSpoken });
+      this.#greeted();
     }
     /** Of an answer that was cut off, what was heard is what was said. */
-    #showCut({ responseId, heardText }) {
+    #showCut({ responseId, heardText, reason }) {
       const how = { isFinal: true, isInterrupted: true, isAudible: this.#isSpoken };
-      this.#show({ id: responseId, who: "assistant", text: heardText.trim(), ...how });
+      const isRead = responseId === this.#opener?.responseId && reason === "input_text";
+      const text = isRead ? this.#opener.text : heardText.trim();
+      this.#show({ id: responseId, who: "assistant", text, ...how });
     }
     #show(entry) {
       this.emit("entry", { isInterrupted: false, isAudible: false, ...entry });
     }
     #complain(error) {
+      this.#greeted();
       if (error instanceof MicrophoneError) {
         this.#hear("off");
         return this.#missMicrophone(error);
@@ -2067,7 +2103,7 @@
   var READING_PX = 40;
   var Log = class {
     element;
-    /** Says each finished line once; captions that grow word by word would be read out over and over. */
+    /** Says each finished line once; what grows word by word would be read out over and over. */
     announcer = element("div", { class: "unseen", role: "log", "aria-live": "polite" });
     #words;
     #list = element("ol");
@@ -2093,7 +2129,8 @@
       const caption = element("span", { class: "text" }, text);
       const label = element("span", { class: "unseen" }, `${speaker}: `);
       line2.replaceChildren(label, caption, ...line2.querySelectorAll(".sources"));
-      if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
+      const tag = element("span", { class: "tag" }, this.#words.interrupted);
+      if (isInterrupted) caption.after(" ", tag);
       if (isFinal2 && !isAudible) this.#announce(id, `${speaker}: ${text}`);
       this.follow();
     }
@@ -2123,7 +2160,8 @@
       this.#lines.clear();
       this.#announced.clear();
       this.#isFollowing = true;
-      if (!this.#list.childElementCount || this.#list.lastElementChild?.className === "divider") return;
+      const last = this.#list.lastElementChild;
+      if (!last || last.className === "divider") return;
       this.#list.append(element("li", { class: "divider" }, this.#words.newCall));
     }
     #nameOf({ document: name, page }) {
@@ -2698,7 +2736,7 @@ input::placeholder { color: var(--soft); opacity: 1; }
       this.#call?.end();
       this.#hide(false);
     }
-    /** Visitors then talk with tickets of theirs, also to a private assistant; for calls from now on. */
+    /** From now on visitors talk with tickets of theirs, also to a private assistant. */
     useTickets(ticket) {
       this.#ticket = ticket;
     }
@@ -2708,14 +2746,8 @@ input::placeholder { color: var(--soft); opacity: 1; }
       this.emit("close");
     }
     #write(text) {
-      if (this.#call) return this.#call.write(text);
-      const call = this.#start({ isSpoken: false });
-      const stop = call.on("change", () => {
-        if (!call.hasBegun) return;
-        stop();
-        call.write(text);
-      });
-      call.on("end", () => call.hasBegun || this.#panel.giveBack(text));
+      const call = this.#call ?? this.#start({ isSpoken: false });
+      call.write(text);
     }
     #start({ isSpoken }) {
       const call = new Call(this.#options, this.#ticket);
@@ -2734,6 +2766,7 @@ input::placeholder { color: var(--soft); opacity: 1; }
       call.on("end", (ending) => {
         this.#call = null;
         this.#panel.settle();
+        if (call.unsent) this.#panel.giveBack(call.unsent);
         this.#show(call.hasBegun ? "ended" : "idle");
         if (!ending) return;
         const retry = () => this.#start({ isSpoken: this.#isSpoken });

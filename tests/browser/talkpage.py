@@ -196,7 +196,7 @@ class Browsers:
 
     def _browser(self, recording: Path | None, is_refused: bool) -> Browser:
         answer = "--deny-permission-prompts" if is_refused else "--use-fake-ui-for-media-stream"
-        flags = (*FLAGS, "--use-fake-device-for-media-stream", answer)
+        flags: tuple[str, ...] = (*FLAGS, "--use-fake-device-for-media-stream", answer)
         if recording:
             flags += (f"--use-file-for-fake-audio-capture={recording}",)
         if flags not in self._running:

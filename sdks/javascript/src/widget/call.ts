@@ -30,7 +30,7 @@ export interface Entry {
   isAudible: boolean;
 }
 
-/** Whether the assistant hears the visitor; `off`: there is no microphone, or none was asked for. */
+/** Whether the assistant hears the visitor; `off`: there is no microphone, or none is wanted. */
 export type Microphone = "on" | "muted" | "off";
 /** Gets a ticket for a visitor whom the site's server knows. */
 export type TicketSource = () => Promise<string>;
@@ -65,6 +65,7 @@ export class Call extends Emitter<CallEvents> {
   #unsent: string[] | null = [];
   #opener: Reply | undefined;
   #isSpoken = false;
+  #isAsking = false;
   #isOver = false;
 
   constructor(options: Options, ticket: TicketSource | undefined) {
@@ -75,7 +76,7 @@ export class Call extends Emitter<CallEvents> {
 
   /** Rings up; call it from a click, or the browser allows no sound. Never rejects: see "end". */
   async start({ isSpoken }: { isSpoken: boolean }): Promise<void> {
-    // First, so that the assistant does not greet somebody who is reading a question of the browser.
+    // First, so that nobody is greeted who is reading a question of the browser.
     const stream = isSpoken ? await this.#askForMicrophone() : null;
     try {
       if (!this.#isOver) this.#begin(await this.#connect());
@@ -101,7 +102,7 @@ export class Call extends Emitter<CallEvents> {
     const id = `written-${this.#written}`;
     this.#show({ id, who: "you", text, isFinal: true });
     // What becomes of it is told by events.
-    this.#conversation?.sendText(text).catch(() => undefined);
+    void this.#conversation?.sendText(text);
   }
 
   async toggleMicrophone(): Promise<void> {
@@ -159,13 +160,17 @@ export class Call extends Emitter<CallEvents> {
     return this.#ticket ? { kind: "ticket", ticket: await this.#ticket() } : { kind: "open" };
   }
 
-  /** The microphone, or null where the visitor or the device has none for us. */
+  /** The microphone, or null where the visitor or the device has none for us, or is being asked. */
   async #askForMicrophone(): Promise<MediaStream | null> {
+    if (this.#isAsking) return null;
+    this.#isAsking = true;
     try {
       return await openMicrophone();
     } catch (error) {
       this.#missMicrophone(error);
       return null;
+    } finally {
+      this.#isAsking = false;
     }
   }
 

@@ -9,7 +9,7 @@ const READING_PX = 40;
 
 export class Log {
   readonly element: HTMLElement;
-  /** Says each finished line once; captions that grow word by word would be read out over and over. */
+  /** Says each finished line once; what grows word by word would be read out over and over. */
   readonly announcer = element("div", { class: "unseen", role: "log", "aria-live": "polite" });
   readonly #words: Words;
   readonly #list = element("ol");
@@ -30,7 +30,7 @@ export class Log {
 
   show(entry: Entry): void {
     const { id, who, text, isFinal, isInterrupted, isAudible } = entry;
-    // A guess at what was said that nothing came of, an answer that was cut off before its first word.
+    // A guess that nothing came of, or an answer that was cut off before its first word.
     if (isFinal && !text) return this.#remove(id);
     const line = this.#lineOf(entry);
     line.dataset.final = String(isFinal);
@@ -38,7 +38,8 @@ export class Log {
     const caption = element("span", { class: "text" }, text);
     const label = element("span", { class: "unseen" }, `${speaker}: `);
     line.replaceChildren(label, caption, ...line.querySelectorAll(".sources"));
-    if (isInterrupted) caption.after(" ", element("span", { class: "tag" }, this.#words.interrupted));
+    const tag = element("span", { class: "tag" }, this.#words.interrupted);
+    if (isInterrupted) caption.after(" ", tag);
     // A screen reader would speak at the same time as the assistant, and into the microphone.
     if (isFinal && !isAudible) this.#announce(id, `${speaker}: ${text}`);
     this.follow();
@@ -73,7 +74,8 @@ export class Log {
     this.#lines.clear();
     this.#announced.clear();
     this.#isFollowing = true;
-    if (!this.#list.childElementCount || this.#list.lastElementChild?.className === "divider") return;
+    const last = this.#list.lastElementChild;
+    if (!last || last.className === "divider") return;
     this.#list.append(element("li", { class: "divider" }, this.#words.newCall));
   }
 

@@ -10,7 +10,7 @@ export interface WidgetEvents {
   open: [];
   close: [];
   state: [state: PanelState];
-  /** A finished line of either side; an answer that was cut off comes again, as far as it was heard. */
+  /** A finished line of either side; an answer that was cut off comes again, as it was heard. */
   message: [message: { who: "you" | "assistant"; text: string; isInterrupted: boolean }];
 }
 
@@ -56,7 +56,7 @@ export class Widget extends Emitter<WidgetEvents> {
     this.#hide(false);
   }
 
-  /** Visitors then talk with tickets of theirs, also to a private assistant; for calls from now on. */
+  /** From now on visitors talk with tickets of theirs, also to a private assistant. */
   useTickets(ticket: TicketSource): void {
     this.#ticket = ticket;
   }
