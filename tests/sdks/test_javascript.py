@@ -160,6 +160,24 @@ def test_it_has_types_however_it_is_imported(installed: Path) -> None:
     node.run(node.PACKAGE / "node_modules/typescript/bin/tsc", *options, *files, cwd=installed)
 
 
+def test_its_types_need_no_browser(installed: Path) -> None:
+    (installed / "server.mts").write_text(IMPORTS + TYPED_USE)
+    types = node.PACKAGE / "node_modules" / "@types"
+    options = ["--strict", "--noEmit", "--target", "es2022", "--module", "nodenext"]
+    node_only = [
+        "--lib",
+        "es2022",
+        "--types",
+        "node",
+        "--typeRoots",
+        types,
+        "--skipLibCheck",
+        "false",
+    ]
+    compiler = node.PACKAGE / "node_modules/typescript/bin/tsc"
+    node.run(compiler, *options, *node_only, "server.mts", cwd=installed)
+
+
 def test_it_packs_what_is_needed_and_nothing_else(tarball: Path) -> None:
     listed = subprocess.run(["tar", "-tzf", tarball], capture_output=True, text=True, check=True)
     names = {name.removeprefix("package/") for name in listed.stdout.split()}
