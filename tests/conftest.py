@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.conf import settings as django_settings
 from django.db import connections
+from django.utils import translation
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
@@ -154,6 +155,12 @@ def cheap_passwords() -> None:
         "django.contrib.auth.hashers.MD5PasswordHasher",
         *django_settings.PASSWORD_HASHERS,
     ]
+
+
+@pytest.fixture(autouse=True)
+def default_language() -> None:
+    """Django's test client leaves the language of its last request behind."""
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
