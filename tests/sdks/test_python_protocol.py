@@ -223,17 +223,20 @@ async def test_a_tool_that_does_not_fit_or_fails_is_told_of_on_both_sides(
     def crash(page: int) -> None:
         raise RuntimeError
 
-    functions: list[Any] = [lambda x: 1, refuse, crash]
+    def run_dry(page: int) -> int:
+        return next(iter(()))
+
+    functions: list[Any] = [lambda x: 1, refuse, crash, run_dry]
     for function in functions:
         async with talking(script, tools={"read": function}) as conversation:
             async for _event in conversation:
                 pass
-    assert [result["status"]["code"] for result in results] == [400, 500, 500]
+    assert [result["status"]["code"] for result in results] == [400, 500, 500, 500]
     ours = [record for record in caplog.records if record.name.startswith("ai_video_assistant")]
     assert all(record.levelno >= logging.WARNING for record in ours)
     told = [record.getMessage() for record in ours]
     assert "'x'" in told[0]
-    assert told[1:] == ["the tool read failed: no page 7", "the tool read failed"]
+    assert told[1:] == ["the tool read failed: no page 7", *["the tool read failed"] * 2]
 
 
 # --- coming back ---------------------------------------------------------------------------------

@@ -111,5 +111,13 @@ class Toolbox:
         if inspect.iscoroutinefunction(function):
             return await function(**call.arguments)
         # In a thread: a slow one must not keep the connection waiting.
-        made = await asyncio.to_thread(function, **call.arguments)
+        made = await asyncio.to_thread(_called, function, call.arguments)
         return await made if inspect.isawaitable(made) else made
+
+
+def _called(function: ToolFunction, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return function(**arguments)
+    except StopIteration as error:
+        # No future takes one: whoever waits for the thread would wait for ever.
+        raise RuntimeError("the tool raised StopIteration") from error
