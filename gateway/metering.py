@@ -1,10 +1,11 @@
 """What requests took, put down so that nothing answered is lost and nobody waits for it.
 
-Each event loop writes a line per request to a journal of its own before the answer's last byte is
+Each event loop puts a line per request into a journal of its own before the answer's last byte is
 sent: a process that is killed then leaves the line behind. Every second the journal is cut, and the
-part cut off is written to Postgres and deleted; so are parts that dead processes left. A request's
-id is the key of its row: written twice, it is counted once. A line that the database will never
-take is logged and passed over, so that it holds up no other.
+part cut off is written to Postgres and deleted; so are parts that dead processes left. Lines go to
+the database as they are, unread: whatever is done with each of them here takes time from the
+requests. A request's id is the key of its row: written twice, it is counted once. A line that the
+database will never take is logged and passed over, so that it holds up no other.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import errno
 import fcntl
 import itertools
 import logging
+import mmap
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -32,12 +33,11 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import CharField
 from django.utils import timezone
 
 from core.db import in_db
 from core.loops import PerLoop
-from gateway.models import Route, UsageRecord
+from gateway.models import Route
 from gateway.types import Metered, Target
 from providers.actions import note_answered, note_broken
 
@@ -50,31 +50,27 @@ _BATCH = 5_000
 _MOST_UNWRITTEN = 10_000
 _MAX_MESSAGE_CHARS = 500
 _SUFFIX = ".jsonl"
-
-# Clients and vendors have a say in some values; the database takes none that is longer or larger.
-_LONGEST = {
-    field.column: field.max_length
-    for field in UsageRecord._meta.concrete_fields
-    if isinstance(field, CharField)
-}
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-_MOST_COUNTED = 2**31 - 1
+# A journal begins with so much room, and doubles it when it is full.
+_ROOM_BYTES = 65_536
+# What a line of a journal ends with, and what follows the last.
+_FILLING = b"\n\0"
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _numbers = itertools.count(1)
 
-# The rows that were not known yet, and their sums by day. In the order of the sums' key, so that
-# two processes that write at once wait for each other instead of locking each other out. What a
-# client made up is the name of no model, and would be kept for ever in the sums.
+# The rows that were not known yet, and their sums by day; gives when each model was last asked that
+# answered. In the order of the sums' key, so that two processes that write at once wait for each
+# other instead of locking each other out. What a client made up is the name of no model, and would
+# be kept for ever in the sums. Texts and counts that clients and vendors have a say in are bounded
+# by what the table takes.
 _INSERT = """
 WITH record AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(
         request_id text, key_id bigint, owner_id bigint, endpoint text, model text,
         target_row text, route_id bigint, status smallint, error_type text, error_message text,
         is_streamed boolean, is_aborted boolean, is_cached boolean, is_estimated boolean,
-        attempts smallint, input_tokens integer, output_tokens integer, cache_read_tokens integer,
-        cache_write_tokens integer, latency_ms double precision, first_byte_ms double precision,
+        attempts smallint, input_tokens numeric, output_tokens numeric, cache_read_tokens numeric,
+        cache_write_tokens numeric, latency_ms double precision, first_byte_ms double precision,
         cost numeric, started_at double precision
     )
 ), fresh AS (
@@ -85,9 +81,12 @@ WITH record AS (
         created_at
     )
     SELECT
-        request_id, key_id, owner_id, endpoint, model, target_row, route_id, status, error_type,
-        error_message, is_streamed, is_aborted, is_cached, is_estimated, attempts, input_tokens,
-        output_tokens, cache_read_tokens, cache_write_tokens, latency_ms, first_byte_ms, cost,
+        request_id, key_id, owner_id, endpoint, left(model, 200), left(target_row, 64), route_id,
+        status, left(error_type, 64), left(error_message, 500), is_streamed, is_aborted, is_cached,
+        is_estimated, attempts, least(greatest(input_tokens, 0), 2147483647),
+        least(greatest(output_tokens, 0), 2147483647),
+        least(greatest(cache_read_tokens, 0), 2147483647),
+        least(greatest(cache_write_tokens, 0), 2147483647), latency_ms, first_byte_ms, cost,
         to_timestamp(started_at)
     FROM record
     ON CONFLICT (request_id) DO NOTHING
@@ -101,37 +100,49 @@ WITH record AS (
            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
            sum(latency_ms) AS latency_ms, sum(cost) AS cost
     FROM fresh GROUP BY 1, 2, 4
+), added AS (
+    INSERT INTO gateway_usageday AS known (
+        day, key_id, key_name, owner_id, model, requests, errors, input_tokens, output_tokens,
+        latency_ms, cost
+    )
+    SELECT day, key_id, coalesce(key.name, ''), summed.owner_id, model, requests, errors,
+           input_tokens, output_tokens, latency_ms, cost
+    FROM summed LEFT JOIN accounts_apikey AS key ON key.id = summed.key_id
+    ORDER BY day, key_id, model
+    ON CONFLICT (day, key_id, model) DO UPDATE SET
+        requests = known.requests + excluded.requests,
+        errors = known.errors + excluded.errors,
+        input_tokens = known.input_tokens + excluded.input_tokens,
+        output_tokens = known.output_tokens + excluded.output_tokens,
+        latency_ms = known.latency_ms + excluded.latency_ms,
+        cost = known.cost + excluded.cost
 )
-INSERT INTO gateway_usageday AS known (
-    day, key_id, key_name, owner_id, model, requests, errors, input_tokens, output_tokens,
-    latency_ms, cost
-)
-SELECT day, key_id, coalesce(key.name, ''), summed.owner_id, model, requests, errors, input_tokens,
-       output_tokens, latency_ms, cost
-FROM summed LEFT JOIN accounts_apikey AS key ON key.id = summed.key_id
-ORDER BY day, key_id, model
-ON CONFLICT (day, key_id, model) DO UPDATE SET
-    requests = known.requests + excluded.requests,
-    errors = known.errors + excluded.errors,
-    input_tokens = known.input_tokens + excluded.input_tokens,
-    output_tokens = known.output_tokens + excluded.output_tokens,
-    latency_ms = known.latency_ms + excluded.latency_ms,
-    cost = known.cost + excluded.cost
+SELECT target_row, max(created_at) FROM fresh
+WHERE status < 400 AND error_type = '' AND NOT is_cached GROUP BY target_row
 """
 
 
 class Journal:
-    """A file that one event loop appends to. Locked as long as its process lives."""
+    """A file that one event loop appends to. Locked as long as its process lives.
+
+    It is mapped into memory: what is put there is the kernel's at once and outlives the process,
+    without a system call for each line. Its room is written in advance, as a disk that is full when
+    memory is touched would end the process; so zeros follow the last line.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._begin()
+
+    def _begin(self) -> None:
         self._file = self._open()
+        self._map: mmap.mmap | None = None
+        self._room = 0
         self._size = 0
-        self._is_cut_off = False
 
     def _open(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
             name = f"{os.getpid()}-{next(_numbers)}-{secrets.token_hex(4)}{_SUFFIX}"
             file = os.open(self._folder / name, flags, 0o600)
@@ -142,28 +153,51 @@ class Journal:
             os.close(file)
 
     def append(self, line: bytes) -> None:
-        """One line, whole. Raises OSError where the disk does not take all of it."""
-        if self._is_cut_off:
-            line = b"\n" + line
-        written = os.write(self._file, line)
-        self._size += written
-        self._is_cut_off = written < len(line)
-        if self._is_cut_off:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        """One line, whole or not at all. Raises OSError where the disk has no room for it."""
+        end = self._size + len(line)
+        if self._map is None or end > self._room:
+            self._map = self._larger(end)
+        self._map[self._size : end] = line
+        self._size = end
+
+    def _larger(self, least: int) -> mmap.mmap:
+        room = max(_ROOM_BYTES, self._room * 2)
+        while room < least:
+            room *= 2
+        taken = self._room
+        while taken < room:
+            written = os.pwrite(self._file, bytes(room - taken), taken)
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            taken += written
+        if self._map is None:
+            mapped = mmap.mmap(self._file, room)
+        else:
+            mapped = self._map
+            mapped.resize(room)
+        self._room = room
+        return mapped
 
     def cut(self) -> None:
         """Leaves what was written to whoever looks for parts, and goes on in a new file."""
         if not self._size:
             return
-        fresh = self._open()
-        os.close(self._file)
-        self._file, self._size, self._is_cut_off = fresh, 0, False
+        file, mapped = self._file, self._map
+        self._begin()
+        _release(file, mapped)
 
     def close(self) -> None:
         """Nothing can be appended any more."""
-        os.close(self._file)
+        _release(self._file, self._map)
         # Its number is soon another file's.
-        self._file = -1
+        self._file, self._map, self._room = -1, None, 0
+
+
+def _release(file: int, mapped: mmap.mmap | None) -> None:
+    """Ends the lock, which is held as long as either is open."""
+    if mapped is not None:
+        mapped.close()
+    os.close(file)
 
 
 class Meter:
@@ -180,6 +214,8 @@ class Meter:
     def record(self, metered: Metered) -> None:
         """Puts the request down. It survives this process from here on."""
         line = _encode(metered) + b"\n"
+        if b"\\u0000" in line:
+            line = _encode(_without_zeros(metered)) + b"\n"
         try:
             self._journal.append(line)
         except OSError:
@@ -274,50 +310,39 @@ def _write_rest(
 
 def write_lines(lines: Iterable[bytes]) -> None:
     """Writes lines of a journal; those that cannot be read or written are logged, not raised."""
-    rows = (row for line in lines if (row := _row(line)) is not None)
-    while batch := list(itertools.islice(rows, _BATCH)):
-        _insert(batch)
-        note_answered(_answered(batch))
+    written = (line for each in lines if (line := each.strip(_FILLING)))
+    while batch := list(itertools.islice(written, _BATCH)):
+        note_answered(_insert(batch))
 
 
-def _answered(rows: Iterable[dict[str, Any]]) -> dict[str, datetime.datetime]:
-    """When each model was last asked that answered."""
-    latest: dict[str, float] = {}
-    for row in rows:
-        if row["status"] < 400 and not (row["error_type"] or row["is_cached"]):
-            asked, at = row["target_row"], row["started_at"]
-            latest[asked] = max(at, latest.get(asked, at))
-    return {row: datetime.datetime.fromtimestamp(at, datetime.UTC) for row, at in latest.items()}
+def _insert(lines: list[bytes]) -> dict[str, datetime.datetime]:
+    """Writes the lines in one statement, or in parts where some cannot be written.
 
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    """What the line says, as the database can take it."""
-    try:
-        row = _decode(line)
-    except msgspec.DecodeError:
-        # A full disk cut it off.
-        if line.strip():
-            logger.error("a line of the gateway's journal is unreadable: %r", line[:200])
-        return None
-    for name, value in row.items():
-        if isinstance(value, str):
-            row[name] = value.replace("\0", "")[: _LONGEST.get(name)]
-        elif name in _COUNTS:
-            row[name] = min(max(value, 0), _MOST_COUNTED)
-    return row
-
-
-def _insert(rows: list[dict[str, Any]]) -> None:
+    Returns when each model was last asked that answered.
+    """
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_INSERT, [msgspec.json.encode(rows).decode()])
-    except (DataError, IntegrityError) as error:
-        if len(rows) == 1:
-            logger.error("a request can never be written: %r (%r)", rows[0], error)
-            return
-        middle = len(rows) // 2
-        _insert(rows[:middle])
-        _insert(rows[middle:])
+            cursor.execute(_INSERT, [(b"[" + b",".join(lines) + b"]").decode()])
+            return dict(cursor.fetchall())
+    except (DataError, IntegrityError, UnicodeDecodeError) as error:
+        if len(lines) == 1:
+            logger.error("a request can never be written: %r (%r)", lines[0][:2000], error)
+            return {}
+        middle = len(lines) // 2
+        answered = _insert(lines[:middle])
+        for row, at in _insert(lines[middle:]).items():
+            answered[row] = max(at, answered.get(row, at))
+        return answered
+
+
+def _without_zeros(metered: Metered) -> Metered:
+    """The same without the one character that the database takes in no text."""
+    texts = {
+        name: value.replace("\0", "")
+        for name, value in msgspec.structs.asdict(metered).items()
+        if isinstance(value, str)
+    }
+    return msgspec.structs.replace(metered, **texts)
 
 
 def _show_failure(row_id: str, route_id: int | None, failure: _Failure) -> None:

@@ -141,15 +141,33 @@ async def test_a_line_that_was_cut_off_does_not_hold_up_the_others(folder: Path)
     assert await in_db(UsageRecord.objects.count) == 1
 
 
-async def test_a_line_behind_one_that_was_cut_off_is_whole(
+async def test_lines_arrive_whole_however_often_the_journal_grows(folder: Path) -> None:
+    meter = Meter()
+    for number in range(1_000):
+        meter.record(metered(number, error_message="e" * 500))
+    await meter.flush()
+    assert await in_db(UsageRecord.objects.filter(error_message="e" * 500).count) == 1_000
+    await meter.close()
+
+
+async def test_a_disk_that_is_full_for_a_while_loses_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk takes half a line, and is emptied before the next."""
-    write = os.write
+    """It takes part of the room that the journal wants, and nothing after that."""
+    pwrite = os.pwrite
+    taken: list[int] = []
+
+    def nearly_full(file: int, zeros: bytes, at: int) -> int:
+        if taken:
+            raise OSError(28, "No space left on device")
+        taken.append(pwrite(file, zeros[:100], at))
+        return taken[0]
+
     meter = Meter()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda file, line: write(file, line[:40]))
+        patch.setattr(os, "pwrite", nearly_full)
         meter.record(metered(1))
+    assert taken == [100]
     meter.record(metered(2))
     await meter.flush()
     assert await in_db(UsageRecord.objects.count) == 2
@@ -163,6 +181,9 @@ async def test_a_line_behind_one_that_was_cut_off_is_whole(
         ({"model": "a\0b"}, {"model": "ab"}),
         ({"model": "m" * 10_000}, {"model": "m" * 200}),
         ({"error_message": "e" * 600}, {"error_message": "e" * 500}),
+        ({"error_type": "e" * 100}, {"error_type": "e" * 64}),
+        ({"target_row": "r" * 100}, {"target_row": "r" * 64}),
+        ({"cache_read_tokens": 10**30, "cache_write_tokens": -1}, {"cache_write_tokens": 0}),
         ({"input_tokens": 10**12, "output_tokens": -7}, {"input_tokens": 2**31 - 1}),
         ({"output_tokens": -7}, {"output_tokens": 0}),
     ],
