@@ -637,6 +637,8 @@ LOGGING: dict[str, Any] = {
     }
     # Its lines quote addresses and arguments, which hold users' secrets; what fails is said by us.
     | {"mcp": {"level": "CRITICAL"}}
+    # uvicorn asks whether anybody listens, and otherwise makes no line for a request.
+    | {"uvicorn.access": {"handlers": [], "propagate": False}}
     # Theirs hold the address of every request; some services want their key in it.
     | {name: {"level": "WARNING"} for name in ("httpx", "httpx2", "httpcore", "httpcore2")},
 }

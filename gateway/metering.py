@@ -52,6 +52,8 @@ _MAX_MESSAGE_CHARS = 500
 _SUFFIX = ".jsonl"
 # A journal begins with so much room, and doubles it when it is full.
 _ROOM_BYTES = 65_536
+# Each read lets other threads go first, and this one waits for its turn again.
+_READ_BYTES = 2**20
 # What a line of a journal ends with, and what follows the last.
 _FILLING = b"\n\0"
 
@@ -289,7 +291,7 @@ def write_parts(folder: Path) -> None:
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         with _locked(path) as is_ours:
             if is_ours:
-                with path.open("rb") as lines:
+                with path.open("rb", buffering=_READ_BYTES) as lines:
                     write_lines(lines)
                 path.unlink()
 

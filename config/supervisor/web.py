@@ -13,6 +13,7 @@ import sys
 
 import uvicorn
 
+from config.supervisor.protocol import Protocol
 from config.supervisor.ready import announce
 from config.supervisor.sockets import DESCRIPTORS_VARIABLE
 
@@ -39,7 +40,7 @@ def configuration() -> uvicorn.Config:
     return uvicorn.Config(
         "config.asgi:application",
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME,
         ws_ping_interval=PING_EVERY_S,

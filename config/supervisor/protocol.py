@@ -1,0 +1,53 @@
+"""How web processes speak HTTP: as uvicorn does, but with a whole answer in one write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol; the head of an answer leaves together with its body.
+
+    Two writes are two system calls here and wake the client twice, which takes longer than
+    anything else in a small answer.
+    """
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.transport = cast(asyncio.Transport, OneWrite(cycle))
+        super()._start_asgi_task(cycle, app)
+
+
+class OneWrite:
+    """A cycle's transport, which holds the head back until the body follows in the next event.
+
+    A stream's head goes at once: what follows it may take its time.
+    """
+
+    __slots__ = ("_cycle", "_head", "_transport", "close", "is_closing")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        transport = cycle.transport
+        self._cycle = cycle
+        self._transport = transport
+        self._head: bytes | None = None
+        self.close, self.is_closing = transport.close, transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """What the cycle writes: perhaps "100 Continue", the head, and pieces of the body."""
+        if self._head:
+            pieces = (self._head, data)
+            self._head = b""
+            self._transport.writelines(pieces)
+        elif self._head is None and self._cycle.response_started and self._has_body():
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def _has_body(self) -> bool:
+        cycle = self._cycle
+        is_whole = cycle.chunked_encoding is False and cycle.expected_content_length > 0
+        return is_whole and cycle.scope["method"] != "HEAD"
