@@ -47,6 +47,7 @@ PING_EVERY_S = 15.0
 # Where a client of a dialect without the rule asks a model of one that needs a number.
 DEFAULT_MAX_TOKENS = 4096
 _CHARS_PER_TOKEN = 4
+_LAST = (Finished, Failed)
 # Its models that think know the limit of an answer by a name of their own.
 _OPENAI = "openai"
 
@@ -327,7 +328,7 @@ async def _decoded(response: Response, decoder: Decoder) -> AsyncGenerator[Event
             async for piece in response:
                 for event in decoder.push(piece):
                     yield event
-                    if isinstance(event, Finished | Failed):
+                    if isinstance(event, _LAST):
                         return
         except WireError as error:
             yield upstream.broken(error).failed
@@ -453,7 +454,7 @@ async def _tell(request: GatedRequest, dialect: ChatDialect, asked: Any, told: T
 
 async def _write(request: GatedRequest, encoder: Encoder, count: _Count, event: Event) -> None:
     count.take(event)
-    if isinstance(event, Finished | Failed):
+    if isinstance(event, _LAST):
         if isinstance(event, Finished):
             request.usage = event.usage
         else:

@@ -24,7 +24,8 @@ class Protocol(HttpToolsProtocol):
 class OneWrite:
     """A cycle's transport, which holds the head back until the body follows in the next event.
 
-    A stream's head goes at once: what follows it may take its time.
+    A stream's head goes at once: what follows it may take its time. Then the cycle has its own
+    transport again.
     """
 
     __slots__ = ("_cycle", "_head", "_transport", "close", "is_closing")
@@ -33,19 +34,22 @@ class OneWrite:
         transport = cycle.transport
         self._cycle = cycle
         self._transport = transport
-        self._head: bytes | None = None
+        self._head = b""
         self.close, self.is_closing = transport.close, transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """What the cycle writes: perhaps "100 Continue", the head, and pieces of the body."""
-        if self._head:
-            pieces = (self._head, data)
-            self._head = b""
-            self._transport.writelines(pieces)
-        elif self._head is None and self._cycle.response_started and self._has_body():
+        """What the cycle writes: perhaps "100 Continue", the head, and the body's first piece."""
+        cycle, transport = self._cycle, self._transport
+        if not cycle.response_started:
+            transport.write(data)
+        elif self._head:
+            cycle.transport = transport
+            transport.writelines((self._head, data))
+        elif self._has_body():
             self._head = data
         else:
-            self._transport.write(data)
+            cycle.transport = transport
+            transport.write(data)
 
     def _has_body(self) -> bool:
         cycle = self._cycle

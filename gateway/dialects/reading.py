@@ -62,7 +62,7 @@ def check_parts(contents: Iterable[Sized | None]) -> None:
     """Refuses conversations in more pieces than any has. Raises InvalidRequest."""
     parts = 0
     for content in contents:
-        parts += 1 if isinstance(content, str | None) else 1 + len(content)
+        parts += 1 if content is None or isinstance(content, str) else 1 + len(content)
         if parts > MAX_PARTS:
             text = _("A request may have at most {most} messages and parts of messages.")
             raise invalid(text.format(most=f"{MAX_PARTS:,}"), "messages")

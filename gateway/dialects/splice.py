@@ -22,11 +22,13 @@ Span = tuple[int, int]
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.S)
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.S)
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+# What follows a member's name: its value, if that is a string.
+_MEMBER_VALUE = re.compile(_COLON.pattern + b"(" + _STRING.pattern + b")?+", re.S)
 # Bytes of a text up to this size are copied: that takes less than looking into them.
 _COPIED_BYTES = 16_384
 _SCALAR = re.compile(rb"[^,\]}\s]+")
 _HEAD = re.compile(rb"\s*\{\s*(\}?)")
-_QUOTE = ord('"')
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 # A letter of a name in its escaped form, as an odd client may write it; none of another language.
 _ESCAPED_ASCII = rb"\u00"
@@ -45,6 +47,15 @@ def with_members(
     gets its value twice: readers differ in which one they believe. The pieces look into `text`,
     unless it is a large one that has to be written anew, as its members are hard to find.
     """
+    if (
+        not optional
+        and len(present) == 1
+        and isinstance(text, bytes)
+        and len(text) <= _COPIED_BYTES
+    ):
+        ((name, value),) = present.items()
+        if (span := _plain_value(text, name)) is not None:
+            return [text[: span[0]], value, text[span[1] :]]
     if len(text) > _SEARCHED_BYTES and (optional or not all(_is_plain(text, n) for n in present)):
         return _written_anew(text, {**optional, **present})
     changes = [
@@ -64,9 +75,6 @@ def with_value(text: Text, path: tuple[str, ...], value: bytes) -> list[Piece]:
 
 
 def _changed(text: Text, changes: list[tuple[int, int, bytes]]) -> list[Piece]:
-    if len(changes) == 1 and isinstance(text, bytes) and len(text) <= _COPIED_BYTES:
-        start, end, value = changes[0]
-        return [text[:start], value, text[end:]]
     view = memoryview(text)
     pieces: list[Piece] = []
     done = 0
@@ -95,31 +103,39 @@ def known_value(text: Text, name: str) -> bytes:
 
 def _is_plain(text: Text, name: str) -> bool:
     """Whether the name in quotes, once in the whole text, is that member's."""
-    if isinstance(text, memoryview) or text.count(_member(name)[0]) != 1:
-        return False
-    return text.find(_ESCAPED_ASCII) < 0 or _ESCAPED_LETTER.search(text) is None
+    return _plain_value(text, name) is not None
 
 
 def known_spans(text: Text, name: str) -> list[Span]:
-    """`value_spans` of a name that the object is known to have: faster where it is there once.
+    """`value_spans` of a name that the object is known to have: faster where it is there once."""
+    span = _plain_value(text, name)
+    return value_spans(text, name) if span is None else [span]
 
-    The name in quotes, once in the whole text, is that member's; only escapes could hide another.
+
+def _plain_value(text: Text, name: str) -> Span | None:
+    """Where the value of a name stands that the text has once, in quotes, and hides nowhere else.
+
+    Of an object that is known to have such a member, this is it; only escapes could hide another.
     """
-    if (
-        _is_plain(text, name)
-        and not isinstance(text, memoryview)
-        and (found := _member(name)[1].search(text))
-    ):
-        return [found.span(1) if found[1] else _value_span(text, found.end())]
-    return value_spans(text, name)
+    if isinstance(text, memoryview):
+        return None
+    key = _key(name)
+    start = text.find(key)
+    end = start + len(key)
+    if start < 0 or text.find(key, end) >= 0:
+        return None
+    # Each look takes several times as long as the one before it.
+    if _BACKSLASH in text and _ESCAPED_ASCII in text and _ESCAPED_LETTER.search(text):
+        return None
+    found = _MEMBER_VALUE.match(text, end)
+    if found is None:
+        return None
+    return found.span(1) if found[1] else _value_span(text, found.end())
 
 
 @lru_cache(maxsize=16)
-def _member(name: str) -> tuple[bytes, re.Pattern[bytes]]:
-    """The name in quotes, and the member with its value where that is a string."""
-    key = b'"%b"' % name.encode()
-    value = rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")?+'
-    return key, re.compile(re.escape(key) + _COLON.pattern + value, re.S)
+def _key(name: str) -> bytes:
+    return b'"%b"' % name.encode()
 
 
 def value_spans(text: Text, name: str, *inner: str) -> list[Span]:

@@ -264,7 +264,7 @@ def _check_messages(messages: list[Message]) -> None:
         elif type(message) is Assistant:
             open_calls = _calls(message, index)
             answered = set()
-        if type(message) in (User, ToolMessage):
+        if not isinstance(message.content, str):
             _check_images(message, index)
     if open_calls:
         call, place = next(iter(open_calls.items()))
@@ -296,9 +296,7 @@ def _calls(message: Assistant, index: int) -> dict[str, str]:
 
 
 def _check_images(message: Message, index: int) -> None:
-    if not isinstance(message, User | ToolMessage) or isinstance(message.content, str):
-        return
-    for number, part in enumerate(message.content):
+    for number, part in enumerate(message.content or ()):
         if isinstance(part, Image):
             _check_image(part, f"messages[{index}].content[{number}].image_url.url")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import msgspec
@@ -102,7 +101,7 @@ class StreamRelay:
         """Of what broke off the vendor has told at most what it read."""
         if self.usage:
             written = max(self.usage.output_tokens, -(-self.seen_chars // _CHARS_PER_TOKEN))
-            self.usage = dataclasses.replace(self.usage, output_tokens=written)
+            self.usage = msgspec.structs.replace(self.usage, output_tokens=written)
 
 
 def _error(failed: Failed) -> bytes:
