@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
-from conversations import journal
+from conversations import journal, warming
 from core import leaving
-from core.errors import ProviderError
 from core.http import shared_client
-from providers import registry
-from providers.types import Endpoint, LlmSpec
 from realtime import back_door, ear, pipeline, relay
-from tooling.mcp import client as mcp_client
-
-logger = logging.getLogger(__name__)
-
-# Never asked anything: making the first client of its kind loads much of the vendor's SDK.
-_FIRST_MODEL = LlmSpec(
-    Endpoint("warm-up", "openai_compatible", "http://127.0.0.1:9/v1", "none", "none"), "warm-up"
-)
 
 # How many new objects make it worth while to look for garbage among them; some megabytes.
 GARBAGE_OBJECTS = 10_000
@@ -39,7 +27,7 @@ async def lifespan(scope: dict[str, Any], receive: Receive, send: SendMessage) -
     await receive()
     await warm_up()
     _end_calls_before_exit(asyncio.get_running_loop())
-    async with back_door.opened():
+    async with back_door.opened(), warming.kept_warm():
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await end_calls()
@@ -56,12 +44,7 @@ async def warm_up() -> None:
     """Loads what the first call would otherwise wait for. A part that fails is only logged."""
     ear.warm_up()
     shared_client()
-    try:
-        await asyncio.to_thread(registry.warm_up)
-        registry.chat_model(_FIRST_MODEL)
-        await asyncio.to_thread(mcp_client.warm_up)
-    except (ImportError, OSError, RuntimeError, ProviderError):
-        logger.exception("a model could not be warmed up")
+    await warming.warm_up()
     # Collecting garbage among all that was loaded would stop every call for a quarter of a second.
     gc.collect()
     gc.freeze()

@@ -1,20 +1,25 @@
 """From a spec to the client that speaks its vendor's protocol: one table, cheap to ask per turn.
 
 Clients hold no connection (those are pooled in `core.http`) and are kept per spec, so that asking
-again costs a dictionary look-up. Client modules are loaded when first needed: the vendors' SDKs
-take seconds. `warm_up()` loads them ahead, off the event loop.
+again costs a dictionary look-up. Client modules are loaded when first needed. Those of language
+models bring the SDKs of their vendors along (OpenAI's with pydantic-ai 60 MB, Anthropic's 40 MB
+more, a second each), so a process loads what its models in use need: `warm_up` ahead, and the first
+question to a model of another vendor, both off the event loop.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from django.utils.translation import gettext as _
 
 from core.errors import ProviderError
+from core.late import Late
 from providers.interfaces import (
     Brain,
     ChatModel,
@@ -23,11 +28,13 @@ from providers.interfaces import (
     RerankModel,
     Speaker,
 )
-from providers.profiles import PROFILES, ChatProtocol, Kind
+from providers.profiles import PROFILES, ChatProtocol, Kind, VendorProfile
 from providers.types import (
     AsrSpec,
     BrainKind,
     BrainSpec,
+    ChatPart,
+    ChatRequest,
     EmbedderSpec,
     Endpoint,
     LlmSpec,
@@ -56,10 +63,28 @@ BRAINS: dict[BrainKind, tuple[str, str]] = {
     "dify": ("providers.clients.dify", "Dify"),
     "fastgpt": ("providers.clients.fastgpt", "FastGpt"),
 }
+# What answers in processes of its own, which are started ahead.
+_WORKERS: dict[Kind, str] = {
+    "asr": "providers.builtin.sphinx",
+    "voice": "providers.builtin.espeak",
+}
 
 
 def chat_model(spec: LlmSpec) -> ChatModel:
-    """The client of a language model. Raises ProviderError where the vendor has none."""
+    """The client of a language model. Raises ProviderError where the vendor has none.
+
+    What it takes to speak with the vendor is loaded before its first answer.
+    """
+    _profile("text", spec.endpoint.vendor)
+    if not _sdk(spec.endpoint.vendor).is_loaded:
+        return _NotLoaded(spec)
+    return cast(ChatModel, _client("text", spec))
+
+
+async def loaded_chat_model(spec: LlmSpec) -> ChatModel:
+    """As `chat_model`, with everything loaded: for who takes the time of the answer."""
+    _profile("text", spec.endpoint.vendor)
+    await _sdk(spec.endpoint.vendor).get()
     return cast(ChatModel, _client("text", spec))
 
 
@@ -98,24 +123,59 @@ def _client(
 
 
 def _factory(kind: Kind, endpoint: Endpoint) -> Callable[[Any], object]:
-    profile = PROFILES.get(endpoint.vendor)
-    if profile is None or kind not in profile.kinds:
-        raise ProviderError(
-            _("The vendor “%(name)s” offers no model of this kind.") % {"name": endpoint.vendor},
-            is_permanent=True,
-        )
-    module, name = CLIENTS[profile.protocol, kind]
+    module, name = CLIENTS[_profile(kind, endpoint.vendor).protocol, kind]
     factory: Callable[[Any], object] = getattr(importlib.import_module(module), name)
     return factory
 
 
-def warm_up(*, builtin: bool = True) -> None:
-    """Loads every client and, unless told otherwise, starts the built-in workers. Blocks seconds.
+def _profile(kind: Kind, vendor: str) -> VendorProfile:
+    profile = PROFILES.get(vendor)
+    if profile is None or kind not in profile.kinds:
+        raise ProviderError(
+            _("The vendor “%(name)s” offers no model of this kind.") % {"name": vendor},
+            is_permanent=True,
+        )
+    return profile
 
-    To be run once per process, in a thread, when it starts to serve.
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _NotLoaded:
+    """A language model before its vendor's SDK is loaded."""
+
+    spec: LlmSpec
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[ChatPart]]:
+        """The answer, by the model that is loaded first."""
+        model = await loaded_chat_model(self.spec)
+        async with model.stream(request) as parts:
+            yield parts
+
+
+@lru_cache
+def _sdk(vendor: str) -> Late[object]:
+    """What the language models of a known vendor need."""
+    return Late(partial(_load_sdk, vendor))
+
+
+def _load_sdk(vendor: str) -> object:
+    """Makes a client, which is never asked anything: the first one loads much of the SDK."""
+    endpoint = Endpoint("warm-up", vendor, "http://127.0.0.1:9/v1", "none", "none")
+    return _factory("text", endpoint)(LlmSpec(endpoint, "warm-up"))
+
+
+def warm_up(models: Collection[tuple[Kind, str]], *, workers: bool = True) -> None:
+    """Loads what models of these kinds and vendors need, and all clients that take little.
+
+    Unless told otherwise, it also starts the processes of those that are built in. Blocks seconds:
+    to be run in a thread.
     """
-    for module, _name in (*CLIENTS.values(), *BRAINS.values()):
+    small = [client for (_protocol, kind), client in CLIENTS.items() if kind != "text"]
+    for module, _name in (*small, *BRAINS.values()):
         importlib.import_module(module)
-    if builtin:
-        for module in ("providers.builtin.espeak", "providers.builtin.sphinx"):
+    for kind, vendor in models:
+        if kind == "text" and vendor in PROFILES and kind in PROFILES[vendor].kinds:
+            _sdk(vendor).load()
+    for kind, module in _WORKERS.items():
+        if workers and (kind, "builtin") in models:
             importlib.import_module(module).WORKERS.warm_up()

@@ -5,10 +5,16 @@ from __future__ import annotations
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from providers.models import Asr, AsrLanguage, Llm, LlmType, ModelRow, Provider, Voice
-from providers.profiles import PROFILES
+from providers.profiles import PROFILES, Kind
 from providers.types import AsrSpec, EmbedderSpec, Endpoint, LlmSpec, RerankerSpec, VoiceSpec
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
+_USABLE = Q(is_enabled=True) & (Q(provider=None) | Q(provider__is_enabled=True))
+_KINDS: dict[LlmType, Kind] = {
+    LlmType.TEXT: "text",
+    LlmType.EMBEDDING: "embedding",
+    LlmType.RERANK: "rerank",
+}
 
 
 def _endpoint(row: ModelRow, model_name: str) -> Endpoint:
@@ -109,7 +115,19 @@ def _preference(owner_id: int | None, language: str | None = None) -> tuple[Case
 
 def _usable_by(owner_id: int | None) -> Q:
     visible = Q(owner=None) if owner_id is None else Q(owner=None) | Q(owner_id=owner_id)
-    return visible & Q(is_enabled=True) & (Q(provider=None) | Q(provider__is_enabled=True))
+    return visible & _USABLE
+
+
+def in_use() -> set[tuple[Kind, str]]:
+    """Kind and vendor of every model that somebody can use."""
+    llms = Llm.objects.filter(_USABLE).order_by().values_list("type", "vendor").distinct()
+    heard = Asr.objects.filter(_USABLE).order_by().values_list("vendor", flat=True).distinct()
+    spoken = Voice.objects.filter(_USABLE).order_by().values_list("vendor", flat=True).distinct()
+    return {
+        *((_KINDS[LlmType(type_)], vendor) for type_, vendor in llms),
+        *(("asr", vendor) for vendor in heard),
+        *(("voice", vendor) for vendor in spoken),
+    }
 
 
 def _llms(owner_id: int | None, type_: LlmType) -> QuerySet[Llm]:

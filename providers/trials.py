@@ -13,7 +13,13 @@ from django.utils.translation import gettext as _
 from core.audio import duration_ms
 from core.errors import ProviderError
 from providers.interfaces import SAMPLE_RATE_HZ
-from providers.registry import chat_model, embedding_model, recogniser, rerank_model, speaker
+from providers.registry import (
+    embedding_model,
+    loaded_chat_model,
+    recogniser,
+    rerank_model,
+    speaker,
+)
 from providers.types import (
     AsrSpec,
     ChatEnd,
@@ -90,9 +96,10 @@ async def ask(
     if system_prompt:
         messages = (SystemMessage(system_prompt), *messages)
     request = ChatRequest(messages, temperature=temperature, max_tokens=max_tokens)
+    model = await loaded_chat_model(spec)
     started, texts = time.monotonic(), []
     end = ChatEnd("stop", Usage())
-    async with _limited(), chat_model(spec).stream(request) as parts:
+    async with _limited(), model.stream(request) as parts:
         async for part in parts:
             if isinstance(part, TextPart):
                 texts.append(part.text)

@@ -8,7 +8,7 @@ from celery import shared_task
 from django.utils import translation
 
 from core.loops import wait_for
-from providers import registry
+from providers import registry, specs
 from tooling.autotest import engine, runs, schedules
 from tooling.autotest.cases import Asker
 from tooling.mcp import client, listing
@@ -27,7 +27,7 @@ def autotest(run_id: str, language: str | None = None) -> None:
     if job is None:
         return
     # What a client takes to load, once a process, must not be read as the latency of a model.
-    registry.warm_up(builtin=False)
+    registry.warm_up(specs.in_use(), workers=False)
     client.warm_up()
     with translation.override(language):
         wait_for(engine.execute(job))

@@ -17,12 +17,11 @@ import uvloop
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 
+from conversations import warming
 from conversations.background import execution
 from conversations.runs import processes, store
 from conversations.runs.types import Claim
 from core.db import in_db
-from providers import registry
-from tooling.mcp import client as mcp_client
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class Host:
         *,
         capacity: int,
         execute: Callable[[Claim], Coroutine[Any, Any, None]] = execution.execute,
-        warm_up: Callable[[], None] = lambda: None,
+        warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._capacity = capacity
         self._execute = execute
@@ -83,7 +82,7 @@ class Host:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._is_up.set()
-        warming = asyncio.create_task(asyncio.to_thread(self._warm_up))
+        first = asyncio.create_task(self._warm_up(), name="warm up") if self._warm_up else None
         while not self._is_stopping:
             self._news.clear()
             await self._take_up()
@@ -92,7 +91,8 @@ class Host:
                     await self._news.wait()
             except TimeoutError:
                 pass
-        await asyncio.wait([warming], timeout=0)
+        if first is not None:
+            first.cancel()
         await self._end_all()
 
     async def _take_up(self) -> None:
@@ -133,10 +133,9 @@ class Host:
             await asyncio.wait(self._running, timeout=STOP_WITHIN_S)
 
 
-def _warm_up() -> None:
+async def _warm_up() -> None:
     """Loads what the first task would otherwise wait for."""
-    registry.warm_up(builtin=False)
-    mcp_client.warm_up()
+    await warming.warm_up(workers=False)
 
 
 class _Only:

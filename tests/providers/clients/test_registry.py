@@ -29,6 +29,7 @@ def test_every_profile_has_a_client_for_each_of_its_kinds() -> None:
 
 def test_the_same_spec_gets_the_same_client() -> None:
     spec = llm_spec("http://127.0.0.1:1/v1")
+    registry.warm_up({("text", spec.endpoint.vendor)}, workers=False)
 
     assert registry.chat_model(spec) is registry.chat_model(dataclasses.replace(spec))
     assert registry.chat_model(spec) is not registry.chat_model(

@@ -204,7 +204,7 @@ class TestStarting:
         self, tested: SetChecks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loaded: list[str] = []
-        monkeypatch.setattr(registry, "warm_up", lambda **kwargs: loaded.append("models"))
+        monkeypatch.setattr(registry, "warm_up", lambda *args, **kwargs: loaded.append("models"))
         monkeypatch.setattr(client, "warm_up", lambda: loaded.append("mcp"))
 
         async def says() -> str:
