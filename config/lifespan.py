@@ -13,7 +13,7 @@ from typing import Any
 from conversations import journal, warming
 from core import leaving
 from core.http import shared_client
-from realtime import back_door, ear, pipeline, relay
+from realtime import back_door, pipeline, relay
 
 # How many new objects make it worth while to look for garbage among them; some megabytes.
 GARBAGE_OBJECTS = 10_000
@@ -42,7 +42,6 @@ async def end_calls() -> None:
 
 async def warm_up() -> None:
     """Loads what the first call would otherwise wait for. A part that fails is only logged."""
-    ear.warm_up()
     shared_client()
     await warming.warm_up()
     # Collecting garbage among all that was loaded would stop every call for a quarter of a second.

@@ -14,6 +14,7 @@ from typing import Any
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from realtime import ear
 from realtime.admission import SUBPROTOCOL, read_handshake
 from realtime.dialects import ws_v1
 from realtime.messages import Problem, Stage
@@ -31,6 +32,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 async def voice(scope: Scope, receive: Receive, send: Send) -> None:
     """One client, from its handshake to the end of its call."""
     await receive()  # websocket.connect
+    ear.warm_up()
     handshake = read_handshake(scope)
     # Accepted whoever it is: a browser cannot read why a handshake failed.
     subprotocol = SUBPROTOCOL if handshake.offers_bearer else None

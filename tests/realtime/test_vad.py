@@ -23,7 +23,8 @@ from realtime.endpointing import (
     SpeechEvent,
     SpeechOngoing,
 )
-from realtime.vad import WINDOW_BYTES, Detector, Silero, VadPool, Windows
+from realtime.silero import Silero
+from realtime.vad import WINDOW_BYTES, Detector, VadPool, Windows
 
 FRAME_BYTES = 640
 
