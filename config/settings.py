@@ -255,7 +255,7 @@ _database: dict[str, Any] = environ.Env.db_url_config(DATABASE_URL)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **_database,
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "core.postgres",
         # Under ASGI every request runs in a thread of its own, so connections can't be kept by
         # threads; a pool of the process keeps them. A dead one is noticed when it is taken.
         "CONN_MAX_AGE": 0,
