@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any, Literal
 
 from django.conf import settings
-from django.db import connection
 from django.utils.translation import gettext as _
 
 from assistants.access import SearchedBase, searched_bases, usable_mcp_servers, usable_tools
@@ -14,6 +13,7 @@ from assistants.models import Assistant, ConfigMode, FirstTurn, KnowledgeMode
 from assistants.models import Language as AssistantLanguage
 from assistants.opener import chosen_voice, fresh_opener_audio, normalise_calls
 from core.errors import NotFound
+from core.statements import prepared_cursor
 from providers.specs import (
     asr_spec,
     default_asr,
@@ -202,7 +202,7 @@ _LINKS = "select {}".format(
 
 def _links(assistant_id: str) -> tuple[bool, bool, bool]:
     """Whether anything is linked to the assistant: tools, MCP servers, knowledge bases."""
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_LINKS, {"id": assistant_id})
         tools, servers, bases = cursor.fetchone()
     return tools, servers, bases

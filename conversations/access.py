@@ -6,7 +6,6 @@ import datetime
 import uuid
 from typing import Any, NamedTuple
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
@@ -23,6 +22,7 @@ from conversations.models import (
     RunStatus,
 )
 from core.errors import NotFound
+from core.statements import prepared_cursor
 
 FEW = 1000
 NOT_FOUND_CODE = "CALL_NOT_FOUND"
@@ -203,7 +203,7 @@ def access_run_log(
         "first": first,
         "limit": limit,
     }
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         rows = cursor.fetchall()
     if not rows:
@@ -215,7 +215,7 @@ def access_run_log(
 
 
 def _run_state(statement: str, values: dict[str, Any]) -> RunState | None:
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
     return None if row is None else RunState(*row)

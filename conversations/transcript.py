@@ -6,12 +6,11 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 
-from django.db import connection
-
 from conversations import history
 from conversations.files.attachments import images_of
 from conversations.models import Conversation, Message
 from conversations.types import MessageEntry
+from core.statements import prepared_cursor
 from providers.types import ChatMessage, UserMessage
 
 # More than any model reads; what does not fit is cut between turns before it is sent.
@@ -51,7 +50,7 @@ def load_history(
         "most": MAX_MESSAGES,
         "chars": MAX_CHARS if context_tokens is None else context_tokens * MAX_CHARS_PER_TOKEN,
     }
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_LATEST, values)
         entries = [_entry(*row) for row in cursor.fetchall()]
     owner_id = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
@@ -15,6 +15,7 @@ from conversations.models import Channel, Conversation, Message, Run, RunStatus
 from conversations.types import SettingsRow
 from core.errors import Conflict, NotFound
 from core.rows import Columns
+from core.statements import prepared_cursor
 from providers.models import Llm, Provider
 
 NOT_FOUND_CODE = "DIALOG_NOT_FOUND"
@@ -74,7 +75,7 @@ def open_dialog(principal: Principal, dialog_id: str) -> Conversation:
     """As `access_dialog`, with its assistant and the model of that, in one statement."""
     row = None
     if dialog_id and "\0" not in dialog_id:
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(_OPEN, {"owner": principal.user_id, "id": dialog_id})
             row = cursor.fetchone()
     if row is None:

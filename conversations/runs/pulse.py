@@ -14,12 +14,12 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from django.db import Error as DatabaseFailure
-from django.db import connection
 
 from conversations.models import Run, RunStatus
 from conversations.runs.types import Claim
 from core.db import in_db
 from core.loops import PerLoop
+from core.statements import prepared_cursor
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ async def beating(claim: Claim) -> AsyncGenerator[Guard, None]:
 def _states(run_ids: Iterable[UUID], *, with_beat: bool) -> dict[UUID, _State]:
     ids = list(run_ids)
     if with_beat:
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(_BEAT, [ids])
     rows = Run.objects.filter(pk__in=ids).values_list("pk", "attempt", "status")
     return {pk: (attempt, status) for pk, attempt, status in rows}

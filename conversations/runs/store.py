@@ -43,6 +43,7 @@ from conversations.runs.types import (
 from conversations.runs.waking import wake_after_commit
 from conversations.types import MessageEntry
 from core.errors import Conflict, NotFound
+from core.statements import prepared_cursor
 from providers.types import Usage
 
 __all__ = [
@@ -129,7 +130,7 @@ def _start(new: NewRun, run: Run) -> Run:
 
 def _first_value(statement: str, values: dict[str, Any]) -> Any:
     """The first value of the first row; None where there is no row."""
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
     return None if row is None else row[0]
@@ -191,7 +192,7 @@ def claim_waiting(*, limit: int, worker: str) -> list[Claim]:
 
 
 def _claimed(statement: str, values: dict[str, Any]) -> list[Claim]:
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         rows = cursor.fetchall()
     return [
@@ -280,7 +281,7 @@ def append_all(batches: Sequence[Batch]) -> list[Appended | None]:
             ]
         ),
     }
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_APPEND, values)
         found = {row[0]: Appended(row[1], _wants_end(row[2])) for row in cursor.fetchall()}
     unclear = [each for each in batches if each.claim.run_id not in found]
@@ -577,6 +578,6 @@ def _page(run: RunState, rows: Sequence[EventRow], *, first: int, limit: int) ->
 
 
 def _rows(run: RunState, first: int, limit: int) -> list[EventRow]:
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_READ, [run.id, first, limit + 1])
         return list(cursor.fetchall())

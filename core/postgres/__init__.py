@@ -1,1 +1,1 @@
-"""The database backend: Django's for PostgreSQL, with a cheaper check of connections."""
+"""The database backend: Django's for PostgreSQL, with cheap checks and prepared statements."""

@@ -8,11 +8,12 @@ own kernel knows; only after a while of silence the server is asked as well.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import psycopg
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, operations
+from django.db.backends.utils import CursorWrapper
 from psycopg_pool import ConnectionPool
 
 # For so long after an answer of the server, a connection that is not closed counts as good.
@@ -36,8 +37,19 @@ class Check:
             self._asked_at[connection] = time.monotonic()
 
 
+class DatabaseOperations(operations.DatabaseOperations):
+    """As Django's, for cursors of ours as well."""
+
+    def last_executed_query(self, cursor: Any, sql: Any, params: Any) -> str:
+        """The statement as it was sent; a prepared one without its values."""
+        sent: str | None = super().last_executed_query(cursor, sql, params)
+        return sent or str(sql)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """The connection of a thread, out of the pool of its process."""
+
+    ops_class = DatabaseOperations
 
     @property
     def pool(self) -> ConnectionPool | None:
@@ -48,3 +60,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # tests/core/test_postgres.py fails if this check is not made any more.
             made._check = Check()
         return made
+
+    def prepared_cursor(self) -> CursorWrapper:
+        """See `core.statements`."""
+        self.validate_thread_sharing()
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            cursor: Any = _PreparedCursor(self.connection)
+        wrap = self.make_debug_cursor if self.queries_logged else self.make_cursor
+        return wrap(cursor)
+
+
+class _PreparedCursor(psycopg.Cursor[Any]):
+    """Has Postgres parse and plan each statement once for a connection."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        # Only for this: psycopg would count all statements, and those of the ORM have their values
+        # in their text, however long they are.
+        self.connection.prepare_threshold = 0
+        try:
+            return super().execute(query, params, prepare=True, **options)
+        finally:
+            self.connection.prepare_threshold = None

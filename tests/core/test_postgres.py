@@ -1,4 +1,4 @@
-"""Connections of the pool: one that died is never handed out, and few are asked for that."""
+"""Connections of the pool: one that died is never handed out; statements are planned once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import DataError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from psycopg_pool import ConnectionPool
 
 from core.postgres import base
+from core.statements import prepared_cursor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,3 +95,80 @@ def test_it_replaces_a_connection_that_broke_without_a_word(
         ours.detach()
     connection.close()
     assert backend() != pid
+
+
+# --- Prepared statements -------------------------------------------------------------------------
+
+_SUM = "select %(one)s::int + %(other)s::int"
+
+
+def added(one: int, other: int) -> int:
+    with prepared_cursor() as cursor:
+        cursor.execute(_SUM, {"one": one, "other": other})
+        result: int = cursor.fetchone()[0]
+    return result
+
+
+def kept_plans() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("select statement from pg_prepared_statements order by prepare_time")
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_it_plans_a_statement_once_whatever_its_values(
+    asked: list[psycopg.Connection[Any]],
+) -> None:
+    assert [added(1, number) for number in (1, 2, 40_000, 3)] == [2, 3, 40_001, 4]
+    # The types of values are part of what is planned.
+    assert kept_plans() == ["select $1::int + $2::int"] * 2
+    connection.close()
+    assert added(2, 2) == 4
+    assert len(kept_plans()) == 2
+
+
+def test_it_keeps_no_other_statement(asked: list[psycopg.Connection[Any]]) -> None:
+    added(1, 1)
+    for number in range(20):
+        with connection.cursor() as cursor:
+            cursor.execute("select %s", [number % 2])
+    assert len(kept_plans()) == 1
+
+
+def test_it_goes_on_after_a_transaction_that_was_rolled_back(
+    asked: list[psycopg.Connection[Any]],
+) -> None:
+    added(1, 1)
+    with transaction.atomic():
+        added(1, 1)
+        transaction.set_rollback(True)
+    assert added(1, 1) == 2
+
+
+def test_it_goes_on_after_a_table_got_another_column() -> None:
+    def row() -> tuple[Any, ...]:
+        with prepared_cursor() as cursor:
+            cursor.execute("select a from changing where a = %(a)s", {"a": 1})
+            found: tuple[Any, ...] = cursor.fetchone()
+        return found
+
+    with connection.cursor() as cursor:
+        cursor.execute("create table changing as select 1 as a")
+    try:
+        assert row() == (1,)
+        with connection.cursor() as cursor:
+            cursor.execute("alter table changing add column b int default 2")
+        assert row() == (1,)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop table changing")
+
+
+def test_errors_of_prepared_statements_are_djangos() -> None:
+    with pytest.raises(DataError), prepared_cursor() as cursor:
+        cursor.execute("select %(text)s::int", {"text": "no number"})
+
+
+def test_prepared_statements_are_shown_with_the_others() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        added(1, 1)
+    assert [query["sql"] for query in captured] == [_SUM]
