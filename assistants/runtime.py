@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -137,10 +137,30 @@ def load_runtime(assistant_id: str, *, caller_id: int | None = None) -> Assistan
     return runtime_of(row, caller_id=caller_id)
 
 
+class Links(NamedTuple):
+    """Whether anything is linked to an assistant."""
+
+    tools: bool
+    servers: bool
+    bases: bool
+
+
+def links_of(assistant_id: str) -> str:
+    """The columns of `Links`, as part of a statement; the id is an expression in it."""
+    return ", ".join(
+        f"exists (select from {link.through._meta.db_table} where assistant_id = {assistant_id})"
+        for link in (Assistant.tools, Assistant.mcp_servers, Assistant.knowledge_bases)
+    )
+
+
 def runtime_of(
-    row: Assistant, *, caller_id: int | None = None, speaks: bool = True
+    row: Assistant,
+    *,
+    caller_id: int | None = None,
+    speaks: bool = True,
+    links: Links | None = None,
 ) -> AssistantRuntime:
-    """The snapshot of a row that is already at hand.
+    """The snapshot of a row that is already at hand, and perhaps of what is known of its links.
 
     MCP servers get what the caller set for them, or else what the owner did. A conversation in
     writing does without recogniser, voice and spoken opener, and is spared the looking for them.
@@ -148,7 +168,7 @@ def runtime_of(
     language: Language = "zh" if row.language == AssistantLanguage.ZH else "en"
     voice = _voice(row) if speaks else None
     opener_audio = fresh_opener_audio(row, voice) if speaks else None
-    has_tools, has_servers, has_bases = _links(row.pk)
+    has_tools, has_servers, has_bases = links or _links(row.pk)
     rows = _tools(row) if has_tools else []
     servers = usable_mcp_servers(row.pk) if has_servers else []
     remote = mcp_specs(servers, caller_id, row.owner_id) if servers else ()
@@ -192,20 +212,13 @@ def runtime_of(
 
 
 # Most assistants have none of these: one look spares three queries, which are dear to compose.
-_LINKS = "select {}".format(
-    ", ".join(
-        f"exists (select from {link.through._meta.db_table} where assistant_id = %(id)s)"
-        for link in (Assistant.tools, Assistant.mcp_servers, Assistant.knowledge_bases)
-    )
-)
+_LINKS = f"select {links_of('%(id)s')}"
 
 
-def _links(assistant_id: str) -> tuple[bool, bool, bool]:
-    """Whether anything is linked to the assistant: tools, MCP servers, knowledge bases."""
+def _links(assistant_id: str) -> Links:
     with prepared_cursor() as cursor:
         cursor.execute(_LINKS, {"id": assistant_id})
-        tools, servers, bases = cursor.fetchone()
-    return tools, servers, bases
+        return Links(*cursor.fetchone())
 
 
 def _llm(row: Assistant) -> LlmSpec | None:

@@ -60,8 +60,8 @@ class ChatView(AsyncView):
     async def post(self, request: Request) -> StreamingHttpResponse:
         def begin(attachments: Sequence[AttachmentRow] = ()) -> answering.Exchange:
             with naming("dialog_id"):
-                dialog = open_dialog(principal_of(request), fields["dialog_id"])
-            runtime = answering.agent_of(principal_of(request), dialog)
+                dialog, links = open_dialog(principal_of(request), fields["dialog_id"])
+            runtime = answering.agent_of(principal_of(request), dialog, links)
             text = fields["user_input"]
             return answering.begin(dialog, runtime, text=text, attachments=attachments)
 

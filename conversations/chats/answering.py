@@ -19,7 +19,7 @@ from django.db import Error as DatabaseFailure
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
-from assistants.runtime import AssistantRuntime, runtime_of
+from assistants.runtime import AssistantRuntime, Links, runtime_of
 from conversations.encoders.tasks import TaskEncoder, outcome_of
 from conversations.encoding import Collector
 from conversations.events import TextDelta, TurnEvent, TurnFailed, TurnStarted
@@ -63,12 +63,14 @@ class Exchange:
 # --- The beginning --------------------------------------------------------------------------------
 
 
-def agent_of(principal: Principal, dialog: Conversation) -> AssistantRuntime:
+def agent_of(
+    principal: Principal, dialog: Conversation, links: Links | None = None
+) -> AssistantRuntime:
     """The dialog's assistant, as long as the principal may still use it. Raises NotFound."""
     row = dialog.assistant
     if row is None or not row.is_visible_to(principal.user_id, is_operator=principal.is_operator):
         raise NotFound(_("The agent of this dialog is gone."), code="ASSISTANT_NOT_FOUND")
-    return runtime_of(row, caller_id=principal.user_id, speaks=False)
+    return runtime_of(row, caller_id=principal.user_id, speaks=False, links=links)
 
 
 def begin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 from accounts.access import as_row_id
 from accounts.principals import Principal
 from assistants.models import Assistant
+from assistants.runtime import Links, links_of
 from conversations.models import Channel, Conversation, Message, Run, RunStatus
 from conversations.types import SettingsRow
 from core.errors import Conflict, NotFound
@@ -60,7 +62,7 @@ _DIALOG, _ASSISTANT = Columns(Conversation, "c"), Columns(Assistant, "a")
 _LLM, _PROVIDER = Columns(Llm, "l"), Columns(Provider, "p")
 # `dialogs_of`, by either id, and who answers in them; asked for every message.
 _OPEN = f"""
-select {_DIALOG}, {_ASSISTANT}, {_LLM}, {_PROVIDER}
+select {_DIALOG}, {_ASSISTANT}, {_LLM}, {_PROVIDER}, {links_of("a.id")}
 from conversations_conversation c
 left join assistants_assistant a on a.id = c.assistant_id
 left join providers_llm l on l.id = a.llm_id
@@ -68,11 +70,18 @@ left join providers_provider p on p.id = l.provider_id
 where c.owner_id = %(owner)s and c.channel = 'chat' and c.settings ? 'agent_type'
   and (c.id = %(id)s or c.alias = %(id)s)
 order by c.id = %(id)s desc limit 1
-"""  # noqa: S608 - names of columns
+"""  # noqa: S608 - names of columns and tables
 
 
-def open_dialog(principal: Principal, dialog_id: str) -> Conversation:
-    """As `access_dialog`, with its assistant and the model of that, in one statement."""
+class OpenDialog(NamedTuple):
+    """A dialog with its assistant, the model of that, and whether anything is linked to it."""
+
+    dialog: Conversation
+    links: Links
+
+
+def open_dialog(principal: Principal, dialog_id: str) -> OpenDialog:
+    """As `access_dialog`, with what an answer needs of the assistant, in one statement."""
     row = None
     if dialog_id and "\0" not in dialog_id:
         with prepared_cursor() as cursor:
@@ -89,7 +98,7 @@ def open_dialog(principal: Principal, dialog_id: str) -> Conversation:
     if assistant is not None:
         assistant.llm = llm
     dialog.assistant = assistant
-    return dialog
+    return OpenDialog(dialog, Links(*rest))
 
 
 def access_message(principal: Principal, message_id: str) -> Message:
