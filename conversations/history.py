@@ -86,7 +86,7 @@ def repair(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
     for position, message in enumerate(messages):
         if isinstance(message, ToolMessage):
             continue
-        if not isinstance(message, AssistantMessage):
+        if not isinstance(message, AssistantMessage) or not message.tool_calls:
             repaired.append(message)
             continue
         calls = tuple({call.id: call for call in reversed(message.tool_calls)}.values())[::-1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from conversations import history
 from conversations.files.attachments import images_of
-from conversations.models import Conversation, Message
-from conversations.types import MessageEntry
+from conversations.models import Conversation
+from conversations.types import MessageEntry, Role, ToolOutcome
 from core.statements import prepared_cursor
-from providers.types import ChatMessage, UserMessage
+from providers.types import ChatMessage, ToolCall, UserMessage
 
 # More than any model reads; what does not fit is cut between turns before it is sent.
 MAX_MESSAGES = 400
@@ -62,22 +63,28 @@ def load_history(
 
 def _entry(
     turn: int,
-    role: str,
+    role: Role,
     text: str,
     is_interrupted: bool,
     tool_calls: str,
     tool_result: str | None,
     attachments: str,
 ) -> MessageEntry:
-    return Message(
+    """Without a row of the model in between: that took longer than all the rest."""
+    return MessageEntry(
         turn=turn,
         role=role,
         text=text,
         is_interrupted=is_interrupted,
-        tool_calls=json.loads(tool_calls),
-        tool_result=json.loads(tool_result) if tool_result else None,
-        attachments=json.loads(attachments),
-    ).entry()
+        tool_calls=tuple(ToolCall(**call) for call in _list(tool_calls)),
+        outcome=ToolOutcome.of(json.loads(tool_result)) if tool_result else None,
+        attachments=tuple(_list(attachments)),
+    )
+
+
+def _list(written: str) -> list[Any]:
+    """A list out of JSON; most are empty."""
+    return [] if written == "[]" else json.loads(written)
 
 
 def _messages(

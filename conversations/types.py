@@ -127,6 +127,18 @@ class ToolOutcome:
     duration_ms: int = 0
     is_refused: bool = False
 
+    @classmethod
+    def of(cls, row: ToolResultRow) -> ToolOutcome:
+        """As it is kept with a message."""
+        return cls(
+            call_id=row["call_id"],
+            name=row["name"],
+            code=row["code"],
+            message=row["message"],
+            duration_ms=row["duration_ms"],
+            is_refused=row.get("is_refused", False),
+        )
+
     @property
     def is_error(self) -> bool:
         return self.code >= 400

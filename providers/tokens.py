@@ -19,5 +19,6 @@ def is_count(value: object) -> TypeGuard[int]:
 
 def estimate_tokens(text: str) -> int:
     """At least 1 for any text that is not empty."""
-    cjk = len(CJK.findall(text))
+    # Of ASCII Python knows it without looking.
+    cjk = 0 if text.isascii() else len(CJK.findall(text))
     return cjk + math.ceil((len(text) - cjk) / 4)

@@ -175,7 +175,6 @@ class Message(models.Model):
 
     def entry(self) -> MessageEntry:
         """The message without the row, as `conversations.history` reads it."""
-        result = self.tool_result
         return MessageEntry(
             turn=self.turn,
             role=cast(StoredRole, self.role),
@@ -183,16 +182,7 @@ class Message(models.Model):
             generated_text=self.generated_text,
             is_interrupted=self.is_interrupted,
             tool_calls=tuple(ToolCall(**call) for call in self.tool_calls),
-            outcome=ToolOutcome(
-                call_id=result["call_id"],
-                name=result["name"],
-                code=result["code"],
-                message=result["message"],
-                duration_ms=result["duration_ms"],
-                is_refused=result.get("is_refused", False),
-            )
-            if result
-            else None,
+            outcome=ToolOutcome.of(self.tool_result) if self.tool_result else None,
             confidence=self.confidence,
             start_ms=self.start_ms,
             end_ms=self.end_ms,
