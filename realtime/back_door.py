@@ -119,9 +119,9 @@ async def _take_all(call: Call, pipe: Pipe, socket: PipeSocket) -> bool:
     while (frame := await pipe.receive()) is not None:
         match frame.kind:
             case Kind.TEXT if not socket.is_closed:
-                take(call, frame.payload.decode(), None)
+                take(call, socket, text=frame.payload.decode(), pcm=None)
             case Kind.AUDIO if not socket.is_closed:
-                take(call, None, frame.payload)
+                take(call, socket, text=None, pcm=frame.payload)
             case Kind.CLOSE:
                 return True
     return False

@@ -17,8 +17,9 @@ from django.utils.translation import gettext as _
 from realtime import ear
 from realtime.admission import SUBPROTOCOL, read_handshake
 from realtime.dialects import ws_v1
-from realtime.messages import Problem, Stage
+from realtime.messages import BadMessage, Problem, Stage
 from realtime.pipeline import Call
+from realtime.sender import Wire
 
 CLOSED = 1000
 CLOSED_WITHOUT_CODE = 1005
@@ -50,7 +51,7 @@ async def voice(scope: Scope, receive: Receive, send: Send) -> None:
                     continue
                 text, pcm = message.get("text"), message.get("bytes")
                 if call.relay is None:
-                    take(call.resumed or call, text, pcm)
+                    take(call.resumed or call, socket, text=text, pcm=pcm)
                 else:
                     await call.relay.take(text, pcm)
             has_left = _was_closed(message)
@@ -82,15 +83,17 @@ async def no_such_socket(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close"})
 
 
-def take(call: Call, text: str | None, pcm: bytes | None) -> None:
-    """Hands a frame to the call. Awaits nothing, so that nothing is late."""
-    try:
-        if text is not None:
-            _take_text(call, text)
-        elif pcm is not None:
-            _take_audio(call, pcm)
-    except ws_v1.BadFrame as bad:
-        call.complain(bad.problem)
+def take(call: Call, wire: Wire, *, text: str | None, pcm: bytes | None) -> None:
+    """Hands a frame to the call, unless its client has left this socket for another.
+
+    Awaits nothing, so that nothing is late.
+    """
+    if not call.is_at(wire):
+        return
+    if text is not None:
+        _take_text(call, text)
+    elif pcm is not None:
+        _take_audio(call, pcm)
 
 
 def _take_text(call: Call, text: str) -> None:
@@ -98,7 +101,10 @@ def _take_text(call: Call, text: str) -> None:
         message = _("A text message may have %(bytes)d bytes.")
         _refuse(call, "protocol.invalid_message", message % {"bytes": ws_v1.MAX_TEXT_BYTES})
         return
-    call.receive(ws_v1.decode(text))
+    try:
+        call.receive(ws_v1.decode(text))
+    except ws_v1.BadFrame as bad:
+        call.receive(BadMessage(bad.problem))
 
 
 def _take_audio(call: Call, pcm: bytes) -> None:
@@ -106,8 +112,11 @@ def _take_audio(call: Call, pcm: bytes) -> None:
         message = _("An audio message may have %(bytes)d bytes.")
         _refuse(call, "audio.frame_size_mismatch", message % {"bytes": ws_v1.MAX_BINARY_BYTES})
         return
-    ws_v1.check_audio(pcm)
-    call.hear(pcm)
+    try:
+        ws_v1.check_audio(pcm)
+        call.hear(pcm)
+    except ws_v1.BadFrame as bad:
+        call.complain(bad.problem)
 
 
 def _refuse(call: Call, code: str, message: str) -> None:

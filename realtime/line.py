@@ -33,11 +33,16 @@ class Line:
         # By which the client came, until it shows that it has the new one.
         self._former_token: str | None = None
         self._lost_at: float | None = None
+        self._received = 0
 
     # --- whose it is -----------------------------------------------------------------------------
     def offer(self, whose: Whose) -> ResumeOffer:
-        """Lets this caller come back to this assistant, until `withdraw`."""
+        """Lets this caller come back to this assistant, until `withdraw`.
+
+        From here on the client's messages are counted.
+        """
         self._whose = whose
+        self._received = 0
         self._note = neighbours.Note(whose)
         return self._new_offer()
 
@@ -63,6 +68,16 @@ class Line:
             and self.sender.can_resume(resume.last_seq)
         )
 
+    # --- what came over it -----------------------------------------------------------------------
+    @property
+    def received(self) -> int | None:
+        """How many messages of the client have come since the offer, over all its sockets."""
+        return self._received if self.is_offered else None
+
+    def count(self) -> None:
+        """Another message of the client has come; whatever it says, it is not to come again."""
+        self._received += 1
+
     # --- lost and found --------------------------------------------------------------------------
     @property
     def is_lost(self) -> bool:
@@ -85,9 +100,9 @@ class Line:
         self._lost_at = None
         self.wire = wire
         self._former_token = resume.token
-        offer = self._new_offer()
+        offer, received = self._new_offer(), self._received
         self.sender.attach(
-            wire, resume.last_seq, lambda missed: SessionResumed(missed, offer, sound)
+            wire, resume.last_seq, lambda missed: SessionResumed(missed, offer, received, sound)
         )
 
     def confirm(self) -> None:

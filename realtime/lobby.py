@@ -31,7 +31,7 @@ class Lobby:
         return not self._items
 
     async def first(self, within_s: float) -> ClientMessage | None:
-        """The first message, which stays; None where none comes, or it cannot be used."""
+        """The first message, which stays; None where none comes, or sound was first."""
         try:
             async with asyncio.timeout(within_s):
                 await self._has_any.wait()

@@ -131,6 +131,13 @@ class StopSession:
     reason: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BadMessage:
+    """A message that cannot be used; the problem is the answer. It was received all the same."""
+
+    problem: Problem
+
+
 ClientMessage = (
     Hello
     | StartSession
@@ -142,6 +149,7 @@ ClientMessage = (
     | CommitInput
     | ClearInput
     | StopSession
+    | BadMessage
 )
 
 
@@ -176,10 +184,14 @@ class SoundPosition:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionResumed:
-    """The session goes on here; so many events that the client has missed come next."""
+    """The session goes on here; so many events that the client has missed come next.
+
+    Of the client's own messages `received` have come; what it said after them is to be said again.
+    """
 
     missed: int
     resume: ResumeOffer
+    received: int
     # Of a reply that was cut off in the middle of its sound.
     sound: SoundPosition | None = None
 
@@ -195,7 +207,9 @@ class ConfigResolved:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heartbeat:
-    pass
+    """`received` as in SessionResumed, for clients that may come back."""
+
+    received: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

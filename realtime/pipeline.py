@@ -76,6 +76,7 @@ from realtime.line import Line, close_socket
 from realtime.lobby import Lobby
 from realtime.messages import (
     AudioPlayed,
+    BadMessage,
     ClearInput,
     ClientMessage,
     CommitInput,
@@ -165,6 +166,13 @@ class Call:
         self.ended = asyncio.Event()
 
     # --- what the socket brings ------------------------------------------------------------------
+    def is_at(self, wire: Wire) -> bool:
+        """Whether this is the socket that the client is at; what comes by an older one is late.
+
+        The client has been told that it did not come, and says it again here.
+        """
+        return wire is self._line.wire
+
     def receive(self, message: ClientMessage) -> None:
         """Takes a message of the client."""
         self._active_at = time.monotonic()
@@ -195,7 +203,7 @@ class Call:
             self.complain(Problem("asr.failed", message, "asr"))
 
     def complain(self, problem: Problem) -> None:
-        """Tells the client what of its messages cannot be used."""
+        """Tells the client what of its sound cannot be used, or of what it asks for."""
         self._active_at = time.monotonic()
         self._line.confirm()
         if self._state.phase == "connecting":
@@ -209,7 +217,7 @@ class Call:
 
     def leave(self, wire: Wire, *, may_return: bool) -> None:
         """The socket is gone; the client may come back by another, unless it closed this one."""
-        if wire is not self._line.wire:
+        if not self.is_at(wire):
             return  # another has its place
         if may_return and self._can_return:
             self._lose()
@@ -387,7 +395,7 @@ class Call:
             self._look_after_client(now)
             if now - beat_at >= HEARTBEAT_EVERY_S and not self._line.is_lost:
                 beat_at = now
-                self._sender.send(Heartbeat())
+                self._sender.send(Heartbeat(self._line.received))
             if now - renew_at >= RENEW_EVERY_S:
                 renew_at = now
                 await admission.slot.renew()
@@ -453,6 +461,7 @@ class Call:
 
     # --- messages --------------------------------------------------------------------------------
     def _take(self, message: ClientMessage) -> None:
+        self._line.count()
         match message:
             case StartSession():
                 self._start(message)
@@ -460,6 +469,8 @@ class Call:
                 self._report(turn, played_ms)
             case ResumeSession() if self._state.phase == "ready":
                 self._refuse(resume_expired())
+            case BadMessage(problem):
+                self._answer_with(problem)
             case CommitInput() if self._ear is not None:
                 self._ear.commit()
             case TextInput() if self._is_flooded():

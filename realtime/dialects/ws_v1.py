@@ -15,7 +15,8 @@ resume            With it a lost socket does not end the session. `session.start
                   the same assistant by the same caller, sends as its first message
                       session.resume {session_id, resume_token, last_seq}
                   and gets
-                      session.resumed {session_id, missed, resume_token, resume_within_s, audio?}
+                      session.resumed {session_id, missed, received, resume_token,
+                                       resume_within_s, audio?}
                   then the `missed` events after `last_seq`, each with its own `seq`, then what
                   happens now. `session.resumed` has no number of its own: its `seq` is `last_seq`,
                   and the numbers go on from there. A token is good until the client says something
@@ -23,6 +24,12 @@ resume            With it a lost socket does not end the session. `session.start
                   tts_id, offset_ms}` is there when a reply was cut off in the middle of its sound:
                   the next frame lies at `offset_ms` of that output, of which the client may have
                   heard a little more.
+                  `received` counts the text frames of the client that the session has got after
+                  session.start, whatever they said, over all its sockets; session.resume does not
+                  count. What the client sent after them was lost, and nothing came of it: a client
+                  that has kept it says it again, in order and before anything new. So that it need
+                  not keep it for long, `heartbeat` has `received`, too. A client that counts says
+                  nothing between session.resume and session.resumed. Lost audio is gone.
                   A session lives on while its client is away: replies are made, calls of tools wait
                   as long as they do, sound stands still. A reply whose sound was all sent is not
                   said again. A socket that is closed with 1000, or after session.stop, ends the
@@ -535,8 +542,9 @@ def _shape(message: ServerMessage, session_id: str) -> _Shape:
             return _Shape("metrics.ttfb", "audio_out", "system", data)
         case TurnTimes():
             return _Shape("metrics.turn", "audio_out", "system", _turn_times(message))
-        case Heartbeat():
-            return _Shape("heartbeat", "control", "system", {})
+        case Heartbeat(received):
+            data = {} if received is None else {"received": received}
+            return _Shape("heartbeat", "control", "system", data)
         case HelloAcknowledged():
             return _Shape("hello.ack", "control", "system", {"version": VERSION})
         case SessionStarted(resume):
@@ -654,6 +662,7 @@ def _resumed(message: SessionResumed, session_id: str) -> dict[str, Any]:
     return {
         "session_id": session_id,
         "missed": message.missed,
+        "received": message.received,
         **_offer(message.resume),
         **({} if message.sound is None else {"audio": _position(message.sound)}),
     }

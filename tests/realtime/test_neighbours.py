@@ -135,12 +135,16 @@ async def test_a_written_reply_goes_on_at_another_process(
     async with door.to(other) as again:
         resumed = await resume(again, client)
         final = await again.wait("assistant.response.final")
+        await again.send("output.audio.played", tts_id="none")
+        await again.send("session.resume", **wish(client))
+        await again.wait("error", code="protocol.order")
         again.socket.transport.abort()
     async with door.to(other) as third:
-        await resume(third, again)
+        assert (await resume(third, again))["data"]["received"] == 3
         await third.send("input.text", text="More.")
         await third.wait("assistant.response.final", turn=2)
         session_id = await finish(third)
+    assert resumed["data"]["received"] == 1
     assert resumed["sessionId"] == client.events[0]["sessionId"] == session_id
     assert final["text"] == LONG
     assert_no_gap(client, again, third)

@@ -502,3 +502,100 @@ async def test_a_session_is_resumed_at_the_start_or_not_at_all(
         await client.send("session.resume", **wish(client))
         await client.wait("error", code="protocol.order")
         await finish(client)
+
+
+# --- what the client said ------------------------------------------------------------------------
+async def test_it_says_how_many_messages_it_has_got_whatever_they_said(
+    connect_to: Connect, assistant: Assistant, alice_key: str
+) -> None:
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.send("session.start", metadata={"overrides": {"nothing": 1}})
+        await client.wait("error", code="protocol.invalid_override")
+        await client.start(**RESUME, **TEXT_ONLY)
+        await client.socket.send("{")
+        await client.send("input.text", text="")
+        await client.send("input.text", text="Tell me.")
+        await client.socket.send(bytes(640))
+        await client.socket.send(b"odd")
+        await client.wait("error", code="audio.invalid_pcm")
+        await client.wait("assistant.response.final")
+        await lose(client)
+    async with connect_to(assistant, key=alice_key) as second:
+        assert (await resume(second, client))["data"]["received"] == 3
+        await second.send("response.cancel")
+        await second.send("session.resume", **wish(second))
+        await second.wait("error", code="protocol.order")
+        await lose(second)
+    async with connect_to(assistant, key=alice_key) as third:
+        assert (await resume(third, second))["data"]["received"] == 5
+        await finish(third)
+
+
+async def test_what_is_said_before_the_answer_counts_once(
+    connect_to: Connect, assistant: Assistant, alice_key: str
+) -> None:
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.send("session.start", metadata=RESUME)
+        await client.socket.send(bytes(640))
+        await client.send("response.cancel")
+        await client.wait("session.started")
+        await client.send("input.text", text="")
+        await client.wait("error", code="protocol.invalid_message")
+        await lose(client)
+    async with connect_to(assistant, key=alice_key) as second:
+        await second.send("session.resume", **wish(client))
+        await second.socket.send(b"odd")
+        await second.send("input.text", text="")
+        await second.wait("error", code="protocol.invalid_message")
+        assert second.of("session.resumed")[0]["data"]["received"] == 2
+        await lose(second)
+    async with connect_to(assistant, key=alice_key) as third:
+        assert (await resume(third, second))["data"]["received"] == 3
+        await finish(third)
+
+
+async def test_heartbeats_say_how_many_messages_have_come(
+    connect_to: Connect,
+    assistant: Assistant,
+    alice_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "TICK_S", 0.01)
+    monkeypatch.setattr(pipeline, "HEARTBEAT_EVERY_S", 0.02)
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start(**RESUME)
+        await client.wait("heartbeat", received=0)
+        await client.send("response.cancel")
+        await client.wait("heartbeat", received=1)
+        await finish(client)
+    async with connect_to(assistant, key=alice_key) as client:
+        await client.start()
+        assert (await client.wait("heartbeat"))["data"] == {}
+        await finish(client)
+
+
+async def test_what_comes_late_by_a_socket_that_was_left_does_not_count(
+    connect_to: Connect, assistant: Assistant, alice_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said again at the new one, and would be done twice."""
+    is_left = asyncio.Event()
+
+    async def close_late(*_args: object) -> None:
+        await is_left.wait()
+
+    monkeypatch.setattr(pipeline, "close_socket", close_late)
+    async with connect_to(assistant, key=alice_key) as client:
+        session_id = (await client.start(**RESUME, **TEXT_ONLY))["sessionId"]
+        async with connect_to(assistant, key=alice_key) as again:
+            assert (await resume(again, client))["data"]["received"] == 0
+            await client.send("input.text", text="Tell me.")
+            # A ping is answered behind what was sent before it.
+            await (await client.socket.ping())
+            await again.send("input.text", text="Tell me.")
+            await again.wait("assistant.response.final")
+            await lose(again)
+            is_left.set()
+    async with connect_to(assistant, key=alice_key) as third:
+        assert (await resume(third, again))["data"]["received"] == 1
+        await finish(third)
+    assert [message.role for message in await messages_of(session_id)] == ["user", "assistant"]
