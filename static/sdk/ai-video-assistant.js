@@ -422,89 +422,6 @@ var Devices = class {
   }
 };
 
-// src/voice/protocol.ts
-var AUDIO = { encoding: "pcm_s16le", sample_rate_hz: 16e3, channels: 1 };
-var FRAME_BYTES = 640;
-var BYTES_PER_SAMPLE = 2;
-var BYTES_PER_MS = 32;
-var MAX_TEXT_LENGTH = 8e3;
-var MAX_AUDIO_BYTES = 100 * FRAME_BYTES;
-var durationMs = (bytes) => bytes / BYTES_PER_MS;
-var bytesOf = (ms) => 2 * Math.round(ms * BYTES_PER_MS / 2);
-function addressOf(socketUrl, assistantId, access) {
-  const base = typeof location === "undefined" ? void 0 : location.href;
-  const url = new URL(socketUrl, base);
-  url.protocol = url.protocol.replace(/^http/, "ws");
-  url.searchParams.set("assistant_id", assistantId);
-  if (access.kind === "ticket") url.searchParams.set("ticket", access.ticket);
-  return { url: url.href, protocols: access.kind === "key" ? ["bearer", access.key] : [] };
-}
-function isObject(value) {
-  return typeof value === "object" && value !== null;
-}
-function decode(text) {
-  try {
-    const event = JSON.parse(text);
-    if (!isObject(event) || typeof event["type"] !== "string") return null;
-    return { ...event, data: isObject(event["data"]) ? event["data"] : {} };
-  } catch {
-    return null;
-  }
-}
-
-// src/voice/backlog.ts
-var KEPT_AUDIO_MS = 2e3;
-var Backlog = class {
-  #messages = [];
-  #audio = [];
-  #audioMs = 0;
-  add(message) {
-    if (message.type === "output.audio.played") {
-      this.#messages = this.#messages.filter(
-        (other) => other.type !== message.type || other.tts_id !== message.tts_id
-      );
-    }
-    this.#messages.push(message);
-  }
-  addAudio(pcm) {
-    this.#audio.push(pcm);
-    this.#audioMs += durationMs(pcm.length);
-    while (this.#audioMs > KEPT_AUDIO_MS) this.#audioMs -= durationMs(this.#audio.shift().length);
-  }
-  has(message) {
-    return this.#messages.includes(message);
-  }
-  /** Another session begins: of all that waits, only texts mean something to it. */
-  keepTexts() {
-    this.#messages = this.#messages.filter(({ type }) => type === "input.text");
-    this.#audio = [];
-    this.#audioMs = 0;
-  }
-  /** Everything, in the order in which it is to be sent. */
-  empty() {
-    const all = [...this.#audio.splice(0), ...this.#messages.splice(0)];
-    this.#audioMs = 0;
-    return all;
-  }
-};
-var Framer = class {
-  #rest = new Uint8Array(0);
-  /** The frames that these bytes complete, in pieces that the server takes. */
-  add(pcm) {
-    const bytes = ArrayBuffer.isView(pcm) ? new Uint8Array(pcm.buffer, pcm.byteOffset, pcm.byteLength) : new Uint8Array(pcm);
-    const all = new Uint8Array(this.#rest.length + bytes.length);
-    all.set(this.#rest);
-    all.set(bytes, this.#rest.length);
-    const whole = all.length - all.length % FRAME_BYTES;
-    this.#rest = all.slice(whole);
-    const pieces = [];
-    for (let at = 0; at < whole; at += MAX_AUDIO_BYTES) {
-      pieces.push(all.slice(at, Math.min(whole, at + MAX_AUDIO_BYTES)));
-    }
-    return pieces;
-  }
-};
-
 // src/voice/emitter.ts
 var Emitter = class {
   #listeners = /* @__PURE__ */ new Map();
@@ -540,6 +457,55 @@ function report(error) {
   if (typeof reportError === "function") reportError(error);
   else console.error("A listener failed:", error);
 }
+
+// src/voice/protocol.ts
+var AUDIO = { encoding: "pcm_s16le", sample_rate_hz: 16e3, channels: 1 };
+var FRAME_BYTES = 640;
+var BYTES_PER_SAMPLE = 2;
+var BYTES_PER_MS = 32;
+var MAX_TEXT_LENGTH = 8e3;
+var MAX_AUDIO_BYTES = 100 * FRAME_BYTES;
+var durationMs = (bytes) => bytes / BYTES_PER_MS;
+var bytesOf = (ms) => 2 * Math.round(ms * BYTES_PER_MS / 2);
+function addressOf(socketUrl, assistantId, access) {
+  const base = typeof location === "undefined" ? void 0 : location.href;
+  const url = new URL(socketUrl, base);
+  url.protocol = url.protocol.replace(/^http/, "ws");
+  url.searchParams.set("assistant_id", assistantId);
+  if (access.kind === "ticket") url.searchParams.set("ticket", access.ticket);
+  return { url: url.href, protocols: access.kind === "key" ? ["bearer", access.key] : [] };
+}
+function isObject(value) {
+  return typeof value === "object" && value !== null;
+}
+function decode(text) {
+  try {
+    const event = JSON.parse(text);
+    if (!isObject(event) || typeof event["type"] !== "string") return null;
+    return { ...event, data: isObject(event["data"]) ? event["data"] : {} };
+  } catch {
+    return null;
+  }
+}
+
+// src/voice/framer.ts
+var Framer = class {
+  #rest = new Uint8Array(0);
+  /** The frames that these bytes complete, in pieces that the server takes. */
+  add(pcm) {
+    const bytes = ArrayBuffer.isView(pcm) ? new Uint8Array(pcm.buffer, pcm.byteOffset, pcm.byteLength) : new Uint8Array(pcm);
+    const all = new Uint8Array(this.#rest.length + bytes.length);
+    all.set(this.#rest);
+    all.set(bytes, this.#rest.length);
+    const whole = all.length - all.length % FRAME_BYTES;
+    this.#rest = all.slice(whole);
+    const pieces = [];
+    for (let at = 0; at < whole; at += MAX_AUDIO_BYTES) {
+      pieces.push(all.slice(at, Math.min(whole, at + MAX_AUDIO_BYTES)));
+    }
+    return pieces;
+  }
+};
 
 // src/voice/output.ts
 var Output = class {
@@ -775,6 +741,69 @@ function open({ url, protocols }, socketClass) {
   }
 }
 
+// src/voice/outbox.ts
+var KEPT_AUDIO_MS = 2e3;
+var MAX_GIVEN = 1e3;
+var Outbox = class {
+  /** In order, and all before those that wait. */
+  #given = [];
+  #waiting = [];
+  #received = 0;
+  #audioMs = 0;
+  add(message) {
+    if (message.type === "output.audio.played") {
+      this.#waiting = this.#waiting.filter(
+        (other) => isAudio(other) || other.type !== message.type || other.tts_id !== message.tts_id
+      );
+    }
+    this.#waiting.push(message);
+  }
+  addAudio(pcm) {
+    this.#waiting.push(pcm);
+    this.#audioMs += durationMs(pcm.length);
+    while (this.#audioMs > KEPT_AUDIO_MS) this.#takeOut(this.#waiting.findIndex(isAudio));
+  }
+  /** Whether no socket has taken the message yet. */
+  isWaiting(message) {
+    return this.#waiting.includes(message);
+  }
+  /** Gives all that waits, in order, to a socket, as far as it takes it. */
+  give(send) {
+    let next = this.#waiting[0];
+    while (next && send(next)) {
+      this.#takeOut(0);
+      if (!isAudio(next)) this.#given.push(next);
+      next = this.#waiting[0];
+    }
+    const forgotten = this.#given.length - MAX_GIVEN;
+    if (forgotten > 0) this.noteReceived(this.#received + forgotten);
+  }
+  /** The server has received so many messages, or by now more: what it says may be old. */
+  noteReceived(count) {
+    this.#received += this.#given.splice(0, Math.max(0, count - this.#received)).length;
+  }
+  /**
+   * The session goes on at another socket. What the server has not received waits again, before
+   * all else; nothing, where it does not say: better lost than done twice.
+   */
+  resume(received) {
+    this.noteReceived(received ?? Infinity);
+    this.#received = received ?? this.#received;
+    this.#waiting.unshift(...this.#given.splice(0));
+  }
+  /** Another session begins: of all that waits, only texts mean something to it. */
+  restart() {
+    this.#waiting = this.#waiting.filter((item) => !isAudio(item) && item.type === "input.text");
+    this.#given = [];
+    this.#received = this.#audioMs = 0;
+  }
+  #takeOut(at) {
+    const [item] = this.#waiting.splice(at, 1);
+    if (item && isAudio(item)) this.#audioMs -= durationMs(item.length);
+  }
+};
+var isAudio = (item) => item instanceof Uint8Array;
+
 // src/voice/reconnect.ts
 var FIRST_DELAY_MS = 250;
 var LONGEST_DELAY_MS = 5e3;
@@ -801,7 +830,7 @@ var BROKEN = 1011;
 var Session = class {
   #options;
   #listener;
-  #backlog = new Backlog();
+  #outbox = new Outbox();
   /** The socket of now; events of any other are late. */
   #link = null;
   #attempt = null;
@@ -840,17 +869,21 @@ var Session = class {
     }
     soon(() => this.#release());
   }
-  /** Sends, or keeps it until there is a connection again. */
+  /** Sends, now or when there is a connection again; what is lost with one, by the next. */
   send(message) {
-    if (!this.#sent(message)) this.#backlog.add(message);
+    if (!this.#isGoingOn) return;
+    this.#outbox.add(message);
+    this.#flush();
   }
-  /** Whole frames. */
+  /** Whole frames. What is lost with a connection is lost. */
   sendAudio(pcm) {
-    if (!this.#sent(pcm)) this.#backlog.addAudio(pcm);
+    if (!this.#isGoingOn) return;
+    this.#outbox.addAudio(pcm);
+    this.#flush();
   }
   /** Whether the message still waits for a connection. */
   isWaiting(message) {
-    return this.#backlog.has(message);
+    return this.#outbox.isWaiting(message);
   }
   /** Ends the session in order. */
   async close() {
@@ -915,6 +948,7 @@ var Session = class {
     if (event.type === "error") this.#told = event;
     else if (!FAREWELL.test(event.type)) this.#told = null;
     if (event.type === "session.stopped") this.#stopReason = event.data["reason"] ?? "";
+    if (event.type === "heartbeat") this.#outbox.noteReceived(event.data["received"] ?? 0);
     this.#deliver(() => this.#listener.event(event));
     if (event.type === "session.stopped") this.#awaitClose();
   }
@@ -1048,24 +1082,25 @@ var Session = class {
   }
   #takeUp(answer) {
     this.#keepToken(answer);
-    const { missed, audio } = answer.data;
+    const { missed, received, audio } = answer.data;
     const sound = audio ? { ttsId: audio.tts_id, offsetMs: audio.offset_ms } : null;
+    this.#outbox.resume(received);
+    this.#flush();
     this.#listener.reconnected({ isFresh: false, missed }, sound);
-    this.#sendBacklog();
   }
   #beginAgain(answer) {
-    this.#backlog.keepTexts();
+    this.#outbox.restart();
     this.#listener.reconnected({ isFresh: true, missed: 0 }, null);
     this.#begin(answer);
-    this.#sendBacklog();
+    this.#flush();
   }
-  /** Whether it is on its way, or there is no way to come; a socket may close before it says so. */
-  #sent(message) {
-    if (this.#state === "open") return this.#link?.send(message) ?? false;
-    return this.#state !== "lost";
+  /** Whether there is a connection, or another may come. */
+  get #isGoingOn() {
+    return this.#state === "open" || this.#state === "lost";
   }
-  #sendBacklog() {
-    for (const message of this.#backlog.empty()) this.#link?.send(message);
+  /** Sends what waits, as far as it goes: a socket may close before it says so. */
+  #flush() {
+    if (this.#state === "open") this.#outbox.give((item) => this.#link?.send(item) ?? false);
   }
   #giveUp(error, lost) {
     if (lost.code === BROKEN && isExpired(error)) {

@@ -413,7 +413,7 @@ async def test_sound_goes_on_where_the_connection_broke(
     assert await heard(is_cut=True) == whole
 
 
-async def test_a_network_that_falls_silent_is_noticed_and_what_was_on_its_way_is_named(
+async def test_a_network_that_falls_silent_is_noticed_and_what_was_on_its_way_is_said_again(
     far: AsyncAIVideoAssistant, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_module, "CLOSE_TIMEOUT_S", 0.2)
@@ -422,14 +422,125 @@ async def test_a_network_that_falls_silent_is_noticed_and_what_was_on_its_way_is
         assert await conversation.send_text("Thank you") == "You are welcome."
         read = conversation.events()
         proxy.freeze()
-        lost = asyncio.create_task(conversation.send_text("Thank you"))
+        reply = asyncio.create_task(conversation.send_text("Thank you"))
         await until(read, events.Reconnecting)
-        with pytest.raises(errors.ConversationLostError) as failed:
-            await lost
-        assert (failed.value.code, failed.value.is_retryable) == ("input.lost", True)
         proxy.cut()
         await until(read, events.Reconnected)
-        assert await conversation.send_text("Thank you") == "You are welcome."
+        assert await reply == "You are welcome."
+
+
+ECHO = Behaviour(reply="You said: {text}.")
+
+
+async def lose_texts(conversation: Conversation, proxy: Proxy, *, moment: str) -> list[str]:
+    """Says "One" and "Two" in a connection that breaks: what came of them.
+
+    moment: "unread" by the server; "unanswered", as no word of it comes back; "half", the one read
+    and in the middle of its reply, the other unread.
+    """
+    read = conversation.events()
+
+    def say(text: str) -> asyncio.Task[str]:
+        return asyncio.create_task(conversation.send_text(text))
+
+    if moment == "half":
+        replies = [say("One")]
+        await until(read, events.ResponseDelta)
+        proxy.freeze()
+        replies.append(say("Two"))
+    else:
+        proxy.freeze(only_back=moment == "unanswered")
+        replies = [say("One"), say("Two")]
+    await proxy.held()
+    proxy.cut()
+    await until(read, events.Reconnected)
+    outcomes = await asyncio.gather(*replies, return_exceptions=True)
+    return [each if isinstance(each, str) else type(each).__name__ for each in outcomes]
+
+
+async def asked_in(client: AsyncAIVideoAssistant, session_id: str, count: int) -> list[str]:
+    """What the user said in a conversation, as soon as it is so much."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            entries = (await client.history.get(session_id)).transcripts
+            asked = [entry.content for entry in entries if entry.speaker == "human"]
+            if len(asked) >= count:
+                return asked
+
+
+@pytest.mark.parametrize("moment", ["unread", "unanswered", "half"])
+async def test_what_is_said_as_the_connection_breaks_is_answered_once(
+    far: AsyncAIVideoAssistant,
+    proxy: Proxy,
+    model: models.Llm,
+    vendor: FakeUpstream,
+    moment: str,
+) -> None:
+    vendor.set_behaviour(ECHO)
+    ann = await far.assistants.create(name="Ann", language="en", llm_model_id=model.id)
+    async with asyncio.timeout(PATIENCE_S), far.connect(ann.id, output="text") as conversation:
+        assert await conversation.send_text("Zero") == "You said: Zero."
+        if moment == "half":
+            vendor.script("chat", Step(text="I begin to say", hang_after=2))
+        one, two = await lose_texts(conversation, proxy, moment=moment)
+        # As where nothing breaks, the second interrupts the first, and is answered with it.
+        assert one == "ReplyInterruptedError"
+        assert two == ("You said: Two." if moment == "half" else "You said: One Two.")
+        assert await conversation.send_text("Three") == "You said: Three."
+        session_id = conversation.session_id
+    assert await asked_in(far, session_id, 4) == ["Zero", "One", "Two", "Three"]
+
+
+async def test_a_text_is_said_again_as_often_as_the_connection_breaks(
+    far: AsyncAIVideoAssistant, proxy: Proxy, model: models.Llm, vendor: FakeUpstream
+) -> None:
+    vendor.set_behaviour(ECHO)
+    ann = await far.assistants.create(name="Ann", language="en", llm_model_id=model.id)
+    async with asyncio.timeout(PATIENCE_S), far.connect(ann.id, output="text") as conversation:
+        read = conversation.events()
+        proxy.freeze()
+        reply = asyncio.create_task(conversation.send_text("One"))
+        await proxy.held()
+        proxy.cut()
+        for _ in range(3):
+            # Whether it was received this time, only the server knows.
+            await until(read, events.Reconnected)
+            proxy.freeze()
+            reporting = asyncio.create_task(conversation.report_played("none", 0))
+            await proxy.held()
+            proxy.cut()
+            await reporting
+        assert await reply == "You said: One."
+        session_id = conversation.session_id
+    assert await asked_in(far, session_id, 1) == ["One"]
+
+
+async def test_what_a_tool_has_done_is_told_though_the_connection_breaks(
+    far: AsyncAIVideoAssistant, proxy: Proxy, model: models.Llm, vendor: FakeUpstream
+) -> None:
+    lights = await far.tools.resources.create(
+        name="Lights", category="system", wait_for_response=True
+    )
+    ann = await far.assistants.create(name="Ann", llm_model_id=model.id, tools=[lights.id])
+    vendor.script("chat", Step(tool_calls=[{"name": lights.id, "arguments": {}}]), Step(text="On."))
+    calls = 0
+
+    def switch() -> str:
+        nonlocal calls
+        calls += 1
+        proxy.freeze()
+        return "on"
+
+    async with asyncio.timeout(PATIENCE_S), far.connect(ann.id, output="text") as conversation:
+        conversation.tool(lights.id)(switch)
+        reply = asyncio.create_task(conversation.send_text("Light, please"))
+        await proxy.held()
+        proxy.cut()
+        assert await reply == "On."
+    assert calls == 1
+    messages = vendor.stats.last("chat")[-1]["body"]["messages"]
+    (told,) = [each["content"] for each in messages if each["role"] == "tool"]
+    assert "\non\n" in told
 
 
 async def test_a_server_that_is_gone_ends_conversations_for_everybody_who_waits(

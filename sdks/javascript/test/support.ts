@@ -29,12 +29,16 @@ export async function serve(t: TestContext, listener: RequestListener): Promise<
 /** A way to the product that can break. */
 export class Line {
   readonly #sockets = new Set<Socket>();
+  readonly #pairs = new Set<{ near: Socket; far: Socket }>();
   url = "";
 
   async open(t: TestContext): Promise<this> {
     const { hostname, port } = new URL(PRODUCT_URL);
     const server = createServer((near) => {
       const far = connect(Number(port), hostname);
+      const pair = { near, far };
+      this.#pairs.add(pair);
+      near.on("close", () => this.#pairs.delete(pair));
       for (const socket of [near, far]) {
         this.#sockets.add(socket);
         socket.on("error", () => undefined);
@@ -45,6 +49,17 @@ export class Line {
     this.url = `http://localhost:${await listening(t, server)}`;
     t.after(() => this.cut());
     return this;
+  }
+
+  /** Lets nothing of one side through any more; resolves when there was something. */
+  swallow(side: "client" | "server"): Promise<void> {
+    return new Promise((resolve) => {
+      for (const { near, far } of this.#pairs) {
+        const [from, to] = side === "client" ? [near, far] : [far, near];
+        from.unpipe(to);
+        from.on("data", () => resolve()).resume();
+      }
+    });
   }
 
   /** Breaks every connection; new ones may be made. */

@@ -33,6 +33,36 @@ test("it goes on after its connection broke, and answers what was said meanwhile
   await conversation.close();
 });
 
+for (const side of ["client", "server"] as const) {
+  test(`a text that the ${side} said last is answered once, by its own reply`, async (t) => {
+    const line = await new Line().open(t);
+    const { conversation, told } = await talk(line);
+    const hello = await conversation.sendText("Hello");
+    const swallowed = line.swallow(side);
+    const reply = conversation.sendText("Thank you");
+    await swallowed;
+    line.cut();
+    assert.equal(await reply, "You are welcome.");
+    assert.equal(await conversation.sendText("Hello"), hello);
+    assert.deepEqual(told, [hello, "You are welcome.", hello]);
+    await conversation.close();
+  });
+}
+
+test("two texts on their way are answered as if nothing had broken", async (t) => {
+  const line = await new Line().open(t);
+  const { conversation } = await talk(line);
+  const swallowed = line.swallow("client");
+  const first = conversation.sendText("Well");
+  const second = conversation.sendText("Thank you");
+  await swallowed;
+  line.cut();
+  await assert.rejects(first, { name: "InterruptedError" });
+  assert.match(await second, /Well\s+Thank you/);
+  assert.equal(await conversation.sendText("Thank you"), "You are welcome.");
+  await conversation.close();
+});
+
 test("it is told of what happened while it was away", async (t) => {
   const line = await new Line().open(t);
   const { conversation, told } = await talk(line);

@@ -8,7 +8,7 @@ import {
   InterruptedError,
   ToolFailure,
 } from "@ai-video-assistant/sdk";
-import { FakeServer, ids, next, settled } from "./fakesocket.ts";
+import { FakeServer, type FakeSocket, ids, next, settled } from "./fakesocket.ts";
 
 // --- beginning -----------------------------------------------------------------------------------
 test("it begins with the credential, the assistant and what it was told", async () => {
@@ -451,6 +451,77 @@ test("it goes on where the connection broke, and nothing is told or answered twi
   const again = server.nextSocket();
   server.socket.end(1001);
   assert.equal((await again).sent[0]?.["resume_token"], "token-2");
+});
+
+const resumed = (server: FakeServer, more: object): void =>
+  server.event("session.resumed", { missed: 0, resume_token: "t", resume_within_s: 60, ...more }, 1);
+
+const texts = (socket: FakeSocket): unknown[] =>
+  socket.sent.filter(({ type }) => type === "input.text").map(({ text }) => text);
+
+test("what the server has not received is said again, in order and before all else", async () => {
+  const server = new FakeServer();
+  const conversation = await server.connect();
+  await settled();
+  const replies = ["One", "Two"].map((text) => conversation.sendText(text));
+  const opening = server.nextSocket();
+  server.socket.end(1006);
+  conversation.sendAudio(new Uint8Array(640));
+  conversation.commit();
+  replies.push(conversation.sendText("Three"));
+  // In the same breath as it is back.
+  conversation.once("reconnected", () => replies.push(conversation.sendText("Four")));
+  const socket = await opening;
+  resumed(server, { received: 1 });
+  const [, ...said] = socket.sent.map(({ text, type }) => text ?? type);
+  assert.deepEqual(said, ["Two", "input.commit", "Three", "Four"]);
+  assert.equal(socket.heard.length, 1);
+  const another = server.nextSocket();
+  socket.end(1006);
+  // "Two" and the commit are the second and the third.
+  const last = await another;
+  resumed(server, { received: 3 });
+  assert.deepEqual(texts(last), ["Three", "Four"]);
+  for (const turn of [1, 2, 3, 4]) server.final(turn, `To ${turn}.`);
+  assert.deepEqual(await Promise.all(replies), ["To 1.", "To 2.", "To 3.", "To 4."]);
+});
+
+test("of what the server says it has, nothing is said again", async () => {
+  const server = new FakeServer();
+  const conversation = await server.connect();
+  await settled();
+  for (const text of ["One", "Two"]) conversation.sendText(text).catch(() => undefined);
+  server.event("heartbeat", { received: 2 });
+  conversation.sendText("Three").catch(() => undefined);
+  const opening = server.nextSocket();
+  server.socket.end(1006);
+  const socket = await opening;
+  resumed(server, { received: 2 });
+  assert.deepEqual(texts(socket), ["Three"]);
+  // From before the connection broke, and sent again.
+  server.event("heartbeat", { received: 1 });
+  const another = server.nextSocket();
+  socket.end(1006);
+  const last = await another;
+  resumed(server, { received: 3 });
+  assert.deepEqual(texts(last), []);
+});
+
+test("a torrent of messages is not kept for ever", async () => {
+  const server = new FakeServer();
+  const conversation = await server.connect();
+  await settled();
+  for (let at = 0; at < 1200; at += 1) conversation.cancel();
+  const opening = server.nextSocket();
+  server.socket.end(1006);
+  const socket = await opening;
+  resumed(server, { received: 0 });
+  assert.equal(socket.sent.length, 1 + 1000);
+  const another = server.nextSocket();
+  socket.end(1006);
+  const last = await another;
+  resumed(server, { received: 990 });
+  assert.equal(last.sent.length, 1 + 10);
 });
 
 test("sound that came before the connection broke is not heard twice", async () => {

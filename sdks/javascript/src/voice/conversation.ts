@@ -2,7 +2,6 @@
 import { AbortedError, TimeoutError, ValidationError } from "../errors.js";
 import { Devices, type AudioOptions, type MicrophoneOptions } from "./audio/devices.js";
 import type { PlaybackReport } from "./audio/player.js";
-import { Framer } from "./backlog.js";
 import { Emitter } from "./emitter.js";
 import { ConversationError, InterruptedError, closed } from "./errors.js";
 import type {
@@ -15,6 +14,7 @@ import type {
   ServerEvent,
   Source,
 } from "./events.js";
+import { Framer } from "./framer.js";
 import { Output, type SoundPosition } from "./output.js";
 import { BYTES_PER_SAMPLE, MAX_TEXT_LENGTH, type ClientMessage } from "./protocol.js";
 import { Replies, type Waiting } from "./replies.js";

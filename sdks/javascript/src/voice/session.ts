@@ -8,10 +8,10 @@ import {
   errorOfCode,
 } from "../errors.js";
 import { placeOf, unreachable } from "../unreachable.js";
-import { Backlog } from "./backlog.js";
 import { closed, errorOfClosing } from "./errors.js";
 import type { Closing, Reconnected, Reconnecting, ServerEvent } from "./events.js";
 import { Link, type WebSocketClass } from "./link.js";
+import { Outbox } from "./outbox.js";
 import type { SoundPosition } from "./output.js";
 import {
   AUDIO,
@@ -80,7 +80,7 @@ const BROKEN = 1011;
 export class Session {
   readonly #options: SessionOptions;
   readonly #listener: SessionListener;
-  readonly #backlog = new Backlog();
+  readonly #outbox = new Outbox();
   /** The socket of now; events of any other are late. */
   #link: Link | null = null;
   #attempt: Attempt | null = null;
@@ -124,19 +124,23 @@ export class Session {
     soon(() => this.#release());
   }
 
-  /** Sends, or keeps it until there is a connection again. */
+  /** Sends, now or when there is a connection again; what is lost with one, by the next. */
   send(message: ClientMessage): void {
-    if (!this.#sent(message)) this.#backlog.add(message);
+    if (!this.#isGoingOn) return;
+    this.#outbox.add(message);
+    this.#flush();
   }
 
-  /** Whole frames. */
+  /** Whole frames. What is lost with a connection is lost. */
   sendAudio(pcm: Uint8Array<ArrayBuffer>): void {
-    if (!this.#sent(pcm)) this.#backlog.addAudio(pcm);
+    if (!this.#isGoingOn) return;
+    this.#outbox.addAudio(pcm);
+    this.#flush();
   }
 
   /** Whether the message still waits for a connection. */
   isWaiting(message: ClientMessage): boolean {
-    return this.#backlog.has(message);
+    return this.#outbox.isWaiting(message);
   }
 
   /** Ends the session in order. */
@@ -212,6 +216,7 @@ export class Session {
     if (event.type === "error") this.#told = event;
     else if (!FAREWELL.test(event.type)) this.#told = null;
     if (event.type === "session.stopped") this.#stopReason = event.data["reason"] ?? "";
+    if (event.type === "heartbeat") this.#outbox.noteReceived(event.data["received"] ?? 0);
     this.#deliver(() => this.#listener.event(event));
     if (event.type === "session.stopped") this.#awaitClose();
   }
@@ -367,27 +372,28 @@ export class Session {
 
   #takeUp(answer: ServerEvent): void {
     this.#keepToken(answer);
-    const { missed, audio } = answer.data;
+    const { missed, received, audio } = answer.data;
     const sound = audio ? { ttsId: audio.tts_id, offsetMs: audio.offset_ms } : null;
+    this.#outbox.resume(received);
+    this.#flush();
     this.#listener.reconnected({ isFresh: false, missed }, sound);
-    this.#sendBacklog();
   }
 
   #beginAgain(answer: ServerEvent): void {
-    this.#backlog.keepTexts();
+    this.#outbox.restart();
     this.#listener.reconnected({ isFresh: true, missed: 0 }, null);
     this.#begin(answer);
-    this.#sendBacklog();
+    this.#flush();
   }
 
-  /** Whether it is on its way, or there is no way to come; a socket may close before it says so. */
-  #sent(message: ClientMessage | Uint8Array<ArrayBuffer>): boolean {
-    if (this.#state === "open") return this.#link?.send(message) ?? false;
-    return this.#state !== "lost";
+  /** Whether there is a connection, or another may come. */
+  get #isGoingOn(): boolean {
+    return this.#state === "open" || this.#state === "lost";
   }
 
-  #sendBacklog(): void {
-    for (const message of this.#backlog.empty()) this.#link?.send(message);
+  /** Sends what waits, as far as it goes: a socket may close before it says so. */
+  #flush(): void {
+    if (this.#state === "open") this.#outbox.give((item) => this.#link?.send(item) ?? false);
   }
 
   #giveUp(error: AssistantError, lost: { code: number; cause: AssistantError | null }): void {

@@ -25,6 +25,7 @@ from ai_video_assistant.voice.events import (
     AudioEnded,
     AudioStarted,
     Event,
+    Heartbeat,
     Problem,
     Reconnected,
     Reconnecting,
@@ -39,6 +40,7 @@ from ai_video_assistant.voice.events import (
 )
 from ai_video_assistant.voice.feed import Feed
 from ai_video_assistant.voice.options import Options
+from ai_video_assistant.voice.outbox import Outbox
 from ai_video_assistant.voice.protocol import (
     ABNORMAL,
     FRAME_BYTES,
@@ -67,6 +69,7 @@ _LAST_WORDS = (
     UnknownEvent,
 )
 F = TypeVar("F", bound=ToolFunction)
+Entered = TypeVar("Entered", SessionStarted, SessionResumed)
 
 
 class Conversation:
@@ -94,6 +97,7 @@ class Conversation:
         self._socket: Socket | None = None
         self._session: SessionStarted | SessionResumed | None = None
         self._last_seq = 0
+        self._outbox = Outbox()
         self._problem: Problem | None = None
         self._stopped: SessionStopped | None = None
         # Set while frames can be sent, and when the conversation is over; cleared in between.
@@ -248,11 +252,15 @@ class Conversation:
     async def _begin(self) -> Socket:
         """A new session. Raises ConversationError."""
         socket = await Socket.open(self._settings, self._options)
-        self._last_seq, self._stopped = 0, None
-        return await self._entered(socket, self._options.start_frame(), SessionStarted)
+        self._last_seq, self._stopped, self._outbox = 0, None, Outbox()
+        await self._entered(socket, self._options.start_frame(), SessionStarted)
+        return socket
 
     async def _resume(self, session: SessionStarted | SessionResumed) -> Socket:
-        """The same session over a new connection. Raises ConversationError."""
+        """The same session over a new connection, by which nothing that was said is lost.
+
+        Raises ConversationError.
+        """
         socket = await Socket.open(self._settings, self._options)
         frame = {
             "type": "session.resume",
@@ -260,12 +268,22 @@ class Conversation:
             "resume_token": session.resume_token,
             "last_seq": self._last_seq,
         }
-        return await self._entered(socket, frame, SessionResumed)
+        resumed = await self._entered(socket, frame, SessionResumed)
+        await self._repeat(socket, resumed.received)
+        return socket
+
+    async def _repeat(self, socket: Socket, received: int | None) -> None:
+        """Sends again what the server has not received; what does not leave, the next time."""
+        try:
+            for message in self._outbox.to_repeat(received):
+                await socket.send_json(message)
+        except SocketClosedError:
+            return
 
     async def _entered(
-        self, socket: Socket, frame: dict[str, Any], awaited: type[SessionStarted | SessionResumed]
-    ) -> Socket:
-        """The socket, when the server has answered the first frame as it should."""
+        self, socket: Socket, frame: dict[str, Any], awaited: type[Entered]
+    ) -> Entered:
+        """The answer to the first frame, if it is as it should be."""
         self._problem = None
         try:
             async with asyncio.timeout(self._options.connect_timeout_s):
@@ -287,7 +305,7 @@ class Conversation:
             raise
         self._session = event
         self._dispatch(event)
-        return socket
+        return event
 
     async def _run(self, socket: Socket) -> None:
         """Reads until the conversation is over, over as many connections as it takes."""
@@ -327,10 +345,6 @@ class Conversation:
         """A connection over which the conversation goes on. Raises ConversationError."""
         self._is_settled.clear()
         self._socket, session, policy = None, self._session, self._options.reconnect
-        on_the_way = "the connection broke while the text was on its way; it may not have arrived"
-        self._replies.lose_undelivered(
-            ConversationLostError(on_the_way, code="input.lost", is_retryable=True)
-        )
         if session is None or not policy.is_on:
             raise lost
         can_resume = session.resume_token is not None and self._stopped is None
@@ -394,27 +408,33 @@ class Conversation:
         while True:
             socket = await self._connected()
             try:
-                if isinstance(frame, bytes):
-                    await socket.send(frame)
-                else:
-                    await socket.send_json(frame)
+                await self._give(socket, frame)
             except SocketClosedError:
                 self._note_closed(socket)
             else:
                 return
 
+    async def _give(self, socket: Socket, frame: dict[str, Any] | bytes) -> None:
+        """Leaves the frame to the connection. Raises SocketClosedError where that is impossible."""
+        if isinstance(frame, bytes):
+            await socket.send(frame)
+            return
+        socket.check_open()
+        # Before anything is awaited: messages are kept in the order in which they leave.
+        self._outbox.add(frame)
+        await socket.send_json(frame)
+
     async def _asked(self, frame: dict[str, Any]) -> str:
         """Sends a text in the same way, and returns the reply."""
         while True:
             socket = await self._connected()
-            # From here on the text may arrive; before, no broken connection can lose it.
+            # From here on the text may arrive.
             with self._replies.expecting() as expected:
                 try:
-                    await socket.send_json(frame)
+                    await self._give(socket, frame)
                 except SocketClosedError:
                     expected.is_unsent = True
                 else:
-                    await socket.when_delivered(expected.note_delivery)
                     return await expected.future
             self._note_closed(socket)
 
@@ -460,6 +480,8 @@ class Conversation:
             case _ if not isinstance(event, _LAST_WORDS):
                 self._problem = None
         match event:
+            case Heartbeat(received=int(received)):
+                self._outbox.note_received(received)
             case SessionStopped():
                 self._stopped = event
             case AudioStarted():

@@ -30,10 +30,14 @@ class SessionStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionResumed(Event):
-    """The server goes on with the session; `missed` events come next."""
+    """The server goes on with the session; `missed` events come next.
+
+    Of this side's messages it has `received` so many, over all connections.
+    """
 
     session_id: str
     missed: int = 0
+    received: int | None = None
     resume_token: str | None = field(default=None, repr=False)
     resume_within_s: float = 0.0
     tts_id: str = ""
@@ -56,7 +60,9 @@ class SessionStopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat(Event):
-    """The server lives."""
+    """The server lives. It has `received` so many messages of this side, if it may be resumed."""
+
+    received: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,13 +35,8 @@ class Expected:
     floor: int
     future: asyncio.Future[str]
     turn: int | None = None
-    # Whether the text certainly reached the server, or certainly did not leave.
-    is_delivered: bool = False
+    # Whether the text certainly did not leave.
     is_unsent: bool = False
-
-    def note_delivery(self) -> None:
-        """The text has reached the server."""
-        self.is_delivered = True
 
 
 class Replies:
@@ -103,12 +98,6 @@ class Replies:
         """None of them will come."""
         for expected in [*self._expected]:
             self._settle(expected, error)
-
-    def lose_undelivered(self, error: ConversationError) -> None:
-        """The connection broke: of texts on their way nobody knows whether they arrived."""
-        for expected in [*self._expected]:
-            if expected.turn is None and not expected.is_delivered:
-                self._settle(expected, error)
 
     def _claim(self, turn: int) -> None:
         """Gives the turn to the oldest text without one that it may answer."""

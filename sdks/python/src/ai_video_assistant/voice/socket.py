@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,33 +78,24 @@ class Socket:
             raise ProtocolError(str(error), code="connection.handshake") from error
         return cls(connection)
 
-    async def send(self, frame: str | bytes) -> bool:
-        """Sends a frame; False if it broke while it was sent, and nobody knows if it arrived.
-
-        Raises SocketClosedError where it certainly was not sent.
-        """
+    def check_open(self) -> None:
+        """Raises SocketClosedError if nothing can be sent."""
         if self._connection.state is not State.OPEN:
             raise SocketClosedError(self._how_closed())
-        try:
+
+    async def send(self, frame: str | bytes) -> None:
+        """Sends a frame; if the socket breaks meanwhile, nobody knows whether it arrived.
+
+        It is on its way before anything is awaited: frames keep their order, and giving up the
+        waiting takes none back. Raises SocketClosedError where it certainly was not sent.
+        """
+        self.check_open()
+        with suppress(ConnectionClosed):
             await self._connection.send(frame)
-        except ConnectionClosed:
-            return False
-        return True
 
-    async def send_json(self, message: dict[str, Any]) -> bool:
+    async def send_json(self, message: dict[str, Any]) -> None:
         """The same with a message."""
-        return await self.send(json.dumps(message, ensure_ascii=False))
-
-    async def when_delivered(self, note: Callable[[], None]) -> None:
-        """Calls `note` as soon as all that was sent has certainly reached the other side."""
-        try:
-            pong = await self._connection.ping()
-        except ConnectionClosed:
-            return
-        # A pong answers a ping, and whatever was sent before it came before it.
-        asyncio.ensure_future(pong).add_done_callback(
-            lambda done: note() if not done.cancelled() and done.exception() is None else None
-        )
+        await self.send(json.dumps(message, ensure_ascii=False))
 
     async def receive(self) -> str | bytes:
         """The next frame. Raises SocketClosedError."""
