@@ -115,8 +115,9 @@ def test_a_part_that_is_killed_comes_back(product: Product, words: tuple[str, ..
     assert eventually(is_back), product.said()
     assert "killed by SIGKILL" in product.said()
     key = {"X-Api-Key": product.login()["API key"]}
+    # A pool that met no database waits for some seconds before it tries again.
     assert eventually(
-        lambda: httpx.get(f"{product.url()}/api/v1/assistants", headers=key).is_success
+        lambda: httpx.get(f"{product.url()}/api/v1/assistants", headers=key, timeout=30).is_success
     )
 
 
