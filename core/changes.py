@@ -95,8 +95,19 @@ class Listener:
         while True:
             async for word in connection.notifies(timeout=_ASK_EVERY_S):
                 self._pass_on(word.payload)
+            await self._ask(connection)
+
+    async def _ask(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        # To give up takes psycopg ten seconds more, in which it asks the server to stop.
+        silence = asyncio.get_running_loop().call_later(_ANSWER_TIMEOUT_S, self._note_silence)
+        try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 await connection.execute("SELECT 1")
+        finally:
+            silence.cancel()
+
+    def _note_silence(self) -> None:
+        self.is_listening = False
 
     def _pass_on(self, payload: str) -> None:
         topic, _colon, what = payload.partition(":")

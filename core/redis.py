@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -19,8 +20,12 @@ CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
 # Of a loop. A burst waits its turn for one of these: to connect costs far more than to ask.
 MOST_CONNECTIONS = 32
+# What a request waits at most for an answer that it can do without.
+PROMPT_S = 0.5
+_LOOK_EVERY_S = 0.25
 _LOG_AGAIN_AFTER_S = 60.0
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 AsyncRedis = redis.asyncio.Redis
@@ -79,6 +84,62 @@ def redis_sync() -> redis.Redis:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
     )
+
+
+class _Presence:
+    """Whether Redis answers, as one event loop knows it."""
+
+    def __init__(self) -> None:
+        self._looking: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        if self._looking is not None:
+            raise redis.exceptions.ConnectionError("Redis is away")
+        try:
+            async with asyncio.timeout(PROMPT_S):
+                return await question()
+        except TimeoutError:
+            self._look()
+            raise redis.exceptions.TimeoutError("Redis did not answer promptly") from None
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            self._look()
+            raise
+
+    def _look(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._until_back())
+
+    async def _until_back(self) -> None:
+        client: Any = redis_async()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await client.ping()
+            except (redis.exceptions.RedisError, OSError):
+                continue
+            self._looking = None
+            return
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+
+async def _close_presence(presence: _Presence) -> None:
+    await presence.close()
+
+
+_PRESENCES = PerLoop(_Presence, _close_presence)
+
+
+async def promptly(question: Callable[[], Awaitable[T]]) -> T:
+    """What Redis answers, for work that goes on without it.
+
+    Raises RedisError after `PROMPT_S` at the latest, and at once while Redis is known to be away:
+    whether it is back is looked at in the background, at nobody's expense.
+    """
+    return await _PRESENCES.get().ask(question)
 
 
 class Outage:

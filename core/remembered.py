@@ -2,7 +2,7 @@
 
 While word of changes comes (`core.changes`), a value holds until word takes it away or casts doubt
 on it. Without word it holds for `FRESH_S`. While the database is away altogether, what is known is
-given on: one reader a second looks whether it is back, and the others do not wait.
+given on: once a second it is looked whether it is back, and nobody waits for that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ V = TypeVar("V")
 FRESH_S = 2.0
 # A database that does not answer within this is taken for away, where a value is known.
 _PATIENCE_S = 0.5
+# How long whoever asks for what is not known waits at most.
+_LONGEST_WAIT_S = 5.0
 _REST_S = 1.0
+# What is not known is asked for no more often at once, while the database is away.
+_MOST_WAITING = 100
 
 
 @dataclasses.dataclass(slots=True)
@@ -92,7 +96,7 @@ class Remembered(Generic[K, V]):
         known = self._known.get(key)
         if known and self._is_away:
             self._away_until = time.monotonic() + _REST_S
-        outcome = await self._outcome(key, patience_s=_PATIENCE_S if known else None)
+        outcome = await self._outcome(key, patience_s=self._patience_s(is_known=known is not None))
         if isinstance(outcome, _Held):
             return outcome.value
         if isinstance(outcome, AppError):
@@ -128,10 +132,17 @@ class Remembered(Generic[K, V]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _outcome(self, key: K, *, patience_s: float | None) -> _Held[V] | Exception:
+    def _patience_s(self, *, is_known: bool) -> float:
+        if is_known:
+            return 0.0 if self._is_away else _PATIENCE_S
+        return _PATIENCE_S if self._is_away else _LONGEST_WAIT_S
+
+    async def _outcome(self, key: K, *, patience_s: float) -> _Held[V] | Exception:
         """What reading gave, once for all who ask at the same time; errors are returned."""
         task = self._reading.get(key)
         if task is None:
+            if self._is_away and len(self._reading) >= _MOST_WAITING:
+                return TimeoutError()
             task = asyncio.get_running_loop().create_task(self._read_now(key))
             self._reading[key] = task
         await asyncio.wait((task,), timeout=patience_s)

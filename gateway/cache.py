@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import msgspec
 import redis.exceptions
 
 from accounts.keyring import KeyRecord
-from core.redis import Outage, redis_async
+from core.redis import Outage, promptly, redis_async
 from gateway import metrics
 from gateway.exchange import Exchange
 from gateway.types import Endpoint, PublicModel
@@ -31,11 +30,8 @@ _outage = Outage("answers of the gateway are not kept until it is back")
 MAX_BYTES = 2**20
 HEADER = b"x-cache"
 _PREFIX = "gateway:answer:"
-_SKIP_AFTER_FAILURE_S = 5.0
 # How an answer is sent, and who asks for whom: none of it changes what is answered.
 _BESIDE_THE_POINT = ("model", "stream", "stream_options", "user", "metadata")
-
-_skip_until = 0.0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -87,30 +83,23 @@ async def find(place: Place, exchange: Exchange) -> bytes | None:
 
 
 async def _read(place: Place) -> bytes | None:
-    if time.monotonic() < _skip_until:
-        return None
     try:
-        text = await redis_async().get(place.name)
-    except (redis.exceptions.RedisError, OSError) as error:
-        _is_away(error)
+        text = await promptly(lambda: redis_async().get(place.name))
+    except redis.exceptions.RedisError as error:
+        _outage.report(error)
         return None
     return None if text is None else str(text).encode()
 
 
 async def keep(place: Place, answer: bytes) -> None:
     """Keeps a whole, good answer."""
-    if len(answer) > MAX_BYTES or time.monotonic() < _skip_until:
+    if len(answer) > MAX_BYTES:
         return
     try:
-        await redis_async().set(place.name, answer.decode(), ex=place.keep_s)
+        text = answer.decode()
+        await promptly(lambda: redis_async().set(place.name, text, ex=place.keep_s))
     except UnicodeDecodeError:
         # No JSON, whatever the upstream says.
         return
-    except (redis.exceptions.RedisError, OSError) as error:
-        _is_away(error)
-
-
-def _is_away(error: Exception) -> None:
-    global _skip_until
-    _skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
-    _outage.report(error)
+    except redis.exceptions.RedisError as error:
+        _outage.report(error)

@@ -4,7 +4,8 @@ Requests are counted in one exact window for all processes (`core.window`). A pr
 ahead for what a busy key needs within a moment, so that most requests wait for no answer of Redis;
 what it does not use within a second it gives back. A key of less than 400 a minute takes them one
 by one. Tokens are counted when they are known: the requests in flight may overrun a limit. Without
-Redis nothing is refused by the minute; the log says so.
+Redis nothing is refused by the minute; without the database, what is known of budgets holds on.
+Nobody waits for either for long, and the log says so.
 """
 
 from __future__ import annotations
@@ -18,17 +19,15 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import redis.exceptions
-from django.db import DatabaseError, InterfaceError
 from django.utils.translation import gettext as _
 
 from accounts.keyring import KeyRecord
 from core import window
-from core.db import in_db
 from core.errors import RateLimited
 from core.loops import PerLoop
-from core.redis import Outage
+from core.redis import Outage, promptly
 from core.window import Grant, Returned
-from gateway.budgets import Month, Spent, has_budget, spent_this_month
+from gateway.budgets import Month, Months, Spent, has_budget
 
 logger = logging.getLogger(__name__)
 _outage = Outage("requests on the gateway are not limited until it is back")
@@ -39,7 +38,6 @@ LEASE_S = 1
 _AHEAD_S, _MOST_OF_LIMIT = 0.2, 1 / 200
 # A key that was refused is not asked about again within this.
 _REFUSED_FOR_S = 0.1
-_SKIP_AFTER_FAILURE_S = 5.0
 _TICK_S = 0.25
 _BUDGETS_EVERY_S = 1.0
 # What is known of tokens and budgets is too old to admit by after this.
@@ -89,7 +87,7 @@ class Quotas:
 
     def __init__(self) -> None:
         self._accounts: dict[int, _Account] = {}
-        self._skip_until = 0.0
+        self._months = Months()
         self._budgets_at = 0.0
         self._ticking = asyncio.get_running_loop().create_task(self._tick_for_ever())
 
@@ -143,6 +141,7 @@ class Quotas:
         """Ends what goes on in the background. Permits in hand are lost for the minute."""
         self._ticking.cancel()
         await asyncio.gather(self._ticking, return_exceptions=True)
+        await self._months.close()
 
     def _account(self, record: KeyRecord) -> _Account:
         now = time.monotonic()
@@ -162,21 +161,21 @@ class Quotas:
         now = time.monotonic()
         if now < account.refused_until:
             raise _too_many_requests(account, now)
-        if now < self._skip_until:
-            return Admission(account.limit, account.limit, 0)
         wanted = _wanted(account, now)
         unused = Returned(account.permits, account.second)
         account.permits = 0
         try:
-            grant = await window.take(
-                f"gateway:requests:{record.key_id}",
-                account.limit,
-                wanted=wanted,
-                hold_s=LEASE_S,
-                returned=unused,
+            grant = await promptly(
+                lambda: window.take(
+                    f"gateway:requests:{record.key_id}",
+                    account.limit,
+                    wanted=wanted,
+                    hold_s=LEASE_S,
+                    returned=unused,
+                )
             )
         except redis.exceptions.RedisError as error:
-            self._skip(error)
+            _outage.report(error)
             return Admission(account.limit, account.limit, 0)
         _take_over(account, grant, now)
         if not grant.granted:
@@ -185,28 +184,23 @@ class Quotas:
             raise _too_many_requests(account, now)
         return _admitted(account, now)
 
-    def _skip(self, error: redis.exceptions.RedisError) -> None:
-        """While Redis is away, not every request waits for its time-out."""
-        self._skip_until = time.monotonic() + _SKIP_AFTER_FAILURE_S
-        _outage.report(error)
-
     async def _give_back(self, key_id: int, account: _Account) -> None:
         unused, account.permits = Returned(account.permits, account.second), 0
         name = f"gateway:requests:{key_id}"
-        await window.take(name, account.limit, wanted=0, returned=unused)
+        await promptly(lambda: window.take(name, account.limit, wanted=0, returned=unused))
 
     # --- Tokens and budgets --------------------------------------------------------------------
 
     async def _check_tokens(self, account: _Account, record: KeyRecord) -> None:
         now = time.monotonic()
-        if account.token_limit is None or now < self._skip_until or _has_tokens(account, now):
+        if account.token_limit is None or _has_tokens(account, now):
             return
         is_refusal_known = account.tokens_free_at > now
         if not is_refusal_known or now - account.counted_at >= _REFUSED_FOR_S:
             try:
                 await self._count_tokens(record.key_id, account, account.token_limit)
             except redis.exceptions.RedisError as error:
-                self._skip(error)
+                _outage.report(error)
                 return
         if account.tokens_left <= 0:
             raise _too_many_tokens(account, time.monotonic())
@@ -215,7 +209,7 @@ class Quotas:
         now = time.monotonic()
         untold, account.untold = account.untold, 0
         try:
-            grant = await window.count(f"gateway:tokens:{key_id}", limit, untold)
+            grant = await promptly(lambda: window.count(f"gateway:tokens:{key_id}", limit, untold))
         except BaseException:
             account.untold += untold
             raise
@@ -229,21 +223,8 @@ class Quotas:
         if month is None:
             return
         if not _is_known(month, time.monotonic()):
-            await self._read_months({record.key_id: month})
+            await self._months.learn(record.key_id, month)
         month.check(record)
-
-    async def _read_months(self, months: dict[int, Month]) -> None:
-        """Asks the database what the keys took. Without it, what is known holds."""
-        asked_at = time.monotonic()
-        try:
-            spent = await in_db(spent_this_month, tuple(months))
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("Budgets of %d keys cannot be read: %r", len(months), error)
-            for month in months.values():
-                month.read_at = asked_at
-            return
-        for key_id, month in months.items():
-            month.read(spent[key_id], asked_at)
 
     # --- In the background ---------------------------------------------------------------------
 
@@ -252,25 +233,25 @@ class Quotas:
             await asyncio.sleep(_TICK_S)
             try:
                 await self._tick(time.monotonic())
-            except redis.exceptions.RedisError as error:
-                self._skip(error)
             except Exception:
                 # The outer edge of a loop that must not end: limits would never be renewed again.
                 logger.exception("What keys may still ask could not be brought up to date")
 
     async def _tick(self, now: float) -> None:
-        if now >= self._skip_until:
-            for key_id, account in list(self._accounts.items()):
-                await self._tell_others(key_id, account, now)
         if now - self._budgets_at >= _BUDGETS_EVERY_S:
             self._budgets_at = now
-            active = {
-                key_id: account.month
-                for key_id, account in self._accounts.items()
-                if account.month is not None and now - account.used_at < _ACTIVE_FOR_S
-            }
-            if active:
-                await self._read_months(active)
+            self._months.renew(
+                {
+                    key_id: account.month
+                    for key_id, account in self._accounts.items()
+                    if account.month is not None and now - account.used_at < _ACTIVE_FOR_S
+                }
+            )
+        try:
+            for key_id, account in list(self._accounts.items()):
+                await self._tell_others(key_id, account, now)
+        except redis.exceptions.RedisError as error:
+            _outage.report(error)
         for key_id, account in list(self._accounts.items()):
             if now - account.used_at > _FORGOTTEN_AFTER_S and not account.waiting:
                 del self._accounts[key_id]

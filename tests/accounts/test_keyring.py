@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import keyring
 from accounts.keyring import KeyRecord, cached_key, key_for
-from accounts.models import ApiKey, User, hash_key
+from accounts.models import KEY_PREFIX, ApiKey, User, hash_key
 from core import changes, remembered
 from core.db import in_db
 from core.errors import CredentialUnusable, Unauthenticated, Unavailable
@@ -280,4 +280,34 @@ async def test_a_database_that_says_nothing_does_not_hold_up_known_keys(
     monkeypatch.setattr(remembered, "in_db", silent)
     assert await key_for(credential) == record
     assert cached_key(credential) == record
+    # One waited to find that out; from now on nobody does.
+    monkeypatch.setattr(remembered, "_PATIENCE_S", 3600)
+    monkeypatch.setattr(remembered, "_REST_S", 0)
+    async with asyncio.timeout(10):
+        for _number in range(3):
+            assert await key_for(credential) == record
+    answer.set()
+
+
+async def test_a_database_that_says_nothing_is_asked_for_so_many_unknown_keys_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credential = await in_db(lambda: make_key(make_user("alice")))
+    record = await warmed(credential)
+    answer, asked = asyncio.Event(), 0
+
+    async def silent(*_arguments: object) -> KeyRecord:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return record
+
+    monkeypatch.setattr(remembered, "in_db", silent)
+    monkeypatch.setattr(remembered, "_LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(remembered, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(remembered, "_MOST_WAITING", 3)
+    for number in range(6):
+        with pytest.raises(Unavailable):
+            await key_for(f"{KEY_PREFIX}{number:040}")
+    assert asked == 3
     answer.set()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from django.db import connection, transaction
@@ -146,6 +147,26 @@ async def test_it_comes_back_after_postgres_was_killed(
     async with await psycopg.AsyncConnection.connect(**server.parameters) as other:
         await other.execute("NOTIFY changes, 'fruit:late'")
     await until(lambda: fruit.words == ["late"])
+
+
+@pytest.mark.processes
+async def test_it_knows_soon_that_postgres_says_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_parameters", lambda: server.parameters)
+    fruit = Heard("fruit")
+    await until(changes.is_listening)
+    main = psutil.Process(server.process.pid)
+    silent = [main, *main.children(recursive=True)]
+    for each in silent:
+        each.suspend()
+    try:
+        # Sooner than its connection is given up.
+        await until(lambda: not changes.is_listening())
+    finally:
+        for each in silent:
+            each.resume()
+    await until(lambda: fruit.gaps == 2, within_s=60)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -249,3 +249,50 @@ async def test_a_raised_budget_holds_at_once() -> None:
     with pytest.raises(RateLimited):
         await enter(ours, record(key_id=row.pk, monthly_token_budget=1000))
     await enter(ours, record(key_id=row.pk, monthly_token_budget=1001))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_database_that_says_nothing_holds_up_no_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = await in_db(make_row)
+    await in_db(lambda: use(row.pk, tokens=900))
+    key = record(key_id=row.pk, monthly_token_budget=1000, requests_per_minute=100_000)
+    ours = quotas.quotas()
+    await enter(ours, key)
+    is_back, asked = asyncio.Event(), 0
+
+    async def silent(*_arguments: object) -> dict[int, budgets.Spent]:
+        nonlocal asked
+        asked += 1
+        await is_back.wait()
+        return {row.pk: budgets.Spent(0)}
+
+    monkeypatch.setattr(budgets, "in_db", silent)
+    monkeypatch.setattr(quotas, "_STALE_AFTER_S", 0.0)
+    async with asyncio.timeout(10):
+        for _number in range(20):
+            await enter(ours, key)
+    assert asked == 1
+    # What is known holds on, and what is told meanwhile counts.
+    ours.spend(key, 100, Decimal(0))
+    with pytest.raises(RateLimited):
+        await enter(ours, key)
+    # What was told lately may not be written, and counts on; what it had before is no more.
+    is_back.set()
+    month = ours._accounts[row.pk].month
+    assert month is not None
+    await until(lambda: month.tokens == 100)
+
+
+async def test_a_month_is_known_at_once_however_much_was_told() -> None:
+    month = budgets.Month()
+    for number in range(10_000):
+        month.tell(budgets.Spent(2, Decimal("0.5")), number / 1000)
+    assert (month.tokens, month.cost) == (20_000, Decimal(5_000))
+    assert len(month._told) <= 10 / budgets._STEP_S
+    # What was told until 5 s is in what the database says, as the database was asked long after.
+    month.read(budgets.Spent(10_000, Decimal(2_500)), 5 + budgets.WRITTEN_AFTER_S + budgets._STEP_S)
+    assert (month.tokens, month.cost) == (20_000, Decimal(5_000))
+    month.read(budgets.Spent(20_000, Decimal(5_000)), 100)
+    assert (month.tokens, month.cost) == (20_000, Decimal(5_000))
