@@ -527,8 +527,10 @@ class _Pings:
         loop = asyncio.get_running_loop()
         left_s = self._last + PING_EVERY_S - loop.time()
         if left_s <= 0:
-            # Whoever writes the answer waits for the model meanwhile: the two cannot mix.
-            self._sending = loop.create_task(self._exchange.write(self._encoder.ping()))
+            # Whoever writes the answer waits for the model meanwhile: the two cannot mix. A client
+            # that has not taken the last one needs no more of them.
+            if self._sending is None or self._sending.done():
+                self._sending = loop.create_task(self._exchange.write(self._encoder.ping()))
             left_s = PING_EVERY_S
             self._last = loop.time()
         self._arm(left_s)

@@ -35,9 +35,9 @@ async def answer(request: GatedRequest) -> None:
             answered = await _fresh(request, model, asked, body)
         else:
             answered, request.usage = kept, Usage()
-    request.first_byte()
-    request.close()
-    await request.exchange.json(answered)
+        request.first_byte()
+        request.close()
+        await request.exchange.json(answered)
 
 
 async def _fresh(

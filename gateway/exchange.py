@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -21,6 +22,7 @@ from core.families import Gateway
 from core.ids import prefixed_id
 from core.languages import asked_language
 
+logger = logging.getLogger(__name__)
 Headers = Iterable[tuple[bytes, bytes]]
 # An error as an event of the stream, in the client's dialect.
 ErrorEvent = Callable[[AppError], bytes]
@@ -34,6 +36,11 @@ _SMALL_BYTES = 64 * 1024
 # When a client has waited so long, somebody looks whether it is still there. Sooner would cost
 # every short request a task.
 _WATCH_AFTER_S = 0.05
+# A client that takes nothing is looked at this often, and given up the second time: after a minute
+# at least, and two at most.
+_STALLED_AFTER_S = 60.0
+# Of a whole answer that is written at once; the next is written when this is about to be taken.
+_PIECE_BYTES = 256 * 1024
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -74,6 +81,10 @@ class BytesInFlight:
             )
         self.taken += size
 
+    def count(self, size: int) -> None:
+        """Takes what is there already. While that is too much, nothing large is let in."""
+        self.taken += size
+
     def give_back(self, size: int) -> None:
         self.taken -= size
 
@@ -90,7 +101,7 @@ class Exchange:
 
     __slots__ = (
         "_error_event", "_held", "_receive", "_send", "answered", "extra", "headers", "is_gone",
-        "method", "path", "request_id", "started",
+        "method", "path", "pieces_begun", "pieces_done", "request_id", "started",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +119,8 @@ class Exchange:
         self._send: Any = send
         self._held = 0
         self._error_event: ErrorEvent | None = None
+        # Of the answer. While they differ, the client has to take something first.
+        self.pieces_begun = self.pieces_done = 0
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
@@ -138,6 +151,9 @@ class Exchange:
         event = await self._receive()
         if event["type"] == "http.disconnect":
             raise ClientGone
+        if _in_flight.taken > _in_flight.limit:
+            # Answers that nobody takes can be of small requests.
+            _in_flight.take(0)
         first: bytes = event.get("body", b"")
         if not event.get("more_body", False):
             if len(first) > _SMALL_BYTES:
@@ -202,14 +218,24 @@ class Exchange:
 
     async def json(self, body: bytes, *, status: int = 200, headers: Headers = ()) -> None:
         """Sends a whole answer."""
+        size = len(body)
+        if size > _PIECE_BYTES:
+            _in_flight.count(size)
+            self._held += size
         await self._start(
             status,
             [
                 (b"content-type", JSON),
-                (b"content-length", str(len(body)).encode()),
+                (b"content-length", str(size).encode()),
                 *headers,
             ],
         )
+        if size > _PIECE_BYTES:
+            rest = memoryview(body)
+            while len(rest) > _PIECE_BYTES:
+                await self.write(bytes(rest[:_PIECE_BYTES]))
+                rest = rest[_PIECE_BYTES:]
+            body = bytes(rest)
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin_stream(self, error_event: ErrorEvent) -> None:
@@ -227,7 +253,9 @@ class Exchange:
 
     async def write(self, piece: bytes) -> None:
         """Sends a piece of the stream; waits while the client reads slower than it is told."""
+        self.pieces_begun += 1
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self.pieces_done += 1
 
     async def end_stream(self) -> None:
         self._error_event = None
@@ -279,7 +307,8 @@ class Exchange:
 
 
 class _Watch:
-    """Cancels the task that answers when the client leaves, or the process is about to stop.
+    """Cancels the task that answers when the client leaves or takes nothing of its answer any more,
+    or the process is about to stop.
 
     Every request enters one: as a generator it would take three times as long. Answers that have
     begun see to the end of the process themselves.
@@ -287,7 +316,7 @@ class _Watch:
 
     __slots__ = (
         "_exchange", "_handle", "_has_cancelled", "_is_stopping", "_loop", "_owner", "_receive",
-        "_task", "_told",
+        "_seen_done", "_task", "_told",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Any) -> None:
@@ -324,6 +353,17 @@ class _Watch:
         self._told = ExitStack()
         self._told.enter_context(leaving.told(self._stop))
         self._task = self._loop.create_task(self._until_gone())
+        self._seen_done = -1
+        self._handle = self._loop.call_later(_STALLED_AFTER_S, self._look_at_pieces)
+
+    def _look_at_pieces(self) -> None:
+        begun, done = self._exchange.pieces_begun, self._exchange.pieces_done
+        if begun != done == self._seen_done:
+            logger.info("the client of %s takes nothing any more", self._exchange.request_id)
+            self._give_up()
+            return
+        self._seen_done = done
+        self._handle = self._loop.call_later(_STALLED_AFTER_S, self._look_at_pieces)
 
     def _stop(self) -> None:
         if not (self._exchange.answered or self._has_cancelled):
@@ -333,6 +373,9 @@ class _Watch:
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._exchange.is_gone = True
         if not self._has_cancelled:
             self._has_cancelled = True

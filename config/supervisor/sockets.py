@@ -16,6 +16,9 @@ from config.supervisor.errors import StartError
 
 # Where a web process finds the inherited sockets' numbers.
 DESCRIPTORS_VARIABLE = "SUPERVISOR_SOCKET_FDS"
+# A connection of which nothing is taken for so long is ended by the kernel, where it knows how to:
+# what waits to be sent on it would be kept for ever, as nobody closes a connection before that.
+UNTAKEN_FOR_S = 60.0
 
 
 def bind(host: str, ports: Sequence[int], *, patience_s: float = 0) -> list[socket.socket]:
@@ -63,6 +66,10 @@ def _reserve(
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(address)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Connections that are accepted have it from here.
+            limit_ms = int(UNTAKEN_FOR_S * 1000)
+            reserved.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
         # Sockets that are bound and do not listen could share a port, unless one of them objects.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import select
 import socket
 from collections.abc import Iterator
 
@@ -67,3 +70,22 @@ def test_connections_that_still_die_do_not_keep_a_port(reserved: socket.socket) 
         sockets.let_listen([again])
         again.listen(5)
         _connect(again).close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel keeps them")
+def test_a_connection_of_which_nothing_is_taken_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "UNTAKEN_FOR_S", 0.5)
+    (listening,) = sockets.bind(HOST, [free_port()])
+    sockets.let_listen([listening])
+    listening.listen(5)
+    with listening, _connect(listening):
+        accepted, _address = listening.accept()
+        with accepted:
+            accepted.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while accepted.send(bytes(2**20)):
+                    pass
+            watched = select.poll()
+            watched.register(accepted, select.POLLERR)
+            assert watched.poll(30_000)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT
