@@ -100,6 +100,12 @@ _limited = Counter(
     ["limit"],
     registry=_registry,
 )
+_refused = Counter(
+    "gateway_refused_requests",
+    "Requests that were refused before their body was read, and are not among those let in.",
+    ["status"],
+    registry=_registry,
+)
 
 
 class _Observed:
@@ -222,6 +228,11 @@ def looked_up(*, is_hit: bool) -> None:
 def limited(code: str) -> None:
     """A key was refused; `code` is that of the error, which tells a budget from a rate."""
     tally().count(_limited, "budget" if code == BUDGET_EXCEEDED else "rate")
+
+
+def refused(status: int) -> None:
+    """A request was not let in: for its path, method, size, key or limits."""
+    tally().count(_refused, str(status))
 
 
 def exposition() -> bytes:

@@ -17,6 +17,7 @@ from accounts.keyring import KeyRecord, cached_key, key_for
 from accounts.models import Scope
 from accounts.principals import credential_in, no_credential
 from core.errors import AppError, MethodNotAllowed, RateLimited, RouteNotFound
+from core.families import Gateway
 from gateway import catalogue, chat, counting, embeddings, metrics
 from gateway.dialects.table import CHAT_COMPLETIONS, MESSAGES
 from gateway.exchange import ClientGone, Exchange, Stopping, restarting
@@ -87,10 +88,26 @@ def _unexpected() -> AppError:
 
 async def _answer(exchange: Exchange) -> None:
     exchange.speak()
-    path = exchange.path.rstrip("/")
     if exchange.method == "OPTIONS":
         await _preflight(exchange)
         return
+    try:
+        path, post = _aim(exchange)
+        record = await _key(exchange)
+        await _admit(exchange, record)
+    except AppError as error:
+        metrics.refused(Gateway.status(error))
+        raise
+    if post is None:
+        await catalogue.answer(exchange, record, path.removeprefix(_MODEL))
+        return
+    endpoint, answer = post
+    await counted(GatedRequest.of(exchange, record, endpoint), answer)
+
+
+def _aim(exchange: Exchange) -> tuple[str, tuple[Endpoint, Answer] | None]:
+    """What is asked for, without a slash at its end; None: of the list of models."""
+    path = exchange.path.rstrip("/")
     post = POSTS.get(path)
     is_list = path == "/v1/models" or path.startswith(_MODEL)
     if post is None and not is_list:
@@ -99,13 +116,7 @@ async def _answer(exchange: Exchange) -> None:
         exchange.extra.append((b"allow", b"GET" if is_list else b"POST"))
         raise MethodNotAllowed(_("This path does not take that method."))
     exchange.check_size()
-    record = await _key(exchange)
-    await _admit(exchange, record)
-    if post is None:
-        await catalogue.answer(exchange, record, path.removeprefix(_MODEL))
-        return
-    endpoint, answer = post
-    await counted(GatedRequest.of(exchange, record, endpoint), answer)
+    return path, post
 
 
 async def counted(request: GatedRequest, answer: Answer) -> None:

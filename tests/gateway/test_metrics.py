@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
 from core.db import in_db
-from gateway import metrics
+from gateway import exchange, metrics
 from gateway.types import Metered
 from providers.fakes import FakeUpstream, Step
 from providers.models import Llm
@@ -94,6 +94,39 @@ async def test_it_counts_failing_upstreams_and_limited_keys(
     while (await client.post("chat/completions", json=body)).status_code != 429:
         pass
     assert counted.of("gateway_limited_requests_total", limit="rate") == 1
+
+
+async def test_it_counts_who_is_not_let_in(
+    client: httpx.AsyncClient, openai_model: str, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Difference()
+    body = {"model": openai_model, **HELLO}
+    stranger = {"Authorization": "Bearer sk-gw-unknown"}
+
+    async def status(path: str, **more: Any) -> int:
+        return (await client.post(path, **{"json": body, **more})).status_code
+
+    assert await status("chat/completions", headers=stranger) == 401
+    assert await status("chat/nonsense") == 404
+    assert await status("models") == 405
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "MAX_BODY_BYTES", 10)
+        assert await status("messages") == 413
+    for refused in (401, 404, 405, 413):
+        assert counted.of("gateway_refused_requests_total", status=str(refused)) == 1
+    # Who was let in is counted with the others, also where there is no model yet.
+    assert await status("messages", json=None, content="{") == 400
+    labels = {"endpoint": "messages", "model": "unknown", "status": "4xx"}
+    assert counted.of("gateway_requests_total", **labels) == 1
+    assert counted.of("gateway_refused_requests_total", status="400") == 0
+    await change_key(alice, scopes=["manage"])
+    while await status("messages") != 403:
+        pass
+    assert counted.of("gateway_refused_requests_total", status="403") == 1
+    await change_key(alice, scopes=["gateway"], requests_per_minute=1)
+    while await status("messages") != 429:
+        pass
+    assert counted.of("gateway_refused_requests_total", status="429") == 1
 
 
 def test_it_bounds_its_labels(monkeypatch: pytest.MonkeyPatch) -> None:
