@@ -3,8 +3,9 @@
 Only what does not change from one time to the next: embeddings, and whole answers of chat to which
 temperature 0 was asked for by name. Streams are never kept. What is the same request is decided by
 its JSON, not by its bytes; an answer belongs to the upstreams that the model led to, and to how
-they were asked, so that a change of the model's routes or rows ends it. Without Redis nothing is
-found and nothing is kept.
+they were asked, so that a change of the model's routes or rows ends it. All that is kept has a
+bound: beyond it, what would end soonest goes first. Without Redis nothing is found and nothing is
+kept.
 """
 
 from __future__ import annotations
@@ -28,8 +29,45 @@ _outage = Outage("answers of the gateway are not kept until it is back")
 
 # Of a request that is looked up, and of an answer that is kept.
 MAX_BYTES = 2**20
+# Of all answers that are kept, in Redis, where queues and limits live that may never go.
+MOST_BYTES = 128 * 2**20
+# What Redis needs for each beside its text.
+_BYTES_BESIDE = 512
 HEADER = b"x-cache"
 _PREFIX = "gateway:answer:"
+# The names of what is kept, by when they end; what each takes, and under "" all of them together.
+_ENDS, _SIZES = "gateway:answers:ends", "gateway:answers:sizes"
+# KEYS: where the answer goes, and these two. ARGV: the answer; for how many seconds; what it takes;
+# the most that all may.
+_KEEP = """
+local name, ends, sizes = KEYS[1], KEYS[2], KEYS[3]
+local keep, size, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = tonumber(redis.call('TIME')[1])
+local all = tonumber(redis.call('HGET', sizes, '')) or 0
+
+local function forget(each)
+  all = all - (tonumber(redis.call('HGET', sizes, each)) or 0)
+  redis.call('DEL', each)
+  redis.call('ZREM', ends, each)
+  redis.call('HDEL', sizes, each)
+end
+
+forget(name)
+for _, each in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 1000)) do
+  forget(each)
+end
+while all + size > most do
+  local first = redis.call('ZRANGE', ends, 0, 0)[1]
+  if not first then
+    all = 0
+    break
+  end
+  forget(first)
+end
+redis.call('SET', name, ARGV[1], 'EX', keep)
+redis.call('ZADD', ends, now + keep, name)
+redis.call('HSET', sizes, name, size, '', all + size)
+"""
 # How an answer is sent, and who asks for whom: none of it changes what is answered.
 _BESIDE_THE_POINT = ("model", "stream", "stream_options", "user", "metadata")
 
@@ -97,9 +135,17 @@ async def keep(place: Place, answer: bytes) -> None:
         return
     try:
         text = answer.decode()
-        await promptly(lambda: redis_async().set(place.name, text, ex=place.keep_s))
     except UnicodeDecodeError:
         # No JSON, whatever the upstream says.
         return
+    size = len(answer) + _BYTES_BESIDE
+
+    async def write() -> None:
+        client: Any = redis_async()
+        keys = place.name, _ENDS, _SIZES
+        await client.eval(_KEEP, len(keys), *keys, text, place.keep_s, size, MOST_BYTES)
+
+    try:
+        await promptly(write)
     except redis.exceptions.RedisError as error:
         _outage.report(error)

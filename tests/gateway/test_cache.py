@@ -11,6 +11,7 @@ import redis.exceptions
 
 from accounts.models import User
 from core.db import in_db
+from core.redis import redis_sync
 from gateway import cache
 from gateway.models import PublicModel, Route
 from providers.fakes import FakeUpstream, Step
@@ -134,6 +135,57 @@ async def test_it_keeps_no_failure(
     failed = await client.post("chat/completions", json={**ASKED, "model": keeping})
     assert failed.status_code == 400
     assert (await ask(client)).headers["x-cache"] == "miss"
+
+
+def place(name: str, *, keep_s: int = 60) -> cache.Place:
+    return cache.Place(f"gateway:answer:{name}", keep_s)
+
+
+def kept() -> set[str]:
+    """The names of what is kept; what is known of it holds."""
+    client: Any = redis_sync()
+    names = set(client.keys("gateway:answer:*"))
+    sizes = {name: int(size) for name, size in client.hgetall(cache._SIZES).items()}
+    total = sizes.pop("")
+    assert names == set(sizes) == set(client.zrange(cache._ENDS, 0, -1))
+    assert total == sum(sizes.values()) <= cache.MOST_BYTES
+    return {name.removeprefix("gateway:answer:") for name in names}
+
+
+async def test_what_ends_soonest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 3 * (1000 + cache._BYTES_BESIDE))
+    answer = b"x" * 1000
+    for name, keep_s in (("long", 600), ("short", 60), ("middle", 300)):
+        await cache.keep(place(name, keep_s=keep_s), answer)
+    assert await in_db(kept) == {"long", "short", "middle"}
+    # Kept anew, it takes its room once.
+    await cache.keep(place("middle", keep_s=300), answer)
+    assert await in_db(kept) == {"long", "short", "middle"}
+    await cache.keep(place("next", keep_s=60), answer)
+    assert await in_db(kept) == {"long", "middle", "next"}
+    # A larger one needs the room of two.
+    await cache.keep(place("larger", keep_s=60), answer * 2)
+    assert await in_db(kept) == {"long", "larger"}
+
+
+async def test_what_has_ended_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 2 * (1000 + cache._BYTES_BESIDE))
+    await cache.keep(place("ends", keep_s=1), b"x" * 1000)
+    await cache.keep(place("stays", keep_s=600), b"x" * 1000)
+    deadline = time.monotonic() + PATIENCE_S
+    while await in_db(lambda: redis_sync().exists("gateway:answer:ends")):
+        assert time.monotonic() < deadline
+    await cache.keep(place("next", keep_s=60), b"x" * 1000)
+    assert await in_db(kept) == {"stays", "next"}
+
+
+async def test_it_goes_on_where_redis_forgot_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 1000 + cache._BYTES_BESIDE)
+    await cache.keep(place("one"), b"x" * 1000)
+    await in_db(lambda: redis_sync().delete(cache._ENDS, "gateway:answer:one"))
+    await in_db(lambda: redis_sync().hdel(cache._SIZES, "gateway:answer:one"))
+    await cache.keep(place("two"), b"x" * 1000)
+    assert await in_db(kept) == {"two"}
 
 
 async def test_it_answers_while_redis_is_away(
