@@ -139,8 +139,8 @@ def _refuse_choices(request: Request) -> None:
         raise Inexpressible("top_p")
     if request.top_k is not None:
         raise Inexpressible("top_k")
-    for feature in request.others:
-        raise Inexpressible(feature)
+    for feature, value in request.others.items():
+        raise Inexpressible.other(feature, value)
 
 
 async def answer(

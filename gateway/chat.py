@@ -306,7 +306,7 @@ class _Asking:
         return upstream.Failing(failed, is_service=False, error=error)
 
     def _refusal(self, unable: Inexpressible) -> InvalidRequest:
-        param = self._dialect.params.get(unable.feature, unable.feature)
+        param = unable.place or self._dialect.params.get(unable.feature, unable.feature)
         text = _("“%(param)s” cannot be asked of this model.") % {"param": param}
         return InvalidRequest(text, param=param)
 

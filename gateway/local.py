@@ -12,7 +12,9 @@ from core.errors import InvalidRequest
 from gateway.neutral import (
     CallArguments,
     CallStarted,
+    Document,
     Event,
+    Feature,
     Finished,
     Image,
     Inexpressible,
@@ -66,8 +68,8 @@ def to_request(request: Request, spec: LlmSpec) -> ChatRequest:
         raise Inexpressible("response_format")
     if request.tool_choice is not None and request.tool_choice.kind in ("any", "named"):
         raise Inexpressible("tool_choice")
-    for feature in request.others:
-        raise Inexpressible(feature)
+    for feature, value in request.others.items():
+        raise Inexpressible.other(feature, value)
     messages: list[ChatMessage] = []
     if request.system:
         messages.append(SystemMessage("\n\n".join(text.text for text in request.system)))
@@ -101,13 +103,14 @@ def to_history(messages: Sequence[Message], *, accepts_images: bool) -> Iterator
                     words.append(text)
                 case Image():
                     if not accepts_images:
-                        raise Inexpressible("images")
+                        raise Inexpressible("images", block.place)
                     images.append(_image(block))
                 case ToolResult():
                     name = names.get(block.tool_use_id, "")
                     yield ToolMessage(block.tool_use_id, name, _words(block), block.is_error)
                 case _:
-                    raise Inexpressible("documents")
+                    place = block.place if isinstance(block, Document) else ""
+                    raise Inexpressible("documents", place)
         if words or images:
             yield UserMessage("\n\n".join(words), tuple(images))
 
@@ -125,18 +128,20 @@ def _words(result: ToolResult) -> str:
     words = []
     for block in result.content:
         if not isinstance(block, Text):
-            raise Inexpressible("tool_result_images" if isinstance(block, Image) else "documents")
+            feature: Feature = "tool_result_images" if isinstance(block, Image) else "documents"
+            raise Inexpressible(feature, block.place)
         words.append(block.text)
     return "\n\n".join(words)
 
 
 def _image(image: Image) -> ImagePart:
     if image.url:
-        raise Inexpressible("image_urls")
+        raise Inexpressible("image_urls", image.place)
     try:
         return ImagePart(base64.b64decode(image.data, validate=True), image.media_type)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(_("The image is not valid base64."), param="messages") from None
+        text, place = _("The image is not valid base64."), image.place or "messages"
+        raise InvalidRequest(text, param=place) from None
 
 
 async def answer(request: Request, spec: LlmSpec) -> AsyncGenerator[Event, None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import msgspec
 
@@ -42,23 +42,28 @@ class Text:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """A picture: base64 text with its media type (image/png …), or an https URL."""
+    """A picture: base64 text with its media type (image/png …), or an https URL.
+
+    `place` is where it stands in the client's request.
+    """
 
     media_type: str = ""
     data: str = dataclasses.field(default="", repr=False)
     url: str = ""
     detail: str = ""
+    place: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
-    """A document: base64 text with its media type, an URL, or its plain text."""
+    """A document: base64 text with its media type, an URL, or its plain text; `place` as above."""
 
     title: str = ""
     media_type: str = ""
     data: str = dataclasses.field(default="", repr=False)
     url: str = ""
     text: str = ""
+    place: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,15 +179,26 @@ class Request:
     others: dict[Feature, Any] = dataclasses.field(default_factory=dict)
 
 
+# Of these, `others` says where they stand.
+_PLACED: frozenset[Feature] = frozenset({"images", "documents"})
+
+
 class Inexpressible(Exception):
     """A feature was asked for that the model's dialect has no words for.
 
-    The edge turns it into an InvalidRequest that names the client's own parameter.
+    The edge turns it into an InvalidRequest that names the client's own parameter: the `place` in
+    its request, where that is known.
     """
 
-    def __init__(self, feature: Feature) -> None:
+    def __init__(self, feature: Feature, place: str = "") -> None:
         super().__init__(feature)
         self.feature = feature
+        self.place = place
+
+    @classmethod
+    def other(cls, feature: Feature, value: Any) -> Self:
+        """The refusal of one of a request's `others`."""
+        return cls(feature, value if feature in _PLACED else "")
 
 
 # --- What is answered ----------------------------------------------------------------------------

@@ -93,6 +93,60 @@ async def test_it_refuses_what_the_upstreams_dialect_cannot_say(
     assert passed.status_code == 200
 
 
+PIXEL = "iVBORw0KGgo="
+
+
+def shown(**source: Any) -> dict[str, Any]:
+    return {"type": "image", "source": source}
+
+
+TEXT = {"type": "text", "text": "Look"}
+BASE64 = shown(type="base64", media_type="image/png", data=PIXEL)
+CALL = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("path", "last", "param"),
+    [
+        ("messages", [TEXT, BASE64], "messages[2].content[1]"),
+        ("messages", [shown(type="url", url="https://a/b.png")], "messages[2].content[0]"),
+        ("messages", [shown(type="file", file_id="f")], "messages[2].content[0]"),
+        (
+            "messages",
+            [TEXT, {"type": "document", "source": {"type": "url", "url": "https://a/b.pdf"}}],
+            "messages[2].content[1]",
+        ),
+        (
+            "messages",
+            [{"type": "tool_result", "tool_use_id": "t1", "content": [TEXT, BASE64]}],
+            "messages[2].content[0].content[1]",
+        ),
+        (
+            "chat/completions",
+            [TEXT, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}],
+            "messages[2].content[1]",
+        ),
+    ],
+)
+async def test_it_says_where_stands_what_a_model_cannot_see(
+    client: httpx.AsyncClient, path: str, last: list[dict[str, Any]], param: str
+) -> None:
+    answered: Any = [CALL] if last[0]["type"] == "tool_result" else "Yes?"
+    between = {"role": "assistant", "content": answered}
+    asked = {"model": "Offline demo model", "max_tokens": 10}
+
+    async def ask(content: list[dict[str, Any]]) -> httpx.Response:
+        told = [*HI, between, {"role": "user", "content": content}]
+        return await client.post(path, json={**asked, "messages": told})
+
+    refused = await ask(last)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["param"], param in error["message"]) == (param, True)
+    if answered == "Yes?":
+        assert (await ask([TEXT])).status_code == 200
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"model": NaN}'])
 async def test_it_refuses_what_is_no_json_object(client: httpx.AsyncClient, raw: bytes) -> None:
     for path in ("messages", "chat/completions", "embeddings"):

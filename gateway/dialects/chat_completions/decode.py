@@ -159,16 +159,17 @@ def _content(content: schema.TextsAndImages, place: str) -> Iterator[Text | Imag
         return
     for number, part in enumerate(content):
         if isinstance(part, schema.Image):
-            yield _image(part.image_url, f"{place}.content[{number}].image_url.url")
+            yield _image(part.image_url, f"{place}.content[{number}]")
         elif part.text:
             yield Text(part.text)
 
 
 def _image(image: schema.ImageUrl, place: str) -> Image:
-    url, detail = string_of(image.url, place), image.detail or ""
+    url, detail = string_of(image.url, f"{place}.image_url.url"), image.detail or ""
     if found := _DATA_URL.match(url):
-        return Image(found["media_type"].lower(), url[found.end() :], detail=detail)
-    return Image(url=url, detail=detail)
+        data = url[found.end() :]
+        return Image(found["media_type"].lower(), data, detail=detail, place=place)
+    return Image(url=url, detail=detail, place=place)
 
 
 def _assistant(message: schema.Assistant, place: str) -> Iterator[Block]:

@@ -199,7 +199,7 @@ def _response_format(wanted: ResponseFormat) -> Json:
 def _other(feature: Feature, value: Any) -> Json:
     """A feature without a place of its own, where it came from this dialect."""
     if not (names := OTHERS.get(feature)):
-        raise Inexpressible(feature)
+        raise Inexpressible.other(feature, value)
     return {names[0]: value} if len(names) == 1 else dict(value)
 
 
@@ -233,8 +233,13 @@ def _assistant(message: Message) -> Iterator[Json]:
                 calls.append(_call(id_, name, arguments))
             case Thought() | HiddenThought():
                 pass
-            case _:
-                raise Inexpressible("documents" if isinstance(block, Document) else "images")
+            case Image():
+                raise Inexpressible("images", block.place)
+            case Document():
+                raise Inexpressible("documents", block.place)
+            case ToolResult():
+                # Results are the user's; the dialects' schemas see to that.
+                raise Inexpressible("prefill")
     said: Json = {"role": "assistant", "content": _joined(iter(texts)) if texts else None}
     if refusals:
         said["refusal"] = _joined(iter(refusals))
@@ -307,7 +312,7 @@ def _image(image: Image) -> Json:
 def _document(document: Document) -> str:
     """A document's own text, behind its title. All others would have to be read first."""
     if not document.text:
-        raise Inexpressible("documents")
+        raise Inexpressible("documents", document.place)
     return f"{document.title}\n\n{document.text}" if document.title else document.text
 
 

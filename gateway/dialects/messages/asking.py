@@ -64,7 +64,7 @@ def encode_request(request: neutral.Request, *, model: str, default_max_tokens: 
 def _refuse_others(request: neutral.Request) -> None:
     for feature, value in request.others.items():
         if value is not None and value not in _DEFAULTS.get(feature, _NOTHING):
-            raise Inexpressible(feature)
+            raise Inexpressible.other(feature, value)
 
 
 def _sampling(request: neutral.Request) -> _Json:

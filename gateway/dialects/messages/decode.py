@@ -129,7 +129,7 @@ class _RequestDecoder:
                 return self._document(part, place)
             case schema.SearchResult(source=source, title=title, content=content):
                 text = "\n".join([source, *(each.text for each in content)])
-                return neutral.Document(title=title, text=text)
+                return neutral.Document(title=title, text=text, place=place)
             case _:
                 self._others["server_tools"] = place
                 return None
@@ -137,9 +137,10 @@ class _RequestDecoder:
     def _image(self, source: Any, place: str) -> neutral.Image | None:
         match source:
             case schema.ImageBytes(media_type=media_type, data=data):
-                return neutral.Image(media_type, string_of(data, f"{place}.source.data"))
+                content = string_of(data, f"{place}.source.data")
+                return neutral.Image(media_type, content, place=place)
             case schema.Url(url=url):
-                return neutral.Image(url=url)
+                return neutral.Image(url=url, place=place)
             case _:
                 self._others["images"] = place
                 return None
@@ -149,17 +150,17 @@ class _RequestDecoder:
         match document.source:
             case schema.DocumentBytes(media_type=media_type, data=data):
                 content = string_of(data, f"{place}.source.data")
-                return neutral.Document(title, media_type, content)
+                return neutral.Document(title, media_type, content, place=place)
             case schema.Url(url=url):
-                return neutral.Document(title, url=url)
+                return neutral.Document(title, url=url, place=place)
             case schema.PlainText(data=text, media_type=media_type):
-                return neutral.Document(title, media_type, text=text)
+                return neutral.Document(title, media_type, text=text, place=place)
             case schema.OwnContent(content=str(text)):
-                return neutral.Document(title, text=text)
+                return neutral.Document(title, text=text, place=place)
             case schema.OwnContent(content=list(parts)):
                 if all(isinstance(part, schema.Text) for part in parts):
                     text = "\n".join(part.text for part in parts if isinstance(part, schema.Text))
-                    return neutral.Document(title, text=text)
+                    return neutral.Document(title, text=text, place=place)
             case _:
                 pass
         self._others["documents"] = place

@@ -251,7 +251,7 @@ DEMO = "xiaoai-chat-v1"
         (CHAT, "tool_choice", {"tools": [_FUNCTION], "tool_choice": "required"}),
         (CHAT, "seed", {"seed": 7}),
         (CHAT, "logprobs", {"logprobs": True}),
-        (CHAT, "messages", {"messages": [{"role": "user", "content": [IMAGE]}]}),
+        (CHAT, "messages[0].content[0]", {"messages": [{"role": "user", "content": [IMAGE]}]}),
         (MESSAGES, "tool_choice", {
             "tools": [{"name": "weather", "input_schema": WEATHER}], "tool_choice": {"type": "any"}
         }),

@@ -323,6 +323,7 @@ def test_what_chat_completions_cannot_say_is_refused(fields: Json, feature: str)
         to_chat(**fields)
     assert caught.value.feature == feature
     assert MESSAGES.params[caught.value.feature]
+    assert caught.value.place == ("messages[0].content[0]" if feature == "documents" else "")
 
 
 @pytest.mark.parametrize(
