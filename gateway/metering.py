@@ -50,8 +50,10 @@ _BATCH = 5_000
 _MOST_UNWRITTEN = 10_000
 _MAX_MESSAGE_CHARS = 500
 _SUFFIX = ".jsonl"
-# A journal begins with so much room, and doubles it when it is full.
+# A journal begins with so much room, and doubles it when it is full, up to so much at once: every
+# request waits for that, and a database that is away for hours makes a large journal.
 _ROOM_BYTES = 65_536
+_MOST_ROOM_AT_ONCE = 4 * 2**20
 # Each read lets other threads go first, and this one waits for its turn again.
 _READ_BYTES = 2**20
 # What a line of a journal ends with, and what follows the last.
@@ -163,9 +165,9 @@ class Journal:
         self._size = end
 
     def _larger(self, least: int) -> mmap.mmap:
-        room = max(_ROOM_BYTES, self._room * 2)
+        room = self._room
         while room < least:
-            room *= 2
+            room += min(max(room, _ROOM_BYTES), _MOST_ROOM_AT_ONCE)
         taken = self._room
         while taken < room:
             written = os.pwrite(self._file, bytes(room - taken), taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -139,6 +140,22 @@ async def test_a_line_that_was_cut_off_does_not_hold_up_the_others(folder: Path)
     journal.close()
     await in_db(write_parts, folder)
     assert await in_db(UsageRecord.objects.count) == 1
+
+
+def test_a_large_journal_grows_by_bounded_steps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = 4 * metering._ROOM_BYTES
+    monkeypatch.setattr(metering, "_MOST_ROOM_AT_ONCE", at_once)
+    journal = Journal(folder)
+    (path,) = folder.iterdir()
+    sizes = [0]
+    for _number in range(200):
+        journal.append(b"x" * 9_999 + b"\n")
+        sizes.append(path.stat().st_size)
+    journal.close()
+    assert sizes[-1] >= 200 * 10_000
+    assert max(after - before for before, after in itertools.pairwise(sizes)) == at_once
 
 
 async def test_lines_arrive_whole_however_often_the_journal_grows(folder: Path) -> None:
