@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from django.db import Error as DatabaseFailure
 
+from assistants.models import Assistant
 from core import changes
 from core.db import in_db
 from core.errors import ProviderError
@@ -39,7 +40,15 @@ async def warm_up(*, workers: bool = True) -> None:
 
 
 def _in_use() -> tuple[set[tuple[Kind, str]], bool]:
-    return specs.in_use(), McpServer.objects.filter(is_enabled=True).exists()
+    # Models that no assistant answers by may serve the gateway alone, which needs none of this.
+    answering = set(Assistant.objects.order_by().values_list("llm__vendor", flat=True).distinct())
+    models = {
+        (kind, vendor)
+        for kind, vendor in specs.in_use()
+        # An assistant without a model answers by any.
+        if kind != "text" or vendor in answering or None in answering
+    }
+    return models, McpServer.objects.filter(is_enabled=True).exists()
 
 
 @asynccontextmanager

@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 import pytest
 
+from accounts.models import User
+from assistants.models import Assistant
 from conversations.warming import kept_warm, warm_up
 from core.db import in_db
 from providers import registry
@@ -43,12 +45,32 @@ def make_llm(vendor: str, *, is_enabled: bool = True) -> Llm:
     return Llm.objects.create(name=vendor, vendor=vendor, model_name="m", is_enabled=is_enabled)
 
 
+def make_assistant(llm: Llm | None) -> Assistant:
+    owner = User.objects.get_or_create(username="alice")[0]
+    return Assistant.objects.create(owner=owner, name="A", llm=llm)
+
+
 async def test_models_in_use_are_loaded(loaded: Loaded, sessions: list[str]) -> None:
-    await in_db(make_llm, "openai")
-    await in_db(lambda: make_llm("anthropic", is_enabled=False))
+    def make() -> None:
+        make_assistant(make_llm("openai"))
+        make_assistant(make_llm("anthropic", is_enabled=False))
+        make_llm("deepseek")
+
+    await in_db(make)
     await warm_up()
     assert loaded == [({("text", "openai")}, True)]
     assert sessions == []
+
+
+async def test_an_assistant_without_a_model_may_answer_by_any(loaded: Loaded) -> None:
+    def make() -> None:
+        make_assistant(None)
+        make_llm("openai")
+        make_llm("anthropic", is_enabled=False)
+
+    await in_db(make)
+    await warm_up()
+    assert loaded == [({("text", "openai")}, True)]
 
 
 async def test_a_worker_starts_no_processes(loaded: Loaded) -> None:
@@ -67,7 +89,12 @@ async def test_mcp_is_loaded_for_those_who_have_a_server(sessions: list[str]) ->
 
 
 async def test_a_model_that_is_enabled_meanwhile_is_loaded(loaded: Loaded) -> None:
-    llm = await in_db(lambda: make_llm("anthropic", is_enabled=False))
+    def make() -> Llm:
+        llm = make_llm("anthropic", is_enabled=False)
+        make_assistant(llm)
+        return llm
+
+    llm = await in_db(make)
     async with kept_warm():
         await until(lambda: bool(loaded))
         assert loaded[-1] == (set(), True)
