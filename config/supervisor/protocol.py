@@ -21,6 +21,17 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
 
+# Instead of a head that was held back, and behind which no body came.
+_BROKEN = (
+    b"HTTP/1.1 500 Internal Server Error\r\n"
+    b"content-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 21\r\n"
+    b"connection: close\r\n"
+    b"\r\n"
+    b"Internal Server Error"
+)
+
+
 class OneWrite:
     """A cycle's transport, which holds the head back until the body follows in the next event.
 
@@ -28,14 +39,14 @@ class OneWrite:
     transport again.
     """
 
-    __slots__ = ("_cycle", "_head", "_transport", "close", "is_closing")
+    __slots__ = ("_cycle", "_head", "_transport", "is_closing")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         transport = cycle.transport
         self._cycle = cycle
         self._transport = transport
         self._head = b""
-        self.close, self.is_closing = transport.close, transport.is_closing
+        self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
         """What the cycle writes: perhaps "100 Continue", the head, and the body's first piece."""
@@ -50,6 +61,12 @@ class OneWrite:
         else:
             cycle.transport = transport
             transport.write(data)
+
+    def close(self) -> None:
+        """The application broke: the client is told, where it does not know of a good answer."""
+        if self._head and not self.is_closing():
+            self._transport.write(_BROKEN)
+        self._transport.close()
 
     def _has_body(self) -> bool:
         cycle = self._cycle

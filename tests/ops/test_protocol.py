@@ -52,7 +52,11 @@ def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
 
 
 async def written(
-    *events: dict[str, Any], method: str = "GET", more: str = "", body: bytes = b""
+    *events: dict[str, Any],
+    method: str = "GET",
+    more: str = "",
+    body: bytes = b"",
+    breaks: bool = False,
 ) -> list[bytes]:
     """The writes of an application that sends these events, for one request."""
     is_done = asyncio.Event()
@@ -60,9 +64,14 @@ async def written(
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if more:
             await receive()
-        for event in events:
-            await send(event)
-        is_done.set()
+        try:
+            for event in events:
+                await send(event)
+            if breaks:
+                raise RuntimeError("The application broke.")
+        finally:
+            # After the server has seen to what the application left undone.
+            asyncio.get_running_loop().call_soon(is_done.set)
 
     config = uvicorn.Config(application, interface="asgi3", lifespan="off", log_config=None)
     config.load()
@@ -127,3 +136,19 @@ async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     assert writes[0] == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert writes[1].endswith(b"\r\n\r\nhello")
     assert len(writes) == 2
+
+
+async def test_an_application_that_breaks_before_the_body_is_an_error() -> None:
+    (write,) = await written(start(200, LENGTH), breaks=True)
+    assert write.startswith(b"HTTP/1.1 500 ")
+    assert write.endswith(b"\r\n\r\nInternal Server Error")
+
+
+async def test_an_application_that_breaks_within_the_body_is_cut_off() -> None:
+    writes = await written(start(200, LENGTH), piece(b"he", more=True), breaks=True)
+    assert b"".join(writes).endswith(b"\r\n\r\nhe")
+
+
+async def test_an_application_that_never_sends_its_body_is_an_error() -> None:
+    (write,) = await written(start(200, LENGTH))
+    assert write.startswith(b"HTTP/1.1 500 ")
