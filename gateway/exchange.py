@@ -236,7 +236,7 @@ class Exchange:
                 await self.write(bytes(rest[:_PIECE_BYTES]))
                 rest = rest[_PIECE_BYTES:]
             body = bytes(rest)
-        await self._send({"type": "http.response.body", "body": body})
+        await self._end(body)
 
     async def begin_stream(self, error_event: ErrorEvent) -> None:
         """Sends the head of a stream of events, and keeps how an error is said in it."""
@@ -259,7 +259,13 @@ class Exchange:
 
     async def end_stream(self) -> None:
         self._error_event = None
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._end(b"")
+
+    async def _end(self, piece: bytes) -> None:
+        """Sends the last piece; it, too, waits until those before it are about to be taken."""
+        self.pieces_begun += 1
+        await self._send({"type": "http.response.body", "body": piece})
+        self.pieces_done += 1
 
     async def break_off(self, error: AppError) -> None:
         """Ends the answer with an error: the last event of its stream, or else the whole of it."""
@@ -284,7 +290,7 @@ class Exchange:
 
     async def no_content(self, headers: Headers) -> None:
         await self._start(204, [*headers])
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._end(b"")
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         own = self.request_id.encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -109,3 +110,45 @@ async def test_a_large_answer_comes_whole(
     answer = await client.post("chat/completions", json={"model": openai_model, "messages": HI})
     assert answer.json()["choices"][0]["message"]["content"] == words
     assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+class Untaken:
+    """A client's connection on which the last piece of an answer waits for ever."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    async def receive(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def send(self, event: Any) -> None:
+        if event["type"] == "http.response.body":
+            if not event.get("more_body"):
+                await asyncio.get_running_loop().create_future()
+            self.sent.append(event["body"])
+
+
+async def answer_whole(ours: exchange.Exchange) -> None:
+    with ours.watched():
+        await ours.json(b"x" * (exchange._PIECE_BYTES + 1))
+
+
+async def answer_in_pieces(ours: exchange.Exchange) -> None:
+    with ours.watched():
+        await ours.write(b"x" * exchange._PIECE_BYTES)
+        await ours.end_stream()
+
+
+@pytest.mark.parametrize("answer", [answer_whole, answer_in_pieces])
+async def test_who_does_not_take_the_last_piece_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[exchange.Exchange], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(exchange, "_STALLED_AFTER_S", 0.01)
+    client: Any = Untaken()
+    scope: Any = {"method": "POST", "path": "/v1/messages", "headers": []}
+    ours = exchange.Exchange(scope, client.receive, client.send)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(exchange.ClientGone):
+            await answer(ours)
+    assert [len(piece) for piece in client.sent] == [exchange._PIECE_BYTES]
+    ours.let_go()
