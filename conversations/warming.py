@@ -10,12 +10,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from django.db import Error as DatabaseFailure
-
 from assistants.models import Assistant
 from core import changes
 from core.db import in_db
-from core.errors import ProviderError
 from providers import registry, specs
 from providers.profiles import Kind
 from tooling.mcp import client as mcp_client
@@ -35,7 +32,9 @@ async def warm_up(*, workers: bool = True) -> None:
         await asyncio.to_thread(registry.warm_up, models, workers=workers)
         if has_servers:
             await asyncio.to_thread(mcp_client.warm_up)
-    except (DatabaseFailure, ImportError, OSError, RuntimeError, ProviderError):
+    except Exception:
+        # The outer edge of what a process can do without: whatever a vendor's SDK raises while it
+        # is loaded would end the lifespan of a web process, and its calls would not end in order.
         logger.exception("a model could not be warmed up")
 
 

@@ -102,12 +102,16 @@ async def test_a_model_that_is_enabled_meanwhile_is_loaded(loaded: Loaded) -> No
         await until(lambda: loaded[-1] == ({("text", "anthropic")}, True))
 
 
+@pytest.mark.parametrize("error", [ImportError("no such SDK"), AttributeError("another version")])
 async def test_what_cannot_be_loaded_is_logged_and_tried_again(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ) -> None:
     def broken(models: Collection[tuple[str, str]], *, workers: bool) -> None:
         monkeypatch.setattr(registry, "warm_up", loaded.warm_up)
-        raise ImportError("no such SDK")
+        raise error
 
     monkeypatch.setattr(registry, "warm_up", broken)
     async with kept_warm():
