@@ -110,8 +110,10 @@ class Months:
         """Has a key's month read before its request goes on, if that can be."""
         self.renew({key_id: month})
         patience_s = 0.0 if self._is_away else _PATIENCE_S
-        await asyncio.wait((self._reading[key_id],), timeout=patience_s)
-        if key_id in self._reading:
+        reading = self._reading[key_id]
+        await asyncio.wait((reading,), timeout=patience_s)
+        # Another reading of it may have begun meanwhile.
+        if not reading.done():
             self._hold_on({key_id: month}, "it does not answer")
 
     def renew(self, months: dict[int, Month]) -> None:

@@ -296,3 +296,26 @@ async def test_a_month_is_known_at_once_however_much_was_told() -> None:
     assert (month.tokens, month.cost) == (20_000, Decimal(5_000))
     month.read(budgets.Spent(20_000, Decimal(5_000)), 100)
     assert (month.tokens, month.cost) == (20_000, Decimal(5_000))
+
+
+async def test_a_month_that_is_read_again_at_once_was_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_back, has_answered = asyncio.Event(), False
+
+    async def slow_the_second_time(*_arguments: object) -> dict[int, budgets.Spent]:
+        nonlocal has_answered
+        if has_answered:
+            await is_back.wait()
+        has_answered = True
+        return {1: budgets.Spent(7)}
+
+    monkeypatch.setattr(budgets, "in_db", slow_the_second_time)
+    months, month = budgets.Months(), budgets.Month()
+    months.renew({1: month})
+    months._reading[1].add_done_callback(lambda _done: months.renew({1: month}))
+    await months.learn(1, month)
+    assert (month.tokens, has_answered, 1 in months._reading) == (7, True, True)
+    assert "cannot be read" not in caplog.text
+    is_back.set()
+    await months.close()
