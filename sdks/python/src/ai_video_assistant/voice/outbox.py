@@ -36,7 +36,7 @@ class Outbox:
     def to_repeat(self, received: int | None) -> list[Message]:
         """What a new connection is given first, when the server has received so many.
 
-        All, where it does not say: better lost than done twice.
+        Nothing, where it does not say: better lost than done twice.
         """
         if received is None:
             self._messages.clear()
