@@ -80,5 +80,10 @@ class _PreparedCursor(psycopg.Cursor[Any]):
         self.connection.prepare_threshold = 0
         try:
             return super().execute(query, params, prepare=True, **options)
+        except psycopg.errors.FeatureNotSupported:
+            # A migration gave a column that it returns another type: on this connection, the
+            # statement would fail for ever.
+            self.connection.close()
+            raise
         finally:
             self.connection.prepare_threshold = None

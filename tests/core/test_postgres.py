@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import DataError, NotSupportedError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg_pool import ConnectionPool
 
@@ -158,6 +159,30 @@ def test_it_goes_on_after_a_table_got_another_column() -> None:
         with connection.cursor() as cursor:
             cursor.execute("alter table changing add column b int default 2")
         assert row() == (1,)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("drop table changing")
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_connection_whose_plans_a_migration_has_made_void_is_replaced(
+    asked: list[psycopg.Connection[Any]], in_transaction: bool
+) -> None:
+    def first() -> Any:
+        with transaction.atomic() if in_transaction else nullcontext(), prepared_cursor() as cursor:
+            cursor.execute("select a from changing")
+            return cursor.fetchone()[0]
+
+    with connection.cursor() as cursor:
+        cursor.execute("create table changing as select 1 as a")
+    try:
+        assert first() == 1
+        with connection.cursor() as cursor:
+            cursor.execute("alter table changing alter column a type text")
+        with pytest.raises(NotSupportedError, match="cached plan"):
+            first()
+        connection.close()
+        assert first() == "1"
     finally:
         with connection.cursor() as cursor:
             cursor.execute("drop table changing")
