@@ -52,7 +52,10 @@ def _in_use() -> tuple[set[tuple[Kind, str]], bool]:
 
 @asynccontextmanager
 async def kept_warm() -> AsyncIterator[None]:
-    """Loads what comes into use meanwhile, too: word of changed models is followed."""
+    """Loads what comes into use meanwhile, too: word of changed models is followed.
+
+    Of an assistant that is given another model there is no word: its first question loads.
+    """
     news = asyncio.Event()
     changes.subscribe("models", lambda _what: news.set(), news.set)
     async with asyncio.TaskGroup() as group:

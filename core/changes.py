@@ -48,6 +48,8 @@ class Listener:
         self._subscriptions: list[_Subscription] = []
         self._task: asyncio.Task[None] | None = None
         self._is_outage_said = False
+        # Since the present attempt to connect began.
+        self._has_listened = False
 
     def subscribe(
         self, topic: str, callback: Callable[[str], None], on_gap: Callable[[], None]
@@ -66,6 +68,7 @@ class Listener:
     async def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
         while True:
+            self._has_listened = False
             try:
                 await self._connect_and_listen()
             except (psycopg.Error, OSError) as error:
@@ -73,8 +76,9 @@ class Listener:
             except Exception:
                 # Without a listener every key would be read from the database every 2 s, for ever.
                 logger.exception("Word of changed rows could not be passed on")
-            if self.is_listening:
-                self.is_listening, wait_s = False, _FIRST_WAIT_S
+            self.is_listening = False
+            if self._has_listened:
+                wait_s = _FIRST_WAIT_S
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
@@ -91,7 +95,8 @@ class Listener:
             await connection.execute(f"LISTEN {CHANNEL}")
         for subscription in self._subscriptions:
             subscription.on_gap()
-        self.is_listening, self._is_outage_said = True, False
+        self.is_listening = self._has_listened = True
+        self._is_outage_said = False
         while True:
             async for word in connection.notifies(timeout=_ASK_EVERY_S):
                 self._pass_on(word.payload)
@@ -103,6 +108,8 @@ class Listener:
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 await connection.execute("SELECT 1")
+            # An answer in the last moment; what it tells of came with it.
+            self.is_listening = True
         finally:
             silence.cancel()
 

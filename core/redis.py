@@ -126,11 +126,7 @@ class _Presence:
             await asyncio.gather(self._looking, return_exceptions=True)
 
 
-async def _close_presence(presence: _Presence) -> None:
-    await presence.close()
-
-
-_PRESENCES = PerLoop(_Presence, _close_presence)
+_PRESENCES = PerLoop(_Presence, _Presence.close)
 
 
 async def promptly(question: Callable[[], Awaitable[T]]) -> T:

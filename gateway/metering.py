@@ -258,7 +258,10 @@ class Meter:
         try:
             await self.flush()
         except (DatabaseError, InterfaceError, OSError):
-            logger.warning("the last requests are written at the next start")
+            logger.warning(
+                "the last requests are written at the next start; %d were only in memory",
+                len(self._unwritten),
+            )
         self._journal.close()
 
     async def _flush_for_ever(self) -> None:
@@ -279,13 +282,18 @@ def _locked(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Somebody may have written and deleted it before we held the lock.
-        yield os.fstat(file).st_nlink > 0
-    except BlockingIOError:
-        yield False
+        yield _lock_now(file) and os.fstat(file).st_nlink > 0
     finally:
         os.close(file)
+
+
+def _lock_now(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_parts(folder: Path) -> None:
