@@ -13,6 +13,7 @@ from typing import Any
 from conversations import journal, warming
 from core import leaving
 from core.http import shared_client
+from gateway.metering import meter
 from realtime import back_door, pipeline, relay
 
 # How many new objects make it worth while to look for garbage among them; some megabytes.
@@ -43,6 +44,8 @@ async def end_calls() -> None:
 async def warm_up() -> None:
     """Loads what the first call would otherwise wait for. A part that fails is only logged."""
     shared_client()
+    # Writes what a process that was killed left on disk, whether anybody asks the gateway or not.
+    meter()
     await warming.warm_up()
     # Collecting garbage among all that was loaded would stop every call for a quarter of a second.
     gc.collect()

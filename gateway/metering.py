@@ -149,7 +149,8 @@ class Journal:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
             name = f"{os.getpid()}-{next(_numbers)}-{secrets.token_hex(4)}{_SUFFIX}"
-            file = os.open(self._folder / name, flags, 0o600)
+            self._path = self._folder / name
+            file = os.open(self._path, flags, 0o600)
             fcntl.flock(file, fcntl.LOCK_EX)
             # Before it was locked it looked like a part that nobody writes to.
             if os.fstat(file).st_nlink:
@@ -192,6 +193,8 @@ class Journal:
 
     def close(self) -> None:
         """Nothing can be appended any more."""
+        if not self._size:
+            self._path.unlink(missing_ok=True)
         _release(self._file, self._map)
         # Its number is soon another file's.
         self._file, self._map, self._room = -1, None, 0

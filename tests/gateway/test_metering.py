@@ -12,12 +12,15 @@ import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError
 
 from accounts.actions import create_api_key
 from accounts.models import ApiKey, User
+from config import lifespan
+from conversations import warming
 from core.db import in_db
 from gateway import metering
 from gateway.metering import Journal, Meter, write_lines, write_parts
@@ -71,6 +74,14 @@ async def test_it_writes_requests_and_their_sums() -> None:
     await meter.close()
 
 
+async def test_nothing_is_left_on_disk_when_all_is_written(folder: Path) -> None:
+    meter = Meter()
+    meter.record(metered(1))
+    await meter.close()
+    assert await in_db(UsageRecord.objects.count) == 1
+    assert list(folder.iterdir()) == []
+
+
 async def test_a_request_that_is_written_twice_counts_once(folder: Path) -> None:
     meter = Meter()
     meter.record(metered(1))
@@ -113,6 +124,24 @@ async def test_what_a_killed_process_put_down_is_written_by_the_next(folder: Pat
     await in_db(write_parts, folder)
     assert await in_db(UsageRecord.objects.count) == 1
     assert list(folder.iterdir()) == []
+
+
+async def test_a_process_that_begins_writes_what_was_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing() -> None:
+        pass
+
+    journal = Journal(folder)
+    journal.append(metering._encode(metered(1)) + b"\n")
+    journal.close()
+    monkeypatch.setattr(warming, "warm_up", nothing)
+    # What it does to the garbage collector is for a process of its own.
+    monkeypatch.setattr(lifespan, "gc", Mock())
+    await lifespan.warm_up()
+    async with asyncio.timeout(20):
+        while not await in_db(UsageRecord.objects.count):
+            await asyncio.sleep(0.05)
 
 
 async def test_nothing_is_lost_while_the_database_is_away(
