@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from assistants.models import Assistant
+from conversations.models import Conversation
 from core import changes
 from core.db import in_db
 from providers import registry, specs
@@ -39,8 +40,11 @@ async def warm_up(*, workers: bool = True) -> None:
 
 
 def _in_use() -> tuple[set[tuple[Kind, str]], bool]:
-    # Models that no assistant answers by may serve the gateway alone, which needs none of this.
-    answering = set(Assistant.objects.order_by().values_list("llm__vendor", flat=True).distinct())
+    # Models may serve the gateway alone, which needs none of this.
+    answering: set[str | None] = set()
+    if Conversation.objects.exists():
+        vendors = Assistant.objects.order_by().values_list("llm__vendor", flat=True)
+        answering.update(vendors.distinct())
     models = {
         (kind, vendor)
         for kind, vendor in specs.in_use()
@@ -54,7 +58,8 @@ def _in_use() -> tuple[set[tuple[Kind, str]], bool]:
 async def kept_warm() -> AsyncIterator[None]:
     """Loads what comes into use meanwhile, too: word of changed models is followed.
 
-    Of an assistant that is given another model there is no word: its first question loads.
+    Of an assistant that is given another model there is no word, nor of the first conversation of
+    all: their first question loads.
     """
     news = asyncio.Event()
     changes.subscribe("models", lambda _what: news.set(), news.set)

@@ -9,6 +9,7 @@ import pytest
 
 from accounts.models import User
 from assistants.models import Assistant
+from conversations.models import Channel, Conversation
 from conversations.warming import kept_warm, warm_up
 from core.db import in_db
 from providers import registry
@@ -46,8 +47,11 @@ def make_llm(vendor: str, *, is_enabled: bool = True) -> Llm:
 
 
 def make_assistant(llm: Llm | None) -> Assistant:
+    """An assistant to which somebody has spoken."""
     owner = User.objects.get_or_create(username="alice")[0]
-    return Assistant.objects.create(owner=owner, name="A", llm=llm)
+    assistant = Assistant.objects.create(owner=owner, name="A", llm=llm)
+    Conversation.objects.create(owner=owner, assistant=assistant, channel=Channel.CHAT)
+    return assistant
 
 
 async def test_models_in_use_are_loaded(loaded: Loaded, sessions: list[str]) -> None:
@@ -60,6 +64,16 @@ async def test_models_in_use_are_loaded(loaded: Loaded, sessions: list[str]) -> 
     await warm_up()
     assert loaded == [({("text", "openai")}, True)]
     assert sessions == []
+
+
+async def test_nothing_is_loaded_where_nobody_has_spoken_yet(loaded: Loaded) -> None:
+    def make() -> None:
+        make_assistant(make_llm("openai"))
+        Conversation.objects.all().delete()
+
+    await in_db(make)
+    await warm_up()
+    assert loaded == [(set(), True)]
 
 
 async def test_an_assistant_without_a_model_may_answer_by_any(loaded: Loaded) -> None:
